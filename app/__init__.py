@@ -1,0 +1,1 @@
+"""Everything that knows Qt, plus cli.py, which must not."""

@@ -1,0 +1,1 @@
+"""Decisions: what to do with a model and how to report it; no Qt."""

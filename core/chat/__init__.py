@@ -1,0 +1,1 @@
+"""Chat with a GGUF through llama.cpp, in a process of its own."""

@@ -1,0 +1,31 @@
+"""The one door to the engine: runs a job by looking its function up in a table and importing it only then.
+
+This module is light, so the window, the command line and the worker may all import it; the functions it names are
+not. Every function has the form `function(job, progress) -> Result`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from core.jobs import Job, Result
+from core.progress import Progress
+
+FUNCTIONS: dict[str, str] = {
+    "inspect": "core.inspection:inspect",
+    "scan": "core.inspection:scan",
+    "tensor_stats": "core.inspection:tensor_stats",
+    "plan": "core.plan:plan",
+    "quantize": "core.pipeline:quantize",
+    "verify": "core.verify:verify",
+    "compare": "core.compare:compare",
+    "chat": "core.chat.once:chat",
+}
+
+
+def run(job: Job, progress: Progress | None = None) -> Result:
+    """Runs `job` here, in this process. Raises a core.errors leaf, or Cancelled."""
+    module_name, function_name = FUNCTIONS[job.kind].split(":")
+    function = getattr(importlib.import_module(module_name), function_name)
+    result: Result = function(job, progress or Progress())
+    return result

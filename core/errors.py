@@ -1,0 +1,278 @@
+"""Every failure a user can meet: one root, leaves built from data, each saying what happened, why, and what to do.
+
+This module is light. Cancellation is not an error: `Cancelled` is its own class and is never reported as a failure.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+BAD_INPUT = 2
+JOB_FAILED = 1
+INTERRUPTED = 130
+
+
+class Cancelled(Exception):
+    """The user asked to stop; raised by `Progress`, passed through everything, reported as cancelled."""
+
+
+class BitwrightError(Exception):
+    """Root of all failures that are explained to the user; anything else that escapes is a bug.
+
+    what: what happened, a sentence without its full stop. why: the cause, or "". remedy: what to do next.
+    """
+
+    exit_code = JOB_FAILED
+
+    def __init__(self, what: str, why: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+
+    @property
+    def line(self) -> str:
+        """The whole message on one line, as the command line prints it after `error: `."""
+        parts = [self.what, self.why, self.remedy]
+        return " ".join(f"{part.rstrip('.')}." for part in parts if part).replace("\n", " ")
+
+
+class BadInput(BitwrightError):
+    """What was asked for cannot be done with what was given; nothing was started."""
+
+    exit_code = BAD_INPUT
+
+
+def size(n_bytes: float) -> str:
+    """A byte count in words, binary units, one decimal: 1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(n_bytes) < 1024:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' where something known is close to `name`, else ''."""
+    by_folded = {item.casefold(): item for item in known}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
+    return f"did you mean {by_folded[close[0]]}?" if close else ""
+
+
+class SourceNotFound(BadInput):
+    """The model's path does not exist."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} does not exist", remedy="Check the path, or add the folder on the Models page")
+
+
+class NotAModel(BadInput):
+    """The path exists but is not a model that can be read."""
+
+    def __init__(self, path: str, problem: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{path} is not a model Bitwright can read",
+            problem,
+            remedy or "Choose a .gguf file, or a folder with config.json and .safetensors files",
+        )
+
+
+class TruncatedFile(BadInput):
+    """The file ends before the data its header announces."""
+
+    def __init__(self, path: str, expected_bytes: int, actual_bytes: int) -> None:
+        super().__init__(
+            f"{path} is incomplete",
+            f"its header needs {size(expected_bytes)} and the file has {size(actual_bytes)}",
+            "Download or copy it again",
+        )
+
+
+class InvalidHeader(BadInput):
+    """The header claims something impossible; refused before anything is allocated."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} has a damaged header", problem, "Download it again, or take it from another source")
+
+
+class UnsupportedType(BadInput):
+    """A tensor is stored in a type that this version cannot read."""
+
+    def __init__(self, path: str, tensor: str, type_name: str) -> None:
+        super().__init__(
+            f"{path} cannot be read",
+            f"tensor {tensor} has the type {type_name}, which this version does not know",
+            "Use a file in F32, F16, BF16 or another type listed by `python main.py quantize --help`",
+        )
+
+
+class UnknownArchitecture(BadInput):
+    """No family row exists for this architecture."""
+
+    def __init__(self, path: str, architecture: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} has the architecture {architecture}, which cannot be converted yet",
+            f"known architectures are {', '.join(sorted(known))}",
+            "Convert it to an F16 .gguf with llama.cpp's convert_hf_to_gguf.py, then quantize that file here",
+        )
+
+
+class UnknownType(BadInput):
+    """The quantization type asked for does not exist."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(
+            f"There is no quantization type {name}",
+            remedy=did_you_mean(name, names) or f"Choose one of {', '.join(names)}",
+        )
+
+
+class UnknownTensor(BadInput):
+    """An override or a question names a tensor that the model does not have."""
+
+    def __init__(self, path: str, tensor: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} has no tensor {tensor}",
+            remedy=did_you_mean(tensor, known) or "`python main.py inspect` lists the tensors",
+        )
+
+
+class IllegalType(BadInput):
+    """A per-tensor choice that the tensor's shape cannot hold."""
+
+    def __init__(self, tensor: str, type_name: str, row_length: int, block: int) -> None:
+        super().__init__(
+            f"{tensor} cannot be stored as {type_name}",
+            f"its rows have {row_length} elements and {type_name} needs a multiple of {block}",
+            "Choose a type with blocks of 32, such as Q8_0 or Q5_0",
+        )
+
+
+class AlreadyQuantized(BadInput):
+    """The source is quantized and the user did not allow quantizing it again."""
+
+    def __init__(self, path: str, types: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} is already quantized",
+            f"its tensors are stored as {', '.join(types)}, and quantizing again adds to the loss",
+            "Start from the F16 or BF16 original, or allow it with --allow-requantize",
+        )
+
+
+class OutputNotWritable(BadInput):
+    """The output's folder is missing, read-only or not a folder."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} cannot be written", reason, "Choose another output folder")
+
+
+class OutputIsSource(BadInput):
+    """The output would overwrite its own source."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is both source and output", remedy="Choose another name for the output")
+
+
+class DiskFull(BitwrightError):
+    """There is not, or no longer, enough room for the output."""
+
+    def __init__(self, path: str, needed_bytes: int, free_bytes: int) -> None:
+        super().__init__(
+            f"There is not enough room for {path}",
+            f"it needs {size(needed_bytes)} and {size(free_bytes)} are free",
+            "Free some space or choose another output folder, then retry",
+        )
+
+
+class ReadFailed(BitwrightError):
+    """The source could not be read any further (I/O error, permission, vanished)."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} could not be read", reason, "Check the disk and the permissions, then retry")
+
+
+class NonFiniteWeights(BitwrightError):
+    """A source tensor holds NaN or infinity, which no quantized type can store."""
+
+    def __init__(self, path: str, tensor: str) -> None:
+        super().__init__(
+            f"Tensor {tensor} of {path} holds NaN or infinite values",
+            "no quantized type can store them",
+            "The source is damaged or was exported wrongly: download or convert it again",
+        )
+
+
+class VerificationFailed(BitwrightError):
+    """A file on disk does not hold what it should."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} failed its verification", problem, "The disk or memory may be faulty: retry, and check the disk"
+        )
+
+
+class DeviceNotAvailable(BadInput):
+    """The compute device asked for is not on this machine."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        super().__init__(f"The device {device} is not available", reason, "Use --device cpu")
+
+
+class OutOfMemory(BitwrightError):
+    """The machine could not give the memory the job needed."""
+
+    def __init__(self, needed_bytes: int | None = None) -> None:
+        super().__init__(
+            "There was not enough memory",
+            f"the job needs about {size(needed_bytes)}" if needed_bytes else "",
+            "Close other programs, unload chat models, or lower the number of threads, then retry",
+        )
+
+
+class WorkerDied(BitwrightError):
+    """The worker process ended without a result."""
+
+    def __init__(self, how: str, log_path: str = "") -> None:
+        super().__init__(
+            "The job's process ended unexpectedly",
+            how,
+            f"Retry the job; the log says more{f': {log_path}' if log_path else ''}",
+        )
+
+
+class ChatUnavailable(BitwrightError):
+    """llama.cpp could not load the model, or the conversation could not go on."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} could not be used for chat", reason, "Try a shorter context, or verify the file on the Models page"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """An error as plain values, for the pipe, the store and the window."""
+
+    kind: str
+    what: str
+    why: str = ""
+    remedy: str = ""
+    details: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, details: str = "") -> ErrorReport:
+        """The report of any exception; what is not a BitwrightError is called a bug and keeps its traceback."""
+        if isinstance(error, BitwrightError):
+            return cls(type(error).__name__, error.what, error.why, error.remedy, details)
+        if isinstance(error, MemoryError):
+            return cls.of(OutOfMemory(), details)
+        return cls(
+            "Bug",
+            "Something went wrong inside Bitwright",
+            f"{type(error).__name__}: {error}",
+            "Retry; if it happens again, report it with the details below",
+            details,
+        )

@@ -1,0 +1,369 @@
+"""What can be asked of the engine and what it answers, as frozen values that travel as JSON.
+
+This module is light: pydantic and the standard library only. The same job value runs from the window, the command
+line and a test. Shapes are in numpy order everywhere: the last number is the row length (llama.cpp prints them
+reversed). Sizes are bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class Value(BaseModel):
+    """A frozen, JSON-able value; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+# ---------------------------------------------------------------- questions and jobs
+
+
+class Override(Value):
+    """One tensor's type chosen by the user, by its exact name."""
+
+    tensor: str
+    type: str
+
+
+class QuantizeOptions(Value):
+    """Which types are wanted. `target` is a mix (Q4_K_M) or a type (Q8_0), under llama-quantize's names.
+
+    pure: every quantizable tensor gets the mix's base type. allow_requantize: accept a quantized source.
+    """
+
+    target: str
+    overrides: tuple[Override, ...] = ()
+    pure: bool = False
+    allow_requantize: bool = False
+
+
+class InspectJob(Value):
+    """Reads headers only. Answer: ModelSummary."""
+
+    kind: Literal["inspect"] = "inspect"
+    source: str
+
+
+class ScanJob(Value):
+    """Lists the models in folders and single files, headers only. Answer: ScanResult."""
+
+    kind: Literal["scan"] = "scan"
+    paths: tuple[str, ...]
+
+
+class TensorStatsJob(Value):
+    """Decodes one tensor for its histogram. Answer: TensorStats."""
+
+    kind: Literal["tensor_stats"] = "tensor_stats"
+    source: str
+    tensor: str
+    bins: int = 128
+
+
+class PlanJob(Value):
+    """Decides every tensor's type without computing anything. Answer: Plan."""
+
+    kind: Literal["plan"] = "plan"
+    source: str
+    options: QuantizeOptions
+
+
+class QuantizeJob(Value):
+    """Plans, quantizes, measures, verifies, renames. Answer: QuantizeResult."""
+
+    kind: Literal["quantize"] = "quantize"
+    source: str
+    output: str
+    options: QuantizeOptions
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class VerifyJob(Value):
+    """Re-opens a file with an independent reader. Answer: VerifyResult."""
+
+    kind: Literal["verify"] = "verify"
+    path: str
+
+
+class CompareJob(Value):
+    """Per-tensor error of `other` against `source`, any two formats. Answer: CompareResult."""
+
+    kind: Literal["compare"] = "compare"
+    source: str
+    other: str
+
+
+class Sampling(Value):
+    """Sampling settings of one answer. seed -1 = a new one each time."""
+
+    temperature: float = Field(default=0.7, ge=0, le=5)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=40, ge=0)
+    max_tokens: int = Field(default=512, ge=1)
+    seed: int = -1
+
+
+class Message(Value):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ChatJob(Value):
+    """One prompt to one model, and to `against` too where given. Answer: ChatResult."""
+
+    kind: Literal["chat"] = "chat"
+    model: str
+    against: str | None = None
+    prompt: str
+    system: str = ""
+    sampling: Sampling = Sampling()
+    context: int = Field(default=2048, ge=64)
+    threads: int = Field(default=0, ge=0)
+
+
+class ChatSessionJob(Value):
+    """A model held loaded for a conversation; driven over the worker's pipe (see core.worker)."""
+
+    kind: Literal["chat_session"] = "chat_session"
+    model: str
+    context: int = Field(default=2048, ge=64)
+    threads: int = Field(default=0, ge=0)
+
+
+Job = Annotated[
+    InspectJob | ScanJob | TensorStatsJob | PlanJob | QuantizeJob | VerifyJob | CompareJob | ChatJob | ChatSessionJob,
+    Field(discriminator="kind"),
+]
+JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+# ---------------------------------------------------------------- answers
+
+
+class TensorInfo(Value):
+    """One tensor as a header describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    elements: int
+    bytes: int
+
+
+class MetadataRow(Value):
+    """One metadata entry: GGUF type (or 'json'), and its value as text, long ones cut with an ellipsis."""
+
+    key: str
+    type: str
+    value: str
+
+
+class ModelSummary(Value):
+    """What headers tell of a model. An unknown number is None, an unknown text ''.
+
+    type: the mix the file says it is (Q4_K_M), else its most used tensor type. label: the architecture in words.
+    """
+
+    path: str
+    format: Literal["gguf", "safetensors"]
+    name: str
+    architecture: str
+    label: str
+    type: str
+    parameters: int
+    bytes: int
+    bits_per_weight: float
+    layers: int | None = None
+    context_length: int | None = None
+    embedding_length: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    vocabulary: int | None = None
+    license: str = ""
+    has_chat_template: bool = False
+    is_sample: bool = False
+    tensors: tuple[TensorInfo, ...] = ()
+    metadata: tuple[MetadataRow, ...] = ()
+
+
+class ScanProblem(Value):
+    """A file in a scanned folder that looks like a model but cannot be read."""
+
+    path: str
+    problem: str
+
+
+class ScanResult(Value):
+    """The models found (without tensors and metadata) and the files that could not be read."""
+
+    models: tuple[ModelSummary, ...]
+    problems: tuple[ScanProblem, ...] = ()
+
+
+class TensorStats(Value):
+    """Distribution of one tensor: `counts` has one number fewer than `edges`."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    elements: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+    zeros: int
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+class TensorPlan(Value):
+    """One row of a plan. JSON keys: name, shape, from, to, elements, source_bytes, bytes, bpw, reason, fallback.
+
+    reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    source_type: str = Field(alias="from")
+    target_type: str = Field(alias="to")
+    elements: int
+    source_bytes: int
+    bytes: int
+    bpw: float
+    reason: str
+    fallback: bool = False
+    overridden: bool = False
+
+
+class Plan(Value):
+    """Everything decided before a byte is computed. bytes is the output file's exact size."""
+
+    source: str
+    architecture: str
+    target: str
+    tensors: tuple[TensorPlan, ...]
+    source_bytes: int
+    bytes: int
+    bits_per_weight: float
+    memory_bytes: int
+    warnings: tuple[str, ...] = ()
+
+
+class ErrorFigures(Value):
+    """Error of a reconstruction y of x. relative_rmse = rmse / rms(x); snr_db = -20 log10(relative_rmse).
+
+    snr_db is None where there is no error at all; cosine is None where x or y is all zero.
+    """
+
+    rmse: float
+    relative_rmse: float
+    snr_db: float | None
+    max_error: float
+    cosine: float | None
+
+
+class TensorResult(Value):
+    """One tensor after quantization, or after a comparison (then reason is '')."""
+
+    name: str
+    shape: tuple[int, ...]
+    source_type: str = Field(alias="from")
+    type: str
+    elements: int
+    source_bytes: int
+    bytes: int
+    bpw_before: float
+    bpw: float
+    rmse: float
+    relative_rmse: float
+    snr_db: float | None
+    max_error: float
+    cosine: float | None
+    reason: str = ""
+    fallback: bool = False
+
+
+class QuantizeResult(Value):
+    """A finished quantization; errors are measured against the source as it was read."""
+
+    source: str
+    output: str
+    target: str
+    architecture: str
+    source_bytes: int
+    bytes: int
+    bpw_before: float
+    bpw: float
+    seconds: float
+    peak_memory_bytes: int
+    sha256: str
+    total: ErrorFigures
+    tensors: tuple[TensorResult, ...]
+
+
+class VerifyResult(Value):
+    """What an independent reader found in a file that is in order."""
+
+    path: str
+    tensors: int
+    types: dict[str, int]
+    parameters: int
+    bytes: int
+    sha256: str
+
+
+class CompareResult(Value):
+    """Per-tensor error of `other` against `source`; missing names tensors only one of them has."""
+
+    source: str
+    other: str
+    total: ErrorFigures
+    tensors: tuple[TensorResult, ...]
+    missing: tuple[str, ...] = ()
+
+
+class ChatTurn(Value):
+    """One model's answer and what it took. memory_bytes is the chat process' resident memory."""
+
+    model: str
+    text: str
+    tokens: int
+    tokens_per_second: float
+    load_seconds: float
+    memory_bytes: int
+
+
+class ChatResult(Value):
+    """The answers in the order of the models asked: the model, then `against`."""
+
+    prompt: str
+    turns: tuple[ChatTurn, ...]
+
+
+class ChatLoaded(Value):
+    """A chat session is ready."""
+
+    model: str
+    load_seconds: float
+    memory_bytes: int
+    context: int
+
+
+Result = ModelSummary | ScanResult | TensorStats | Plan | QuantizeResult | VerifyResult | CompareResult | ChatResult
+
+RESULT_TYPES: dict[str, type[Value]] = {
+    "inspect": ModelSummary,
+    "scan": ScanResult,
+    "tensor_stats": TensorStats,
+    "plan": Plan,
+    "quantize": QuantizeResult,
+    "verify": VerifyResult,
+    "compare": CompareResult,
+    "chat": ChatResult,
+}

@@ -1,0 +1,87 @@
+"""Progress and cancellation in one call: engines report here, and are stopped here.
+
+This module is light. A `Progress` is handed to every job; each loop over tensors, layers or batches calls it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+
+from core.errors import Cancelled
+
+INTERVAL_S = 0.1
+
+
+class Snapshot(BaseModel):
+    """What a job is doing at one moment. done and total are in `unit`; rate is units per second."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    unit: str = "bytes"
+    note: str = ""
+    elapsed_s: float = 0.0
+    rate: float = 0.0
+    eta_s: float | None = None
+
+    @property
+    def fraction(self) -> float:
+        """Share done, 0 to 1; 0 where the total is unknown."""
+        return min(self.done / self.total, 1.0) if self.total else 0.0
+
+
+class Progress:
+    """Throttled reporting (10 Hz) and cancellation of one job.
+
+    receive: called with a `Snapshot`. cancelled: asked at every call; where it answers True, `Cancelled` is raised.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[Snapshot], None] = lambda snapshot: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._receive = receive
+        self._cancelled = cancelled
+        self._clock = clock
+        self._stage, self._total, self._unit = "", 0, "bytes"
+        self._started = clock()
+        self._last_sent = float("-inf")
+
+    def stage(self, name: str, total: int = 0, unit: str = "bytes") -> None:
+        """Begins a stage of `total` units; always reported. Raises Cancelled."""
+        self._stage, self._total, self._unit = name, total, unit
+        self._started = self._clock()
+        self._last_sent = float("-inf")
+        self.update(0)
+
+    def update(self, done: int, note: str = "") -> None:
+        """Reports `done` units of this stage, at most every 0.1 s and at its end. Raises Cancelled."""
+        if self._cancelled():
+            raise Cancelled
+        now = self._clock()
+        finished = self._total > 0 and done >= self._total
+        if now - self._last_sent < INTERVAL_S and not finished:
+            return
+        self._last_sent = now
+        elapsed = now - self._started
+        rate = done / elapsed if elapsed > 0 else 0.0
+        left = (self._total - done) / rate if rate > 0 and self._total else None
+        self._receive(
+            Snapshot(
+                stage=self._stage,
+                done=done,
+                total=self._total,
+                unit=self._unit,
+                note=note,
+                elapsed_s=elapsed,
+                rate=rate,
+                eta_s=left,
+            )
+        )

@@ -1,0 +1,1 @@
+"""Numba: the same files and functions as kernels.reference, compiled and parallel."""

@@ -1,0 +1,1 @@
+"""Torch: the same files and functions as kernels.reference, for any torch device."""

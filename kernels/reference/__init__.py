@@ -1,0 +1,1 @@
+"""Plain numpy: the specification of every format and search; never optimised."""
