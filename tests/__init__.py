@@ -1,0 +1,1 @@
+"""Tests of Bitwright; the tree mirrors the program."""

@@ -1,0 +1,1 @@
+"""Tests of the number kernels, looping over the table of codecs."""
