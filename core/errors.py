@@ -97,6 +97,19 @@ class InvalidHeader(BadInput):
         super().__init__(f"{path} has a damaged header", problem, "Download it again, or take it from another source")
 
 
+class MissingParts(BadInput):
+    """A model split over several files lacks some of them."""
+
+    def __init__(self, path: str, missing: Iterable[str]) -> None:
+        names = list(missing)
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        super().__init__(
+            f"{path} is incomplete",
+            f"these of its parts are missing: {', '.join(names[:5])}{more}",
+            "Put all parts into one folder, under their original names",
+        )
+
+
 class UnsupportedType(BadInput):
     """A tensor is stored in a type that this version cannot read."""
 
