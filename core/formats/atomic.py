@@ -1,0 +1,164 @@
+"""Writes a file beside its target and gives it the target's name only when it is complete and verified.
+
+While it is written the file is called `.NAME.part-RANDOM` and is locked by its process. Any way out other than
+`commit` removes it; what a killed process left behind has no lock any more, and is removed by the next job that
+writes the same target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from core.errors import DiskFull, OutputNotWritable
+
+try:
+    import fcntl
+except ImportError:  # Windows: an open file cannot be removed there, which serves as the lock
+    fcntl = None  # type: ignore[assignment]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def check_output(target: Path, needed_bytes: int) -> None:
+    """Tries whether `target` could be written, before anything is computed, and leaves nothing behind.
+
+    Raises OutputNotWritable and DiskFull.
+    """
+    with AtomicFile(target, needed_bytes):
+        pass
+
+
+class AtomicFile:
+    """A context manager: write to it, `sync` it, verify the file at `path`, then `commit`.
+
+    Entering raises OutputNotWritable, or DiskFull where fewer than `needed_bytes` are free; so does writing.
+    """
+
+    def __init__(self, target: Path, needed_bytes: int) -> None:
+        self.target = target
+        self.needed_bytes = needed_bytes
+        self.path = _part(target)
+        self._file: BinaryIO | None = None
+        self._committed = False
+
+    def __enter__(self) -> Self:
+        if self.target.is_dir():
+            raise OutputNotWritable(str(self.target), "a folder of that name exists")
+        if not self.target.parent.is_dir():
+            raise OutputNotWritable(str(self.target), f"the folder {self.target.parent} does not exist")
+        try:
+            remove_stale_parts(self.target)
+            free = shutil.disk_usage(self.target.parent).free
+            if free < self.needed_bytes:
+                raise DiskFull(str(self.target), self.needed_bytes, free)
+            self._file = self._create()
+        except OSError as error:
+            raise self._explained(error) from error
+        return self
+
+    def _create(self) -> BinaryIO:
+        """A new part, locked. Another job may sweep it in the moment before it is locked: then one more is made."""
+        while True:
+            file = self.path.open("xb")
+            if _lock(file) and self.path.exists():
+                return file
+            file.close()
+            self.path = _part(self.target)
+
+    def write(self, data: Any, /) -> None:
+        """Appends a bytes-like object. Raises DiskFull, OutputNotWritable."""
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def sync(self) -> None:
+        """Waits until everything written is on the disk, so that a verification reads what is there."""
+        assert self._file is not None
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def commit(self) -> None:
+        """Gives the file its final name, replacing what had it. Raises DiskFull, OutputNotWritable."""
+        assert self._file is not None
+        self.sync()
+        self._file.close()
+        try:
+            os.replace(self.path, self.target)
+        except OSError as error:
+            raise self._explained(error) from error
+        self._committed = True
+        _sync_folder(self.target.parent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
+                self._file.close()
+        if not self._committed:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def _explained(self, error: OSError) -> DiskFull | OutputNotWritable:
+        """The user's words for a failed write."""
+        if error.errno in _NO_ROOM:
+            return DiskFull(str(self.target), self.needed_bytes, shutil.disk_usage(self.target.parent).free)
+        return OutputNotWritable(str(self.target), error.strerror or str(error))
+
+
+def remove_stale_parts(target: Path) -> list[Path]:
+    """Removes the parts that killed processes left beside `target`, and names them; those being written stay."""
+    removed = []
+    prefix = f".{target.name}.part-"
+    for part in [path for path in target.parent.iterdir() if path.name.startswith(prefix)]:
+        with contextlib.suppress(OSError):  # gone already, not ours, or (Windows) still being written
+            with part.open("rb") as file:
+                free = _lock(file)
+                if free and fcntl is not None:
+                    part.unlink()  # while locked, so that a job just starting notices
+            if fcntl is None:
+                part.unlink()
+            if free:
+                removed.append(part)
+    return removed
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Locks a part until it is closed or its process dies; False where another process is writing it.
+
+    A file system without locks cannot tell: there parts count as free, and two jobs must not share a target.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut; systems that cannot open folders do it by themselves."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
