@@ -36,7 +36,9 @@ class BitwrightError(Exception):
     def line(self) -> str:
         """The whole message on one line, as the command line prints it after `error: `."""
         parts = [self.what, self.why, self.remedy]
-        return " ".join(f"{part.rstrip('.')}." for part in parts if part).replace("\n", " ")
+        return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part).replace(
+            "\n", " "
+        )
 
 
 class BadInput(BitwrightError):
@@ -55,10 +57,10 @@ def size(n_bytes: float) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' where something known is close to `name`, else ''."""
+    """'Did you mean X?' where something known is close to `name`, else ''."""
     by_folded = {item.casefold(): item for item in known}
     close = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    return f"did you mean {by_folded[close[0]]}?" if close else ""
+    return f"Did you mean {by_folded[close[0]]}?" if close else ""
 
 
 class SourceNotFound(BadInput):
@@ -237,11 +239,11 @@ class DeviceNotAvailable(BadInput):
 class OutOfMemory(BitwrightError):
     """The machine could not give the memory the job needed."""
 
-    def __init__(self, needed_bytes: int | None = None) -> None:
+    def __init__(self, needed_bytes: int | None = None, remedy: str = "") -> None:
         super().__init__(
             "There was not enough memory",
             f"the job needs about {size(needed_bytes)}" if needed_bytes else "",
-            "Close other programs, unload chat models, or lower the number of threads, then retry",
+            remedy or "Close other programs, unload chat models, or lower the number of threads, then retry",
         )
 
 
@@ -262,6 +264,28 @@ class ChatUnavailable(BitwrightError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
             f"{path} could not be used for chat", reason, "Try a shorter context, or verify the file on the Models page"
+        )
+
+
+class ChatNeedsGguf(BadInput):
+    """The model exists, in a form that llama.cpp does not load."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} cannot be chatted with as it is",
+            "chat needs a .gguf file",
+            "Quantize it first (F16 keeps every weight in 16 bits), then chat with the result",
+        )
+
+
+class ContextOverflow(BadInput):
+    """One message alone is longer than the context."""
+
+    def __init__(self, tokens: int, context: int) -> None:
+        super().__init__(
+            "The message does not fit the context",
+            f"it takes {tokens} tokens with its system prompt, and the context holds {context}",
+            "Shorten it, or choose a longer context",
         )
 
 

@@ -1,0 +1,85 @@
+"""Jobs and answers are frozen values that travel as JSON without loss."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from core.engine import FUNCTIONS
+from core.jobs import (
+    JOB,
+    RESULT_TYPES,
+    ChatJob,
+    ChatSessionJob,
+    CompareJob,
+    InspectJob,
+    Override,
+    PlanJob,
+    QuantizeJob,
+    QuantizeOptions,
+    ScanJob,
+    TensorPlan,
+    TensorStatsJob,
+    VerifyJob,
+)
+
+OPTIONS = QuantizeOptions(target="Q4_K_M", overrides=(Override(tensor="output.weight", type="Q8_0"),), pure=True)
+JOBS = [
+    InspectJob(source="a.gguf"),
+    ScanJob(paths=("a", "b")),
+    TensorStatsJob(source="a.gguf", tensor="t", bins=8),
+    PlanJob(source="a.gguf", options=OPTIONS),
+    QuantizeJob(source="a.gguf", output="b.gguf", options=OPTIONS, threads=2),
+    VerifyJob(path="b.gguf"),
+    CompareJob(source="a.gguf", other="b.gguf"),
+    ChatJob(model="b.gguf", prompt="Hello"),
+    ChatSessionJob(model="b.gguf"),
+]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
+def test_every_job_survives_json(job):
+    assert JOB.validate_json(job.model_dump_json()) == job
+
+
+def test_every_kind_is_exercised_and_has_its_function_and_answer():
+    kinds = {job.kind for job in JOBS}
+    assert kinds - {"chat_session"} == set(FUNCTIONS) == set(RESULT_TYPES)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"kind": "inspect"},
+        {"kind": "bake", "source": "a"},
+        {"kind": "inspect", "source": "a", "colour": "red"},
+        {"kind": "quantize", "source": "a", "output": "b", "options": {"target": "Q8_0"}, "threads": -1},
+        {"kind": "quantize", "source": "a", "output": "b", "options": {"target": "Q8_0"}, "device": "abacus"},
+    ],
+)
+def test_malformed_jobs_are_refused(bad):
+    with pytest.raises(ValidationError):
+        JOB.validate_python(bad)
+
+
+def test_values_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        JOBS[0].source = "other"  # type: ignore[misc]
+
+
+def test_plan_rows_are_written_under_their_public_keys():
+    row = TensorPlan.model_validate(
+        {
+            "name": "t",
+            "shape": (2, 32),
+            "from": "F16",
+            "to": "Q8_0",
+            "elements": 64,
+            "source_bytes": 128,
+            "bytes": 68,
+            "bpw": 8.5,
+            "reason": "usual",
+        }
+    )
+    keys = set(row.model_dump(by_alias=True))
+    assert {"name", "shape", "from", "to", "bpw", "reason", "fallback"} <= keys
