@@ -1,0 +1,81 @@
+"""What a user can ask for, as functions that return a runnable job or the words for one; no widgets, no processes."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from app.settings import Settings
+from core.jobs import Job, QuantizeJob, QuantizeOptions
+
+
+def quantize_job(source: str, output: str, options: QuantizeOptions, settings: Settings) -> QuantizeJob:
+    """A quantization with the threads of the settings."""
+    return QuantizeJob(source=source, output=output, options=options, threads=settings.value("threads"))
+
+
+def proposed_output(source: str, target: str, settings: Settings) -> str:
+    """Where the result goes unless the user says otherwise: NAME.TARGET.gguf, never an existing file.
+
+    The folder is the one of the settings, else the source's, else (where that cannot be written) the home folder.
+    """
+    path = Path(source)
+    chosen = settings.value("output_folder")
+    folder = Path(chosen) if chosen else path.parent
+    if not chosen and not _is_writable(folder):
+        folder = Path.home()
+    stem = path.stem if path.suffix in {".gguf", ".safetensors"} else path.name
+    for known in _TYPE_SUFFIXES:
+        if stem.upper().endswith(known):
+            stem = stem[: -len(known)]
+    candidate = folder / f"{stem}.{target}.gguf"
+    number = 2
+    while candidate.exists():
+        candidate = folder / f"{stem}.{target}-{number}.gguf"
+        number += 1
+    return str(candidate)
+
+
+_TYPE_SUFFIXES = tuple(
+    f"{mark}{name}"
+    for name in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q4_K_S", "Q5_K_M", "Q6_K")
+    for mark in ".-"
+)
+
+
+def _is_writable(folder: Path) -> bool:
+    import os
+
+    return folder.is_dir() and os.access(folder, os.W_OK) and "site-packages" not in folder.parts
+
+
+def title(job: Job) -> str:
+    """A job in a few words: 'Quantize SmolLM2 to Q4_K_M'."""
+    if isinstance(job, QuantizeJob):
+        return f"{_short(job.source)} → {job.options.target}"
+    return job.kind
+
+
+def _short(path: str) -> str:
+    return Path(path).stem if path.endswith((".gguf", ".safetensors")) else Path(path).name
+
+
+def command(job: Job) -> str:
+    """The command line that runs the same job. Raises ValueError for a kind that has no command."""
+    if not isinstance(job, QuantizeJob):
+        raise ValueError(f"a {job.kind} job has no command")
+    words = [sys.executable, str(Path(__file__).parents[1] / "main.py"), *_quantize_words(job)]
+    return shlex.join(words)
+
+
+def _quantize_words(job: QuantizeJob) -> list[str]:
+    options = job.options
+    words = ["quantize", job.source, "--to", options.target, "--out", job.output]
+    for override in options.overrides:
+        words += ["--tensor-type", f"{override.tensor}={override.type}"]
+    words += ["--pure"] if options.pure else []
+    words += ["--allow-requantize"] if options.allow_requantize else []
+    words += ["--threads", str(job.threads)] if job.threads else []
+    words += ["--device", job.device] if job.device != "cpu" else []
+    return words

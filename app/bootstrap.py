@@ -1,0 +1,176 @@
+"""Starts the window: logs and exception hooks first, then settings, theme, the long-lived objects and the first page.
+
+Nothing heavy is imported here: the window has to be on the screen within a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, QObject, Qt, QTimer, QTranslator, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QFont, QIcon
+from PySide6.QtWidgets import QApplication, QMessageBox
+
+from app import logs, marker
+from app.context import AppContext
+from app.library import Library
+from app.main_window import MainWindow
+from app.runner import JobQueue, Questions
+from app.settings import Settings, delete_settings
+from app.theme import Theme
+from core.errors import ErrorReport
+from core.store import Store
+
+log = logging.getLogger(__name__)
+RESOURCES = Path(__file__).parents[1] / "resources"
+HEAVY = ("torch", "numba", "transformers", "pyqtgraph", "numpy")
+FONT_PX = 13
+PROBE = "BITWRIGHT_STARTUP_PROBE"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Opens the window and runs until it is closed. `--reset-settings` forgets the settings first."""
+    if "--reset-settings" in arguments:
+        delete_settings()
+    logs.open_logs()
+    application = make_application()
+    found = marker.look()
+    if found == "open":
+        QMessageBox.information(None, "Bitwright", QCoreApplication.translate("Start", "Bitwright is already open."))
+        return 0
+    marker.leave()
+    window = open_window()
+    if found == "unclean":
+        tell_unclean_end(window)
+    _quit_on_signals(window)
+    if os.environ.get(PROBE):
+        window.painted.connect(lambda: _report_start(window), Qt.ConnectionType.QueuedConnection)
+    window.show()
+    code = application.exec()
+    window.context.jobs.shutdown()
+    marker.remove()
+    return code
+
+
+def make_application() -> QApplication:
+    """The QApplication with its name, font, style and icon."""
+    application = QApplication(sys.argv[:1])
+    application.setApplicationName("bitwright")
+    application.setApplicationDisplayName("Bitwright")
+    application.setDesktopFileName("bitwright")
+    application.setStyle("Fusion")
+    font = QFont(application.font())
+    font.setPixelSize(FONT_PX)
+    application.setFont(font)
+    application.setWindowIcon(QIcon(str(RESOURCES / "icons" / "bitwright.svg")))
+    return application
+
+
+def make_context() -> AppContext:
+    """The long-lived objects of the window."""
+    settings = Settings()
+    store = Store()
+    questions = Questions()
+    return AppContext(
+        settings=settings,
+        store=store,
+        jobs=JobQueue(store),
+        questions=questions,
+        library=Library(settings, questions),
+        theme=Theme(settings.value("theme")),
+    )
+
+
+def open_window() -> MainWindow:
+    """Makes everything the window needs, and the window; the first scan and the queue start once it is painted."""
+    context = make_context()
+    install_translations(context.settings.value("language"))
+    window = MainWindow(context)
+    logs.catch_exceptions(ErrorReporter(window).report)
+    for begin in (context.library.rescan, context.jobs.resume):
+        window.painted.connect(begin, Qt.ConnectionType.QueuedConnection)
+    return window
+
+
+class ErrorReporter(QObject):
+    """Shows unhandled exceptions of any thread in the window's thread, one dialog at a time."""
+
+    _arrived = Signal(object)
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self._is_shown = False
+        self._arrived.connect(self._show, Qt.ConnectionType.QueuedConnection)
+
+    def report(self, report: ErrorReport) -> None:
+        """May be called in any thread."""
+        self._arrived.emit(report)
+
+    def _show(self, report: ErrorReport) -> None:
+        if self._is_shown:
+            return
+        from app.dialogs.error import ErrorDialog
+
+        dialog = ErrorDialog(report, self._window)
+        dialog.finished.connect(self._on_closed)
+        self._is_shown = True
+        dialog.open()
+
+    def _on_closed(self) -> None:
+        self._is_shown = False
+
+
+def tell_unclean_end(window: MainWindow) -> None:
+    """Says that the last session did not end in order, with a way to the log."""
+    window.banner.show_message(
+        QCoreApplication.translate(
+            "Start", "Bitwright did not end in order last time. Jobs that ran then are on the Jobs page, to be retried."
+        ),
+        QCoreApplication.translate("Start", "Open log"),
+        lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(logs.log_path()))),
+    )
+
+
+def install_translations(language: str) -> None:
+    """Loads the program's and Qt's own words in the language of the settings, where there are any."""
+    locale = QLocale.system() if language == "system" else QLocale(language)
+    application = QCoreApplication.instance()
+    assert application is not None
+    places = (
+        ("bitwright", str(RESOURCES / "translations")),
+        ("qtbase", QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)),
+    )
+    for name, folder in places:
+        translator = QTranslator(application)
+        if translator.load(locale, name, "_", folder):
+            application.installTranslator(translator)
+
+
+def _quit_on_signals(window: MainWindow) -> None:
+    """Ctrl+C in a terminal and SIGTERM close the window in order, without a question."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        log.info("signal %s: closing", number)
+        QTimer.singleShot(0, window.close_unasked)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, leave)
+
+
+def _report_start(window: MainWindow) -> None:
+    """For the benchmark: seconds from the process' start to the first paint, and which heavy modules came along."""
+    seconds = time.time() - psutil.Process().create_time()
+    report = {"first_paint_s": round(seconds, 3), "heavy_modules": [name for name in HEAVY if name in sys.modules]}
+    sys.stdout.write(json.dumps(report) + "\n")
+    sys.stdout.flush()
+    QTimer.singleShot(0, window.close_unasked)

@@ -1,0 +1,23 @@
+"""What every page is given: the few long-lived objects of the window, as plain fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.library import Library
+from app.runner import JobQueue, Questions
+from app.settings import Settings
+from app.theme import Theme
+from core.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class AppContext:
+    """Made once by app.bootstrap (or a test) and handed to every page."""
+
+    settings: Settings
+    store: Store
+    jobs: JobQueue
+    questions: Questions
+    library: Library
+    theme: Theme

@@ -1,0 +1,27 @@
+"""Questions asked before something is lost."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QCoreApplication
+from PySide6.QtWidgets import QMessageBox, QWidget
+
+
+def confirm_quit(parent: QWidget, job: str) -> bool:
+    """Whether to quit although a job runs."""
+    box = QMessageBox(parent)
+    box.setWindowTitle("Bitwright")
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setText(_tr("A job is running: {0}").format(job))
+    box.setInformativeText(
+        _tr("Quitting cancels it. No incomplete file is left, and you can retry it after the next start.")
+    )
+    quit_button = box.addButton(_tr("Cancel the job and quit"), QMessageBox.ButtonRole.DestructiveRole)
+    stay = box.addButton(_tr("Keep running"), QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(stay)
+    box.setEscapeButton(stay)
+    box.exec()
+    return box.clickedButton() is quit_button
+
+
+def _tr(words: str) -> str:
+    return QCoreApplication.translate("Confirm", words)

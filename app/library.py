@@ -1,0 +1,148 @@
+"""The models known on this computer: the bundled sample, the folders of the settings, and files added one by one.
+
+Reading headers is the light worker's business; this object keeps its answers and says when they change.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from app.runner import Questions
+from app.settings import Settings
+from core.catalog import sample_path
+from core.errors import ErrorReport
+from core.jobs import ModelSummary, ScanJob, ScanProblem, ScanResult, Value
+
+SCANNED_KEYS = frozenset({"model_folders", "model_files", "hidden_models"})
+
+
+class Library(QObject):
+    """Lists models. `changed`: the models or the problems are others. `busy_changed`: a scan began or ended.
+
+    `arrived` carries the path of a model that was asked for by `add` once it is in the list, `refused` what could not
+    be added (path, reason).
+    """
+
+    changed = Signal()
+    busy_changed = Signal(bool)
+    arrived = Signal(str)
+    refused = Signal(str, str)
+
+    def __init__(self, settings: Settings, questions: Questions, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._questions = questions
+        self._models: tuple[ModelSummary, ...] = ()
+        self._problems: tuple[ScanProblem, ...] = ()
+        self._error: ErrorReport | None = None
+        self._awaited: set[str] = set()
+        self._busy = False
+        self._scanned = False
+        settings.changed.connect(self._on_setting)
+
+    def models(self) -> tuple[ModelSummary, ...]:
+        """The models without tensors and metadata, the sample first, then by name."""
+        return self._models
+
+    def problems(self) -> tuple[ScanProblem, ...]:
+        """Files that look like models and cannot be read."""
+        return self._problems
+
+    def error(self) -> ErrorReport | None:
+        """Why the last scan failed altogether."""
+        return self._error
+
+    def find(self, path: str) -> ModelSummary | None:
+        """The model at that path."""
+        return next((model for model in self._models if model.path == path), None)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a scan is under way."""
+        return self._busy
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether the first scan has been answered."""
+        return self._scanned
+
+    def rescan(self) -> None:
+        """Looks at all places again; a scan under way is dropped for the new one."""
+        self._set_busy(True)
+        self._questions.ask(ScanJob(paths=tuple(self._places())), self._take, self._fail, owner=self)
+
+    def add(self, path: str) -> None:
+        """Adds a folder or a file to the list for good, and looks at it; `arrived` or `refused` follows.
+
+        A folder in Hugging Face layout is one model; any other folder is searched.
+        """
+        place = str(Path(path).absolute())
+        self._awaited.add(place)
+        hidden = tuple(known for known in self._settings.value("hidden_models") if not _is_within(known, place))
+        self._settings.set("hidden_models", hidden)
+        key = "model_folders" if _is_collection(Path(place)) else "model_files"
+        if place not in self._settings.value(key):
+            self._settings.set(key, (*self._settings.value(key), place))
+        else:
+            self.rescan()
+
+    def remove(self, path: str) -> None:
+        """Takes a model off the list; its file stays where it is."""
+        files = self._settings.value("model_files")
+        if path in files:
+            self._settings.set("model_files", tuple(file for file in files if file != path))
+        self._settings.set("hidden_models", tuple({*self._settings.value("hidden_models"), path}))
+
+    def _places(self) -> list[str]:
+        sample = sample_path()
+        places = [*self._settings.value("model_folders"), *self._settings.value("model_files")]
+        return ([str(sample)] if sample else []) + [place for place in places if Path(place).exists()]
+
+    def _take(self, answer: Value) -> None:
+        assert isinstance(answer, ScanResult)
+        hidden = set(self._settings.value("hidden_models"))
+        models = [model for model in answer.models if model.path not in hidden]
+        self._models = tuple(sorted(models, key=lambda model: (not model.is_sample, model.name.casefold(), model.path)))
+        self._problems = tuple(problem for problem in answer.problems if problem.path not in hidden)
+        self._error = None
+        self._settle()
+
+    def _fail(self, report: ErrorReport) -> None:
+        self._error = report
+        self._settle()
+
+    def _settle(self) -> None:
+        self._scanned = True
+        self._set_busy(False)
+        self.changed.emit()
+        awaited, self._awaited = self._awaited, set()
+        for place in sorted(awaited):
+            self._report(place)
+
+    def _report(self, place: str) -> None:
+        found = next((model.path for model in self._models if _is_within(model.path, place)), None)
+        problem = next((known.problem for known in self._problems if _is_within(known.path, place)), None)
+        if found:
+            self.arrived.emit(found)
+        else:
+            self.refused.emit(place, problem or self.tr("There is no model in it."))
+
+    def _set_busy(self, busy: bool) -> None:
+        if busy != self._busy:
+            self._busy = busy
+            self.busy_changed.emit(busy)
+
+    def _on_setting(self, key: str) -> None:
+        if key in SCANNED_KEYS:
+            self.rescan()
+
+
+def _is_within(path: str, place: str) -> bool:
+    return path == place or Path(place) in Path(path).parents
+
+
+def _is_collection(path: Path) -> bool:
+    """Whether a path is a folder to be searched rather than one model in Hugging Face layout."""
+    return path.is_dir() and not (path / "config.json").is_file()

@@ -1,0 +1,348 @@
+"""The window: the rail, the pages (built when first shown), the status line and the menus.
+
+It composes; pages know their models and say what the user wants. `connect_page` holds all wiring between pages.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, QUrl, Signal
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QKeySequence,
+    QPaintEvent,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
+
+from app import actions
+from app.context import AppContext
+from app.logs import log_path
+from app.widgets.banner import Banner
+from app.widgets.rail import Rail
+from app.widgets.status_line import StatusLine
+from app.window_state import WindowState
+from core.jobs import QuantizeJob, QuantizeResult
+from core.progress import Snapshot
+from core.store import data_dir
+
+SIZE = (1280, 800)
+SMALLEST = (960, 640)
+_T = QT_TRANSLATE_NOOP
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page: its key, the word under its icon, and the class that is imported when it is first shown."""
+
+    key: str
+    word: str
+    module: str
+    name: str
+
+
+PAGES: tuple[PageRow, ...] = (
+    PageRow("models", _T("MainWindow", "Models"), "app.pages.models", "ModelsPage"),
+    PageRow("quantize", _T("MainWindow", "Quantize"), "app.pages.quantize", "QuantizePage"),
+    PageRow("jobs", _T("MainWindow", "Jobs"), "app.pages.jobs", "JobsPage"),
+    PageRow("results", _T("MainWindow", "Results"), "app.pages.results", "ResultsPage"),
+    PageRow("chat", _T("MainWindow", "Chat"), "app.pages.chat", "ChatPage"),
+    PageRow("settings", _T("MainWindow", "Settings"), "app.pages.settings", "SettingsPage"),
+)
+PAGE = {row.key: row for row in PAGES}
+
+
+class MainWindow(QMainWindow):
+    """Everything on the screen. `painted` is emitted once, after the first paint."""
+
+    painted = Signal()
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__()
+        self.setWindowTitle("Bitwright")
+        self.setAcceptDrops(True)
+        self.setMinimumSize(*SMALLEST)
+        self.context = context
+        self._pages: dict[str, Any] = {}
+        self._was_painted = False
+        self._asks = True
+        self._state = WindowState()
+        self.rail = Rail(context.theme)
+        self.status = StatusLine(context.theme)
+        self.banner = Banner(context.theme)
+        self._stack = QStackedWidget()
+        self._drop_hint = self._make_drop_hint()
+        self._compose()
+        self._make_menus()
+        self._connect()
+        if not self._state.restore_window(self):
+            self.resize(*SIZE)
+        self.show_page("models")
+
+    # ------------------------------------------------------------ pages
+
+    def page(self, key: str) -> Any:
+        """A page by its key, built when it is first asked for. Raises KeyError for another key."""
+        if key not in self._pages:
+            row = PAGE[key]
+            page = getattr(importlib.import_module(row.module), row.name)(self.context)
+            self._pages[key] = page
+            self._stack.addWidget(page)
+            self._state.restore_inside(page)
+            self.connect_page(key, page)
+        return self._pages[key]
+
+    def show_page(self, key: str) -> None:
+        """Brings a page to the front."""
+        page = self.page(key)
+        self._stack.setCurrentWidget(page)
+        self.rail.select(key)
+        if hasattr(page, "activated"):
+            page.activated()
+
+    def current_page(self) -> str:
+        """The key of the page that is shown."""
+        return next(key for key, page in self._pages.items() if page is self._stack.currentWidget())
+
+    def connect_page(self, key: str, page: Any) -> None:
+        """All wiring between pages: what each of them asks for, and who does it."""
+        match key:
+            case "models":
+                page.quantize_requested.connect(self.quantize)
+                page.chat_requested.connect(lambda path: self.chat(path, None))
+                page.add_file_requested.connect(self.choose_file)
+                page.add_folder_requested.connect(self.choose_folder)
+            case "quantize":
+                page.job_requested.connect(self.start_job)
+            case "jobs":
+                page.result_requested.connect(self.show_result)
+                page.said.connect(self.status.say)
+            case "results":
+                page.chat_requested.connect(self.chat)
+
+    # ------------------------------------------------------------ what pages and menus ask for
+
+    def quantize(self, path: str) -> None:
+        """Opens the Quantize page on a model."""
+        self.page("quantize").set_source(path)
+        self.show_page("quantize")
+
+    def chat(self, model: str, against: str | None) -> None:
+        """Opens the Chat page on a model, beside another one where given."""
+        self.page("chat").open_models(model, against)
+        self.show_page("chat")
+
+    def start_job(self, job: QuantizeJob) -> None:
+        """Puts a job into the queue and shows it there."""
+        self.context.jobs.submit(job)
+        self.show_page("jobs")
+        self.status.say(self.tr("Added to the queue: {0}").format(actions.title(job)))
+
+    def show_result(self, job_id: str) -> None:
+        """Opens the Results page on a finished job."""
+        self.page("results").show_job(job_id)
+        self.show_page("results")
+
+    def choose_file(self) -> None:
+        """Asks for a .gguf or .safetensors file and adds it to the list."""
+        path, _ = QFileDialog.getOpenFileName(
+            self, self.tr("Add a model file"), str(Path.home()), self.tr("Models (*.gguf *.safetensors);;All files (*)")
+        )
+        if path:
+            self.add_models([path])
+
+    def choose_folder(self) -> None:
+        """Asks for a folder and adds it to the list."""
+        path = QFileDialog.getExistingDirectory(self, self.tr("Add a model folder"), str(Path.home()))
+        if path:
+            self.add_models([path])
+
+    def add_models(self, paths: list[str]) -> None:
+        """Adds files and folders to the library and shows the Models page."""
+        self.show_page("models")
+        for path in paths:
+            self.context.library.add(path)
+
+    # ------------------------------------------------------------ composition
+
+    def _compose(self) -> None:
+        for row in PAGES:
+            if row.key == "settings":
+                self.rail.add_stretch()
+            shortcut = f"Ctrl+{PAGES.index(row) + 1}"
+            self.rail.add(row.key, QCoreApplication.translate("MainWindow", row.word), shortcut)
+        middle = QVBoxLayout()
+        middle.setSpacing(0)
+        middle.addWidget(self.banner)
+        middle.addWidget(self._stack, 1)
+        upper = QHBoxLayout()
+        upper.setSpacing(0)
+        upper.addWidget(self.rail)
+        upper.addLayout(middle, 1)
+        whole = QVBoxLayout()
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.setSpacing(0)
+        whole.addLayout(upper, 1)
+        whole.addWidget(self.status)
+        body = QWidget()
+        body.setLayout(whole)
+        self.setCentralWidget(body)
+
+    def _make_drop_hint(self) -> QLabel:
+        hint = QLabel(self.tr("Drop to add to your models"), self)
+        hint.setObjectName("dropHint")
+        hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        hint.hide()
+        return hint
+
+    def _make_menus(self) -> None:
+        file = self.menuBar().addMenu(self.tr("&File"))
+        self._add_action(file, self.tr("Add &model file…"), self.choose_file, "Ctrl+O")
+        self._add_action(file, self.tr("Add model &folder…"), self.choose_folder, "Ctrl+Shift+O")
+        self._add_action(file, self.tr("&Rescan"), self.context.library.rescan, "F5")
+        file.addSeparator()
+        self._add_action(file, self.tr("&Quit"), self.close, "Ctrl+Q")
+        view = self.menuBar().addMenu(self.tr("&View"))
+        for number, row in enumerate(PAGES, start=1):
+            word = QCoreApplication.translate("MainWindow", row.word)
+            self._add_action(view, f"&{number}  {word}", _bind(self.show_page, row.key), f"Ctrl+{number}")
+        view.addSeparator()
+        self._add_action(view, self.tr("Show or hide the &inspector"), self._toggle_inspector, "Ctrl+I")
+        help_menu = self.menuBar().addMenu(self.tr("&Help"))
+        self._add_action(help_menu, self.tr("Open &log"), lambda: _open(log_path()), "")
+        self._add_action(help_menu, self.tr("Open &data folder"), lambda: _open(data_dir()), "")
+        help_menu.addSeparator()
+        self._add_action(help_menu, self.tr("&About Bitwright"), self._show_about, "")
+
+    def _add_action(self, menu: QMenu, words: str, function: Callable[[], Any], shortcut: str) -> None:
+        action = QAction(words, self)
+        action.triggered.connect(lambda: function())
+        if shortcut:
+            action.setShortcut(QKeySequence(shortcut))
+        menu.addAction(action)
+
+    def _connect(self) -> None:
+        context = self.context
+        self.rail.chosen.connect(self.show_page)
+        self.status.job_clicked.connect(lambda: self.show_page("jobs"))
+        context.jobs.progressed.connect(self._on_progress)
+        context.jobs.changed.connect(self._on_job_changed)
+        context.jobs.finished.connect(self._on_job_finished)
+        context.library.arrived.connect(lambda path: self.status.say(self.tr("Added {0}").format(path)))
+        context.library.refused.connect(lambda path, why: self.status.say(f"{path}: {why}"))
+        context.settings.changed.connect(self._on_setting)
+
+    # ------------------------------------------------------------ reactions
+
+    def _on_progress(self, job_id: str, snapshot: Snapshot) -> None:
+        self.status.show_job(actions.title(self.context.store.get(job_id).job), snapshot)
+
+    def _on_job_changed(self, job_id: str) -> None:
+        running = self.context.jobs.running()
+        if running is None:
+            self.status.clear_job()
+        elif running == job_id:
+            self.status.show_job(actions.title(self.context.store.get(job_id).job), self.context.jobs.snapshot())
+
+    def _on_job_finished(self, job_id: str) -> None:
+        record = self.context.store.get(job_id)
+        name = actions.title(record.job)
+        if record.state == "failed" and record.error:
+            self.status.say(self.tr("{0} failed: {1}").format(name, record.error.what))
+        elif record.state == "cancelled":
+            self.status.say(self.tr("{0} was cancelled").format(name))
+        elif isinstance(record.result, QuantizeResult):
+            self.status.say(self.tr("{0} is done: {1}").format(name, record.result.output))
+            self.context.library.add(record.result.output)
+
+    def _on_setting(self, key: str) -> None:
+        if key == "theme":
+            self.context.theme.set_mode(self.context.settings.value("theme"))
+
+    def _toggle_inspector(self) -> None:
+        page = self._stack.currentWidget()
+        if hasattr(page, "toggle_inspector"):
+            page.toggle_inspector()
+
+    def _show_about(self) -> None:
+        from app.dialogs.about import AboutDialog
+
+        AboutDialog(self).open()
+
+    # ------------------------------------------------------------ Qt events
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Announces the first paint."""
+        super().paintEvent(event)
+        if not self._was_painted:
+            self._was_painted = True
+            self.painted.emit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Keeps the drop hint over the pages."""
+        super().resizeEvent(event)
+        self._drop_hint.setGeometry(self.rect().adjusted(96, 48, -24, -48))
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Welcomes folders and model files."""
+        if _dropped_paths(event):
+            event.acceptProposedAction()
+            self._drop_hint.show()
+            self._drop_hint.raise_()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        """Takes the hint away."""
+        self._drop_hint.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Adds what was dropped."""
+        self._drop_hint.hide()
+        event.acceptProposedAction()
+        self.add_models(_dropped_paths(event))
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Asks if a job runs, remembers the window, and ends every worker."""
+        if self._may_close():
+            self._state.save(self)
+            self.context.jobs.shutdown()
+            event.accept()
+        else:
+            event.ignore()
+
+    def close_unasked(self) -> None:
+        """Closes in order, without asking about a running job."""
+        self._asks = False
+        self.close()
+
+    def _may_close(self) -> bool:
+        running = self.context.jobs.running()
+        if running is None or not self._asks or not self.context.settings.value("confirm_quit_with_jobs"):
+            return True
+        from app.dialogs.confirm import confirm_quit
+
+        return confirm_quit(self, actions.title(self.context.store.get(running).job))
+
+
+def _bind(function: Callable[[str], None], argument: str) -> Callable[[], None]:
+    return lambda: function(argument)
+
+
+def _open(path: Path) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+
+def _dropped_paths(event: QDropEvent) -> list[str]:
+    """The local folders and model files among what is dragged."""
+    paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+    return [str(path) for path in paths if path.is_dir() or path.suffix in {".gguf", ".safetensors"}]
