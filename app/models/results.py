@@ -1,0 +1,140 @@
+"""Finished quantizations as a list, and the figures of one of them as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QAbstractListModel, QCoreApplication, QModelIndex, Qt
+
+from app import text
+from app.models.columns import Column, Index, RowsModel
+from app.models.plan import shape_text
+from core.jobs import QuantizeResult
+from core.store import JobRecord
+
+JOB_ROLE = Qt.ItemDataRole.UserRole + 3
+CAPTION_ROLE = Qt.ItemDataRole.UserRole + 4
+
+
+def decibels(value: float | None) -> str:
+    """An SNR in dB; a tensor without any error has no finite one and says so in words."""
+    return QCoreApplication.translate("ResultsModel", "lossless") if value is None else f"{value:.2f}"
+
+
+def cosine_text(value: float | None) -> str:
+    """A cosine with the digits that tell good from very good."""
+    return text.DASH if value is None else f"{value:.6f}"
+
+
+class ResultsModel(RowsModel):
+    """Rows of a QuantizeResult: every figure of every tensor, the twin of the plots."""
+
+    CONTEXT = "ResultsModel"
+    COLUMNS = (
+        Column("name", QT_TRANSLATE_NOOP("ResultsModel", "Tensor"), lambda t: t.name, term="tensor"),
+        Column("shape", QT_TRANSLATE_NOOP("ResultsModel", "Shape"), lambda t: t.shape, shape_text, True, "shape"),
+        Column("from", QT_TRANSLATE_NOOP("ResultsModel", "From"), lambda t: t.source_type, term="type"),
+        Column("type", QT_TRANSLATE_NOOP("ResultsModel", "Type"), lambda t: t.type, term="type"),
+        Column(
+            "relative_rmse",
+            QT_TRANSLATE_NOOP("ResultsModel", "Relative RMSE"),
+            lambda t: t.relative_rmse,
+            text.number,
+            True,
+            "relative_rmse",
+        ),
+        Column("snr_db", QT_TRANSLATE_NOOP("ResultsModel", "SNR, dB"), lambda t: t.snr_db, decibels, True, "snr"),
+        Column("rmse", QT_TRANSLATE_NOOP("ResultsModel", "RMSE"), lambda t: t.rmse, text.number, True, "rmse"),
+        Column(
+            "max_error",
+            QT_TRANSLATE_NOOP("ResultsModel", "Max error"),
+            lambda t: t.max_error,
+            text.number,
+            True,
+            "max_error",
+        ),
+        Column(
+            "cosine", QT_TRANSLATE_NOOP("ResultsModel", "Cosine"), lambda t: t.cosine, cosine_text, True, "cosine"
+        ),
+        Column(
+            "bpw_before",
+            QT_TRANSLATE_NOOP("ResultsModel", "Bits before"),
+            lambda t: t.bpw_before,
+            text.bits,
+            True,
+            "bpw",
+        ),
+        Column("bpw", QT_TRANSLATE_NOOP("ResultsModel", "Bits after"), lambda t: t.bpw, text.bits, True, "bpw"),
+        Column(
+            "source_bytes",
+            QT_TRANSLATE_NOOP("ResultsModel", "Before, MiB"),
+            lambda t: t.source_bytes,
+            text.mib,
+            True,
+        ),
+        Column("bytes", QT_TRANSLATE_NOOP("ResultsModel", "After, MiB"), lambda t: t.bytes, text.mib, True),
+        Column("reason", QT_TRANSLATE_NOOP("ResultsModel", "Reason"), lambda t: t.reason, term="fallback"),
+    )
+
+    def set_result(self, result: QuantizeResult | None) -> None:
+        """Shows this result's tensors, or nothing."""
+        self.set_rows(result.tensors if result else ())
+
+    def decorate(self, row: Any, column: Column, role: int) -> Any:
+        """Full names and reasons as tooltips."""
+        if role == Qt.ItemDataRole.ToolTipRole and column.key in ("name", "reason"):
+            return str(column.value(row))
+        return None
+
+
+def model_title(source: str) -> str:
+    """A model's name as its path tells it: file name without .gguf, or the folder's name."""
+    path = Path(source)
+    return path.stem if path.suffix.lower() in (".gguf", ".safetensors") else path.name
+
+
+class HistoryModel(QAbstractListModel):
+    """Finished quantize jobs, newest first. JOB_ROLE is the record, CAPTION_ROLE the second line."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.records: tuple[JobRecord, ...] = ()
+
+    def set_records(self, records: Sequence[JobRecord]) -> None:
+        """Shows the finished quantize jobs among these, newest first; unchanged lists are left alone."""
+        finished = [r for r in records if isinstance(r.result, QuantizeResult) and r.state == "done"]
+        new = tuple(sorted(finished, key=lambda r: r.finished or 0, reverse=True))
+        if [r.id for r in new] == [r.id for r in self.records] and new == self.records:
+            return
+        self.beginResetModel()
+        self.records = new
+        self.endResetModel()
+
+    def row_of(self, job_id: str) -> int:
+        """The row of this job, -1 where it is not in the list."""
+        return next((row for row, record in enumerate(self.records) if record.id == job_id), -1)
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008  # Qt's own default
+        """Jobs in the list."""
+        return 0 if parent.isValid() else len(self.records)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """One job: model and type, or the second line, or the record itself."""
+        if not index.isValid():
+            return None
+        record = self.records[index.row()]
+        result = record.result
+        assert isinstance(result, QuantizeResult)
+        if role == Qt.ItemDataRole.DisplayRole:
+            return model_title(result.output)
+        if role == CAPTION_ROLE:
+            return f"{result.target} · {text.size(result.bytes)} · {text.moment(record.finished or record.created)}"
+        if role == JOB_ROLE:
+            return record
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return result.output
+        if role == Qt.ItemDataRole.AccessibleTextRole:
+            return f"{model_title(result.output)}, {result.target}, {text.size(result.bytes)}"
+        return None

@@ -1,0 +1,414 @@
+"""The error of every tensor in layer order, as a scatter plot with one symbol and colour per kind of module.
+
+Importing this file imports pyqtgraph; pages do so only when the plot is first shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, QPointF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QContextMenuEvent, QIcon, QKeyEvent, QPixmap
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from pyqtgraph.graphicsItems.ScatterPlotItem import renderSymbol
+
+from app import text
+from app.models.modules import SERIES_LABELS, place
+from app.models.modules import word as module_word
+from app.models.results import decibels, model_title
+from app.widgets.flow import FlowLayout
+from app.widgets.plot_axes import LayerAxis, ValueAxis
+from app.widgets.plot_export import CONTROL, export_menu
+from core.jobs import CompareResult, QuantizeResult, TensorResult
+
+SYMBOLS = ("o", "s", "t", "d", "t1", "p", "star", "h")
+_SIZE, _REACH = 8, 14
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure that can be plotted. log: on a logarithmic axis."""
+
+    key: str
+    label: str
+    axis: str
+    value: Callable[[TensorResult], float | None]
+    log: bool
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "relative_rmse",
+        QT_TRANSLATE_NOOP("ErrorPlot", "Relative RMSE"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "Relative RMSE (1 = as large as the weights)"),
+        lambda t: t.relative_rmse,
+        True,
+    ),
+    Measure(
+        "rmse",
+        QT_TRANSLATE_NOOP("ErrorPlot", "RMSE"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "RMSE (in units of the weights)"),
+        lambda t: t.rmse,
+        True,
+    ),
+    Measure(
+        "max_error",
+        QT_TRANSLATE_NOOP("ErrorPlot", "Max error"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "Max error (in units of the weights)"),
+        lambda t: t.max_error,
+        True,
+    ),
+    Measure("snr_db", QT_TRANSLATE_NOOP("ErrorPlot", "SNR"), "SNR (dB)", lambda t: t.snr_db, False),
+)
+
+
+def _tr(message: str) -> str:
+    return QCoreApplication.translate("ErrorPlot", message)
+
+
+class ErrorPlot(QWidget):
+    """A scatter plot over the tensors of a result: `ErrorPlot(theme).set_result(result)`.
+
+    points() gives what is drawn as (tensor name, value); tensors copied without loss have no place on a logarithmic
+    axis and are counted in words below the plot instead. Signals: tensor_selected(str) when a point is clicked or
+    reached with the arrow keys; lossless_requested() when the words about lossless tensors are clicked.
+    """
+
+    tensor_selected = Signal(str)
+    lossless_requested = Signal()
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._tensors: list[TensorResult] = []
+        self._measure = MEASURES[0]
+        self._hidden_series: set[int] = set()
+        self._selected = ""
+        self._scatters: dict[int, pg.ScatterPlotItem] = {}
+        self._names: list[str] = []
+        self._xy = np.empty((0, 2))
+        self._title_of = ""
+        self.setObjectName("error_plot")
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._build()
+        theme.follow(self, self._restyle)
+
+    # ------------------------------------------------------------ what is shown
+
+    def set_result(self, result: QuantizeResult | CompareResult) -> ErrorPlot:
+        """Shows the tensors of a result in layer order; returns itself."""
+        self._tensors = sorted(result.tensors, key=lambda t: place(t.name).order)
+        self._title_of = model_title(result.output if isinstance(result, QuantizeResult) else result.other)
+        self._selected = ""
+        self._hidden_series.clear()
+        self._layers.set_tensors([place(t.name).layer for t in self._tensors])
+        self._draw_all()
+        return self
+
+    def set_measure(self, key: str) -> None:
+        """Plots another figure. Raises StopIteration for a key without a row in MEASURES."""
+        self._choice.setCurrentIndex(next(i for i, row in enumerate(MEASURES) if row.key == key))
+
+    @property
+    def measure(self) -> Measure:
+        """The figure that is plotted."""
+        return self._measure
+
+    def points(self) -> list[tuple[str, float]]:
+        """(tensor name, value) of every point drawn, in layer order."""
+        shown = [(t, self._measure.value(t)) for t in self._tensors if self._is_drawn(t)]
+        return [(t.name, float(value)) for t, value in shown if value is not None]
+
+    def lossless(self) -> list[str]:
+        """Names of the tensors without any error, which are not on the axis."""
+        return [t.name for t in self._tensors if _is_lossless(t)]
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """The twin of the plot for CSV: every tensor in layer order with all measures, lossless ones included."""
+        header = ["tensor", "layer", "module", *(measure.key for measure in MEASURES)]
+        rows = []
+        for t in self._tensors:
+            where = place(t.name)
+            rows.append([t.name, where.layer, where.name, *(measure.value(t) for measure in MEASURES)])
+        return header, rows
+
+    def select(self, name: str) -> None:
+        """Rings the point of this tensor; a tensor without a point removes the ring. Emits nothing."""
+        self._selected = name
+        self._ring(self._selection, name)
+        if name in self._names or not name:
+            self._say(name)
+
+    def reset_view(self) -> None:
+        """Shows all points again."""
+        self._plot.getPlotItem().getViewBox().autoRange(padding=0.04)
+
+    def scatter_items(self) -> list[pg.ScatterPlotItem]:
+        """The drawn items, for vector export."""
+        return [*self._scatters.values(), self._selection]
+
+    # ------------------------------------------------------------ building
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addLayout(self._build_head())
+        self._legend = QWidget()
+        self._legend_flow = FlowLayout(self._legend, spacing=4)
+        layout.addWidget(self._legend)
+        layout.addWidget(self._build_plot(), 1)
+        layout.addLayout(self._build_foot())
+
+    def _build_head(self) -> QHBoxLayout:
+        self._title = QLabel()
+        self._title.setProperty("role", "section")
+        self._choice = QComboBox()
+        self._choice.setObjectName("measure")
+        for row in MEASURES:
+            self._choice.addItem(_tr(row.label), row.key)
+        self._choice.currentIndexChanged.connect(self._measure_chosen)
+        label = QLabel(_tr("&Measure"))
+        label.setBuddy(self._choice)
+        for control in (label, self._choice):
+            control.setProperty(CONTROL, True)
+        head = QHBoxLayout()
+        head.addWidget(self._title, 1)
+        head.addWidget(label)
+        head.addWidget(self._choice)
+        return head
+
+    def _build_plot(self) -> pg.PlotWidget:
+        self._layers, self._values = LayerAxis("bottom"), ValueAxis("left")
+        self._plot = pg.PlotWidget(axisItems={"bottom": self._layers, "left": self._values}, enableMenu=False)
+        self._plot.setMinimumHeight(140)
+        self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        item = self._plot.getPlotItem()
+        item.hideButtons()
+        self._selection = pg.ScatterPlotItem(size=_SIZE + 9, symbol="o", brush=None)
+        self._hover = pg.ScatterPlotItem(size=_SIZE + 5, symbol="o", brush=None)
+        for ring in (self._selection, self._hover):
+            ring.setZValue(10)
+            item.addItem(ring, ignoreBounds=True)
+        scene = self._plot.scene()
+        scene.sigMouseMoved.connect(self._pointed)
+        scene.sigMouseClicked.connect(self._clicked)
+        self._plot.viewport().installEventFilter(self)
+        return self._plot
+
+    def _build_foot(self) -> QHBoxLayout:
+        self._readout = QLabel()
+        self._readout.setObjectName("readout")
+        self._readout.setTextFormat(Qt.TextFormat.PlainText)
+        self._readout.setSizePolicy(
+            pg.QtWidgets.QSizePolicy.Policy.Ignored, pg.QtWidgets.QSizePolicy.Policy.Preferred
+        )
+        self._lossless = QToolButton()
+        self._lossless.setObjectName("lossless")
+        self._lossless.clicked.connect(self.lossless_requested)
+        foot = QHBoxLayout()
+        foot.addWidget(self._readout, 1)
+        foot.addWidget(self._lossless)
+        return foot
+
+    # ------------------------------------------------------------ drawing
+
+    def _draw_all(self) -> None:
+        self._build_legend()
+        self._draw_points()
+        self._say("")
+        n = len(self.lossless())
+        self._lossless.setVisible(n > 0)
+        self._lossless.setText(
+            _tr("{0} of {1} tensors were copied without loss (not on the axis)").format(n, len(self._tensors))
+        )
+        self._lossless.setToolTip(_tr("Show them in the table"))
+
+    def _draw_points(self) -> None:
+        item = self._plot.getPlotItem()
+        for scatter in self._scatters.values():
+            item.removeItem(scatter)
+        self._scatters = {}
+        drawn = [(x, t) for x, t in enumerate(self._tensors) if self._is_drawn(t)]
+        self._names = [t.name for _x, t in drawn]
+        self._xy = np.array([(x, self._height(t)) for x, t in drawn]).reshape(-1, 2)
+        of_series = np.array([place(t.name).module.series for _x, t in drawn], dtype=int)
+        for series in sorted(set(of_series.tolist())):
+            self._scatters[series] = self._scatter(series, self._xy[of_series == series])
+            item.addItem(self._scatters[series])
+        self._values.set_log(self._measure.log)
+        self._restyle_plot()
+        self._ring(self._selection, self._selected)
+        self._ring(self._hover, "")
+        self.reset_view()
+
+    def _scatter(self, series: int, xy: np.ndarray) -> pg.ScatterPlotItem:
+        scatter = pg.ScatterPlotItem(x=xy[:, 0], y=xy[:, 1], symbol=SYMBOLS[series], size=_SIZE, pxMode=True)
+        scatter.setPen(self._pen(series))
+        scatter.setBrush(self._brush(series))
+        return scatter
+
+    def _height(self, tensor: TensorResult) -> float:
+        value = self._measure.value(tensor)
+        assert value is not None
+        return math.log10(value) if self._measure.log else value
+
+    def _is_drawn(self, tensor: TensorResult) -> bool:
+        return not _is_lossless(tensor) and place(tensor.name).module.series not in self._hidden_series
+
+    def _pen(self, series: int) -> Any:
+        color = self._theme.color(f"series{series}")
+        return pg.mkPen(color.lighter(125) if self._theme.is_dark else color.darker(125), width=1)
+
+    def _brush(self, series: int) -> QColor:
+        color = QColor(self._theme.color(f"series{series}"))
+        color.setAlphaF(0.75)
+        return color
+
+    def _build_legend(self) -> None:
+        while self._legend_flow.count():
+            taken = self._legend_flow.takeAt(0)
+            if taken and taken.widget():
+                taken.widget().deleteLater()
+        present = {place(t.name).module.series for t in self._tensors if not _is_lossless(t)}
+        for series in sorted(present):
+            self._legend_flow.addWidget(self._legend_entry(series))
+        self._legend.updateGeometry()
+
+    def _legend_entry(self, series: int) -> QToolButton:
+        button = QToolButton()
+        button.setText(module_word(SERIES_LABELS[series]))
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setCheckable(True)
+        button.setChecked(series not in self._hidden_series)
+        button.setProperty("series", series)
+        button.setProperty("legend", "true")
+        button.setToolTip(_tr("Show or hide these tensors"))
+        button.setIconSize(QSize(12, 12))
+        button.setIcon(self._symbol(series))
+        button.toggled.connect(lambda shown, series=series: self._show_series(series, shown))
+        return button
+
+    def _symbol(self, series: int) -> QIcon:
+        image = renderSymbol(SYMBOLS[series], 20, self._pen(series), pg.mkBrush(self._theme.color(f"series{series}")))
+        return QIcon(QPixmap.fromImage(image))
+
+    def _show_series(self, series: int, shown: bool) -> None:
+        self._hidden_series ^= {series} if shown == (series in self._hidden_series) else set()
+        self._draw_points()
+
+    def _restyle(self) -> None:
+        for series, scatter in self._scatters.items():
+            scatter.setPen(self._pen(series))
+            scatter.setBrush(self._brush(series))
+        for button in self._legend.findChildren(QToolButton):
+            button.setIcon(self._symbol(button.property("series")))
+        self._restyle_plot()
+
+    def _restyle_plot(self) -> None:
+        item = self._plot.getPlotItem()
+        muted = self._theme.color("muted").name()
+        item.setLabel("left", _tr(self._measure.axis), color=muted)
+        item.setLabel("bottom", _tr("Layer, tensors in the order of the model"), color=muted)
+        self._theme.style_plot(item)
+        self._selection.setPen(pg.mkPen(self._theme.color("text"), width=2))
+        self._hover.setPen(pg.mkPen(self._theme.color("muted"), width=1.5))
+        self._title.setText(_tr("{0} of each tensor: {1}").format(_tr(self._measure.label), self._title_of))
+        self.setAccessibleName(self._title.text())
+
+    # ------------------------------------------------------------ pointing and choosing
+
+    def _measure_chosen(self, index: int) -> None:
+        self._measure = MEASURES[index]
+        self._draw_points()
+        self._say("")
+
+    def _nearest(self, scene_pos: QPointF) -> str:
+        """The tensor whose point is nearest to a place in the scene and within reach, or ''."""
+        if not len(self._xy):
+            return ""
+        view = self._plot.getPlotItem().getViewBox()
+        (x0, x1), (y0, y1) = view.viewRange()
+        area = view.sceneBoundingRect()
+        if not area.contains(scene_pos):
+            return ""
+        px = area.left() + (self._xy[:, 0] - x0) / (x1 - x0) * area.width()
+        py = area.bottom() - (self._xy[:, 1] - y0) / (y1 - y0) * area.height()
+        distance = np.hypot(px - scene_pos.x(), py - scene_pos.y())
+        best = int(distance.argmin())
+        return self._names[best] if distance[best] <= _REACH else ""
+
+    def _pointed(self, scene_pos: QPointF) -> None:
+        name = self._nearest(scene_pos)
+        self._ring(self._hover, name)
+        self._say(name or self._selected)
+
+    def _clicked(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.RightButton:
+            export_menu(self, self._file_stem()).popup(event.screenPos().toPoint())
+        elif event.double():
+            self.reset_view()
+        elif name := self._nearest(event.scenePos()):
+            self._choose(name)
+
+    def _choose(self, name: str) -> None:
+        self.select(name)
+        self.tensor_selected.emit(name)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Left and right walk through the points; Home resets the view."""
+        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
+        if step and self._names:
+            at = self._names.index(self._selected) + step if self._selected in self._names else 0
+            self._choose(self._names[at % len(self._names)])
+        elif event.key() == Qt.Key.Key_Home:
+            self.reset_view()
+        else:
+            super().keyPressEvent(event)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """The menu key; the right mouse button is handled by the scene, because dragging with it zooms."""
+        if event.reason() == QContextMenuEvent.Reason.Keyboard:
+            export_menu(self, self._file_stem()).popup(self.mapToGlobal(self.rect().center()))
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        """Leaving the plot takes the hover ring away."""
+        if event.type() == QEvent.Type.Leave:
+            self._ring(self._hover, "")
+            self._say(self._selected)
+        return super().eventFilter(watched, event)
+
+    def _ring(self, ring: pg.ScatterPlotItem, name: str) -> None:
+        at = self._xy[self._names.index(name)] if name in self._names else None
+        ring.setData(*(([], []) if at is None else ([at[0]], [at[1]])))
+
+    def _say(self, name: str) -> None:
+        tensor = next((t for t in self._tensors if t.name == name), None)
+        self._readout.setText(readout(tensor) if tensor else _tr("Point at a tensor for its figures."))
+
+    def _file_stem(self) -> str:
+        return f"{self._title_of}-{self._measure.key}"
+
+
+def _is_lossless(tensor: TensorResult) -> bool:
+    return tensor.snr_db is None or tensor.rmse == 0
+
+
+def readout(tensor: TensorResult) -> str:
+    """One line with a tensor's name and exact figures."""
+    snr = decibels(tensor.snr_db) + (" dB" if tensor.snr_db is not None else "")
+    return _tr("{0}   {1}, {2} bits   relative RMSE {3}   SNR {4}   RMSE {5}   max error {6}").format(
+        tensor.name,
+        tensor.type,
+        text.bits(tensor.bpw),
+        text.number(tensor.relative_rmse),
+        snr,
+        text.number(tensor.rmse),
+        text.number(tensor.max_error),
+    )

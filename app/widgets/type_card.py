@@ -1,0 +1,242 @@
+"""The choice of a type as cards: one radio button each, with the words and figures a person needs to choose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QPoint, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QRadioButton, QSizePolicy, QVBoxLayout, QWidget
+
+from app.widgets.glossary import explanation
+from core.catalog import Mix
+
+LOSS_WORDS: tuple[str, ...] = (
+    QT_TRANSLATE_NOOP("TypeCard", "practically no loss"),
+    QT_TRANSLATE_NOOP("TypeCard", "small loss"),
+    QT_TRANSLATE_NOOP("TypeCard", "moderate loss"),
+    QT_TRANSLATE_NOOP("TypeCard", "noticeable loss"),
+    QT_TRANSLATE_NOOP("TypeCard", "heavy loss"),
+)
+_PAD, _GAP, _DOT, _STEP = 12, 6, 16, 14
+
+
+def word(message: str) -> str:
+    """A text of the cards or of the catalogue in the user's language."""
+    return QCoreApplication.translate("TypeCard", message)
+
+
+class TypeCard(QRadioButton):
+    """One mix: title, name, a sentence, bits per weight, typical loss in five steps, and where it runs.
+
+    A radio button in semantics (arrow keys, exclusive, named for screen readers); only its looks differ.
+    """
+
+    def __init__(self, mix: Mix, theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.mix = mix
+        self._theme = theme
+        self.setObjectName(f"target_{mix.name}")
+        self.setAttribute(Qt.WidgetAttribute.WA_Hover)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        self._describe()
+        theme.follow(self, self.update)
+
+    def _describe(self) -> None:
+        mix = self.mix
+        loss = word(LOSS_WORDS[mix.loss - 1])
+        recommended = word("Recommended") + ". " if mix.recommended else ""
+        self.setAccessibleName(f"{word(mix.title)}, {mix.name}")
+        self.setAccessibleDescription(
+            f"{recommended}{word(mix.sentence)} {mix.bits:.2f} {word('bits per weight')}, {loss}. {self._runs_in()}"
+        )
+        source = word("{0} of 5: {1}").format(mix.loss, loss) + f"<br>{word('Source')}: {word(mix.loss_source)}"
+        self.setToolTip(f"{explanation('loss_scale')}<p>{source}</p>")
+
+    def _runs_in(self) -> str:
+        return word("Runs in {0}").format(", ".join(self.mix.runs_in))
+
+    def hitButton(self, _pos: QPoint) -> bool:
+        """The whole card can be clicked."""
+        return True
+
+    def hasHeightForWidth(self) -> bool:
+        """A narrow card wraps its sentence and grows."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        """Pixels needed for all lines at this width."""
+        caption = QFontMetrics(self._font("caption")).height()
+        title = QFontMetrics(self._font("title")).height()
+        return 2 * _PAD + title + _GAP // 2 + self._sentence_height(width) + _GAP + caption + _GAP // 2 + caption
+
+    def sizeHint(self) -> QSize:
+        """The size at the present width."""
+        width = max(self.width(), 280)
+        return QSize(width, self.heightForWidth(width))
+
+    def minimumSizeHint(self) -> QSize:
+        """Narrow cards stay readable."""
+        return QSize(240, self.heightForWidth(max(self.width(), 240)))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """A new width may need another height."""
+        super().resizeEvent(event)
+        if event.oldSize().width() != event.size().width():
+            self.updateGeometry()
+
+    def _font(self, role: str) -> QFont:
+        font = QFont(self.font())
+        if role == "title":
+            font.setWeight(QFont.Weight.DemiBold)
+        elif role == "caption":
+            font.setPixelSize(11)
+        return font
+
+    def _left(self) -> int:
+        return _PAD + _DOT + 8
+
+    def _sentence_height(self, width: int) -> int:
+        room = QRect(0, 0, max(width - self._left() - _PAD, 80), 10_000)
+        metrics = QFontMetrics(self.font())
+        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, word(self.mix.sentence)).height()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        """Draws the card; all colours come from the theme."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_frame(painter)
+        self._paint_dot(painter)
+        self._paint_text(painter)
+
+    def _paint_frame(self, painter: QPainter) -> None:
+        color = self._theme.color
+        strong = self.isChecked()
+        fill = color("selection") if strong else color("hover" if self.underMouse() else "surface")
+        if strong:
+            fill.setAlphaF(0.55)
+        painter.setPen(QPen(color("accent" if strong or self.hasFocus() else "border"), 2 if self.hasFocus() else 1))
+        painter.setBrush(fill)
+        painter.drawRoundedRect(QRectF(self.rect()).adjusted(1, 1, -1, -1), 8, 8)
+
+    def _paint_dot(self, painter: QPainter) -> None:
+        color = self._theme.color("accent" if self.isChecked() else "muted")
+        height = QFontMetrics(self._font("title")).height()
+        circle = QRectF(_PAD, _PAD + (height - _DOT) / 2, _DOT, _DOT).adjusted(1, 1, -1, -1)
+        painter.setPen(QPen(color, 1.5))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.drawEllipse(circle)
+        if self.isChecked():
+            painter.setBrush(color)
+            painter.drawEllipse(circle.adjusted(3, 3, -3, -3))
+
+    def _paint_text(self, painter: QPainter) -> None:
+        left, right, y = self._left(), self.width() - _PAD, _PAD
+        y = self._paint_title(painter, QRect(left, y, right - left, 0)) + _GAP // 2
+        painter.setFont(self.font())
+        painter.setPen(self._theme.color("text"))
+        sentence = QRect(left, y, right - left, self._sentence_height(self.width()))
+        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, word(self.mix.sentence))
+        self._paint_facts(painter, QRect(left, sentence.bottom() + 1 + _GAP, right - left, 0))
+
+    def _paint_title(self, painter: QPainter, line: QRect) -> int:
+        title = self._font("title")
+        metrics = QFontMetrics(title)
+        line.setHeight(metrics.height())
+        painter.setFont(title)
+        painter.setPen(self._theme.color("text"))
+        shown = f"{self.mix.name}  {word(self.mix.title)}"
+        badge = word("Recommended") if self.mix.recommended else ""
+        badge_width = QFontMetrics(self._font("caption")).horizontalAdvance(badge) + 14 if badge else 0
+        room = line.width() - badge_width - (8 if badge else 0)
+        painter.drawText(
+            line, Qt.AlignmentFlag.AlignVCenter, metrics.elidedText(shown, Qt.TextElideMode.ElideRight, room)
+        )
+        if badge:
+            used = min(metrics.horizontalAdvance(shown), room)
+            self._paint_badge(painter, QRect(line.left() + used + 8, line.top(), badge_width, line.height()), badge)
+        return line.bottom() + 1
+
+    def _paint_badge(self, painter: QPainter, place: QRect, badge: str) -> None:
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self._theme.color("accent"))
+        painter.drawRoundedRect(place, place.height() / 2, place.height() / 2)
+        painter.setFont(self._font("caption"))
+        painter.setPen(self._theme.color("on_accent"))
+        painter.drawText(place, Qt.AlignmentFlag.AlignCenter, badge)
+
+    def _paint_facts(self, painter: QPainter, line: QRect) -> None:
+        caption = self._font("caption")
+        metrics = QFontMetrics(caption)
+        line.setHeight(metrics.height())
+        painter.setFont(caption)
+        painter.setPen(self._theme.color("muted"))
+        bits = word("{0} bits").format(f"{self.mix.bits:.2f}")
+        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, bits)
+        x = line.left() + metrics.horizontalAdvance("16.00 bits") + 16
+        x = self._paint_scale(painter, x, line) + 8
+        painter.setPen(self._theme.color("muted"))
+        loss = QRect(x, line.top(), line.right() - x, line.height())
+        painter.drawText(loss, Qt.AlignmentFlag.AlignVCenter, word(LOSS_WORDS[self.mix.loss - 1]))
+        line.translate(0, metrics.height() + _GAP // 2)
+        runs_in = metrics.elidedText(self._runs_in(), Qt.TextElideMode.ElideRight, line.width())
+        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, runs_in)
+
+    def _paint_scale(self, painter: QPainter, x: int, line: QRect) -> int:
+        """Five steps, filled up to the loss; returns where they end."""
+        filled, empty = self._theme.color("text"), QColor(self._theme.color("border"))
+        painter.setPen(Qt.PenStyle.NoPen)
+        for step in range(5):
+            painter.setBrush(filled if step < self.mix.loss else empty)
+            painter.drawRoundedRect(QRectF(x + step * _STEP, line.center().y() - 2, _STEP - 3, 5), 1.5, 1.5)
+        return x + 5 * _STEP
+
+
+class TypeCards(QWidget):
+    """The cards of all mixes in one column; exactly one is chosen.
+
+    Signals: chosen(str), the name of the mix.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self, mixes: tuple[Mix, ...], theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("transparent", "true")
+        self.setAccessibleName(self.tr("Type"))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        self.cards = {mix.name: TypeCard(mix, theme, self) for mix in mixes}
+        for card in self.cards.values():
+            layout.addWidget(card)
+            card.toggled.connect(self._announce)
+        layout.addStretch(1)
+        first = next((mix.name for mix in mixes if mix.recommended), mixes[0].name)
+        self.choose(first)
+
+    @property
+    def current(self) -> str:
+        """The name of the chosen mix."""
+        return next(name for name, card in self.cards.items() if card.isChecked())
+
+    def choose(self, name: str) -> None:
+        """Chooses a mix. Raises KeyError for a name without a card."""
+        self.cards[name].setChecked(True)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Home and End choose the first and the last card; arrow keys are the radio buttons' own."""
+        ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: -1}
+        if event.key() not in ends:
+            super().keyPressEvent(event)
+            return
+        card = list(self.cards.values())[ends[Qt.Key(event.key())]]
+        card.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        card.setChecked(True)
+
+    def _announce(self, checked: bool) -> None:
+        if checked:
+            self.chosen.emit(self.current)
