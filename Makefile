@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c packaging/constraints.txt
 PINS := pyproject.toml packaging/constraints.txt packaging/requirements.py
 
-.PHONY: run test bench screens clean
+.PHONY: run test bench screens install-desktop uninstall-desktop clean
 
 # Without a display the demo goes on where system libraries are missing: only its plots need them.
 run: $(VENV)/.stamp-run
@@ -38,6 +38,13 @@ bench: $(VENV)/.stamp-test
 screens: $(VENV)/.stamp-run
 	@$(PY) packaging/system_libraries.py
 	$(PY) packaging/screens.py
+
+# Linux: Bitwright in this user's application menu, started from this checkout.
+install-desktop: $(VENV)/.stamp-run
+	@packaging/linux/install.sh
+
+uninstall-desktop:
+	@packaging/linux/install.sh remove
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
