@@ -134,6 +134,17 @@ class UnknownArchitecture(BadInput):
         )
 
 
+class CannotConvert(BadInput):
+    """The architecture is known, but this model of it has something that the conversion does not cover."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} cannot be converted",
+            problem,
+            "Convert it to an F16 .gguf with llama.cpp's convert_hf_to_gguf.py, then quantize that file here",
+        )
+
+
 class UnknownType(BadInput):
     """The quantization type asked for does not exist."""
 
@@ -163,6 +174,37 @@ class IllegalType(BadInput):
             f"{tensor} cannot be stored as {type_name}",
             f"its rows have {row_length} elements and {type_name} needs a multiple of {block}",
             "Choose a type with blocks of 32, such as Q8_0 or Q5_0",
+        )
+
+
+class TensorIsKept(BadInput):
+    """A per-tensor choice for a tensor that is never quantized."""
+
+    def __init__(self, tensor: str, type_name: str, reason: str) -> None:
+        super().__init__(
+            f"{tensor} always stays in {type_name}", reason, "Leave it out, or choose another tensor; `plan` lists them"
+        )
+
+
+class ShapesDiffer(BadInput):
+    """Two models hold a tensor of the same name in different shapes, so they cannot be compared."""
+
+    def __init__(self, tensor: str, shape: tuple[int, ...], other_shape: tuple[int, ...]) -> None:
+        super().__init__(
+            "The two models cannot be compared",
+            f"{tensor} is {' × '.join(map(str, shape))} in one and {' × '.join(map(str, other_shape))} in the other",
+            "Compare two files of the same model",
+        )
+
+
+class NothingToCompare(BadInput):
+    """Two models have no tensor name in common."""
+
+    def __init__(self, path: str, other: str) -> None:
+        super().__init__(
+            f"{path} and {other} cannot be compared",
+            "they have no tensor of the same name",
+            "Compare two files of the same model",
         )
 
 
@@ -304,7 +346,8 @@ class ErrorReport:
         """The report of any exception; what is not a BitwrightError is called a bug and keeps its traceback."""
         if isinstance(error, BitwrightError):
             return cls(type(error).__name__, error.what, error.why, error.remedy, details)
-        if isinstance(error, MemoryError):
+        # torch's own class is not a MemoryError, and this module imports no torch to name it.
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return cls.of(OutOfMemory(), details)
         return cls(
             "Bug",

@@ -115,14 +115,17 @@ class Message(Value):
 
 
 class ChatJob(Value):
-    """One prompt to one model, and to `against` too where given. Answer: ChatResult."""
+    """One prompt to one model, and to `against` too where given. Answer: ChatResult.
+
+    By default the likeliest token is always taken, so that two models are compared and not two draws.
+    """
 
     kind: Literal["chat"] = "chat"
     model: str
     against: str | None = None
     prompt: str
     system: str = ""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = Sampling(temperature=0)
     context: int = Field(default=2048, ge=64)
     threads: int = Field(default=0, ge=0)
 
@@ -329,7 +332,12 @@ class CompareResult(Value):
 
 
 class ChatTurn(Value):
-    """One model's answer and what it took. memory_bytes is the chat process' resident memory."""
+    """One model's answer and what it took. memory_bytes is the chat process' resident memory.
+
+    tokens_per_second counts the answer alone, not the reading of the prompt; 0 where there was too little to measure.
+    finish: the model ended its answer, or it reached the longest length allowed, or the user stopped it.
+    note: what the user should know about this answer, or "".
+    """
 
     model: str
     text: str
@@ -337,6 +345,8 @@ class ChatTurn(Value):
     tokens_per_second: float
     load_seconds: float
     memory_bytes: int
+    finish: Literal["end", "length", "stopped"] = "end"
+    note: str = ""
 
 
 class ChatResult(Value):
@@ -347,12 +357,13 @@ class ChatResult(Value):
 
 
 class ChatLoaded(Value):
-    """A chat session is ready."""
+    """A chat session is ready. context: tokens, at most what the model was trained for. note: as in ChatTurn."""
 
     model: str
     load_seconds: float
     memory_bytes: int
     context: int
+    note: str = ""
 
 
 Result = ModelSummary | ScanResult | TensorStats | Plan | QuantizeResult | VerifyResult | CompareResult | ChatResult

@@ -1,0 +1,53 @@
+"""One prompt to one model, and to a second one after the first has been unloaded."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from core.chat.engine import Engine
+from core.chat.generation import Generation
+from core.chat.model_file import ModelFile, read_model_file
+from core.chat.native_output import NativeLog, captured
+from core.jobs import ChatJob, ChatResult, ChatTurn, Message
+from core.progress import Progress
+
+POLL_S = 0.05
+
+log = logging.getLogger(__name__)
+
+
+def chat(job: ChatJob, progress: Progress) -> ChatResult:
+    """Asks the models one after the other; both files are checked before the first is loaded.
+
+    Raises ChatNeedsGguf, ChatUnavailable, ContextOverflow, OutOfMemory, what read_header raises, and Cancelled.
+    """
+    models = [read_model_file(Path(path)) for path in (job.model, job.against) if path is not None]
+    with captured() as native:
+        try:
+            turns = tuple(_ask(model, job, progress, native) for model in models)
+        finally:
+            for line in native.lines():
+                log.info(line)
+    return ChatResult(prompt=job.prompt, turns=turns)
+
+
+def _ask(model: ModelFile, job: ChatJob, progress: Progress, native: NativeLog) -> ChatTurn:
+    progress.stage(f"Loading {model.path.name}")
+    engine = Engine(model, job.context, job.threads, native)
+    progress.stage(f"{model.path.name} answers", job.sampling.max_tokens, "tokens")
+    generation = Generation(engine, _conversation(job), job.sampling)
+    try:
+        while not generation.finished:
+            generation.take(POLL_S)
+            progress.update(generation.tokens)
+        return generation.turn()
+    finally:
+        generation.stop()
+        generation.wait()
+        engine.close()
+
+
+def _conversation(job: ChatJob) -> tuple[Message, ...]:
+    system = (Message(role="system", content=job.system),) if job.system else ()
+    return (*system, Message(role="user", content=job.prompt))
