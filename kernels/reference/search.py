@@ -79,6 +79,20 @@ def _weighted_error(x: Floats, weights: Floats, fitted: Floats) -> Floats:
     return sequential_sum(weights * (difference * difference))
 
 
+def _fit_affine(x: Floats, weights: Floats, levels: Floats) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """The weighted least squares scale and minimum (<= 0) for given codes, and whether there is one; all (groups,)."""
+    sum_w, sum_x = sequential_sum(weights), sequential_sum(weights * x)
+    sum_l = sequential_sum(weights * levels)
+    sum_l2 = sequential_sum(weights * levels * levels)
+    sum_xl = sequential_sum(weights * levels * x)
+    determinant = sum_w * sum_l2 - sum_l * sum_l
+    scale: Floats = np.divide(sum_w * sum_xl - sum_x * sum_l, determinant)
+    low: Floats = np.divide(sum_l2 * sum_x - sum_l * sum_xl, determinant)
+    scale = np.where(low > 0, np.divide(sum_xl, sum_l2), scale)
+    low = np.where(low > 0, np.float32(0), low)
+    return scale, low, determinant > 0
+
+
 def make_qkx2_quants(x: Floats, weights: Floats, search: AffineSearch) -> tuple[Floats, Floats, Codes]:
     """Scales (groups,), negated minima (groups,) >= 0 and codes (groups, n) in 0..nmax for x, weights (groups, n).
 
@@ -89,10 +103,9 @@ def make_qkx2_quants(x: Floats, weights: Floats, search: AffineSearch) -> tuple[
     high = x.max(axis=0)
     low: Floats = np.minimum(x.min(axis=0), np.float32(0))
     flat, flat_low = high == low, low
-    sum_w, sum_x = sequential_sum(weights), sequential_sum(weights * x)
 
-    def candidate(stretched: np.float32) -> Codes:
-        return np.clip(nearest_int(stretched / (high - low) * (x - low)), 0, search.nmax)
+    def candidate(levels: np.float32) -> Codes:
+        return np.clip(nearest_int(levels / (high - low) * (x - low)), 0, search.nmax)
 
     codes = candidate(nmax)
     scale: Floats = np.divide(np.float32(1), nmax / (high - low))
@@ -100,16 +113,9 @@ def make_qkx2_quants(x: Floats, weights: Floats, search: AffineSearch) -> tuple[
     for k in range(search.steps + 1):
         tried = candidate(np.float32(search.first) + np.float32(search.step) * np.float32(k) + nmax)
         levels = tried.astype(np.float32)
-        sum_l = sequential_sum(weights * levels)
-        sum_l2 = sequential_sum(weights * levels * levels)
-        sum_xl = sequential_sum(weights * levels * x)
-        determinant = sum_w * sum_l2 - sum_l * sum_l
-        new_scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
-        new_low = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
-        new_scale = np.where(new_low > 0, sum_xl / sum_l2, new_scale)
-        new_low = np.where(new_low > 0, np.float32(0), new_low)
+        new_scale, new_low, solvable = _fit_affine(x, weights, levels)
         error = _weighted_error(x, weights, new_scale * levels + new_low)
-        better = (determinant > 0) & (error < best)
+        better = solvable & (error < best)
         best = np.where(better, error, best)
         scale, low = np.where(better, new_scale, scale), np.where(better, new_low, low)
         codes = np.where(better, tried, codes)
