@@ -31,13 +31,13 @@ test: $(VENV)/.stamp-test
 
 bench: $(VENV)/.stamp-test
 	@$(PY) packaging/system_libraries.py
-	$(PY) -m bench.startup
+	packaging/virtual_screen.sh $(PY) -m bench.startup
 	$(PY) -m bench.kernels
 	$(PY) -m bench.memory
 
 screens: $(VENV)/.stamp-run
 	@$(PY) packaging/system_libraries.py
-	$(PY) packaging/screens.py
+	packaging/virtual_screen.sh $(PY) packaging/screens.py
 
 # Linux: Bitwright in this user's application menu, started from this checkout.
 install-desktop: $(VENV)/.stamp-run

@@ -12,12 +12,13 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from core import catalog, engine
-from core.errors import BitwrightError, Cancelled, size
+from core.errors import BitwrightError, Cancelled, ErrorReport, size
 from core.jobs import (
     ChatJob,
     ChatResult,
@@ -32,6 +33,7 @@ from core.jobs import (
 from core.progress import Progress, Snapshot
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
+LOG = FOLDER / "error.txt"
 TARGET = "Q4_K_M"
 QUESTION = "What is the capital of France?"
 WORST = 5
@@ -55,6 +57,11 @@ def main() -> int:
         return error.exit_code
     except (Cancelled, KeyboardInterrupt):
         return 130
+    except Exception as error:  # the edge of the process: a bug is named in a line, its traceback kept for a report
+        report = ErrorReport.of(error)
+        LOG.write_text(traceback.format_exc(), encoding="utf-8")
+        print(f"error: {report.what}. {report.why}. Details: {relative(str(LOG))}", file=sys.stderr)
+        return 1
     return 0
 
 
