@@ -88,6 +88,7 @@ class FilterTable(QWidget):
         super().__init__(parent)
         self.source = model
         self.rows = RowsFilter(model, self)
+        self._rows_words = "{0}"
         self.filter_box = QLineEdit()
         self.filter_box.setClearButtonEnabled(True)
         self.filter_box.setObjectName(f"{name}_filter")
@@ -112,10 +113,12 @@ class FilterTable(QWidget):
         self._connect()
 
     def set_texts(self, texts: Mapping[str, str]) -> None:
-        """The words around the table: `filter` (placeholder), `name` (accessible name of the table)."""
+        """The words around the table: `filter` (placeholder), `name` (of the table), `rows` ('{0} tensors')."""
+        self._rows_words = texts.get("rows", "{0}")
         self.filter_box.setPlaceholderText(texts["filter"])
         self.filter_box.setAccessibleName(texts["filter"])
         self.view.setAccessibleName(texts["name"])
+        self._count()
 
     def current(self) -> Any:
         """The value of the selected row, or None."""
@@ -148,5 +151,5 @@ class FilterTable(QWidget):
 
     def _count(self) -> None:
         shown, known = self.rows.rowCount(), self.source.rowCount()
-        words = text.exact(known) if shown == known else self.tr("{0} of {1}").format(shown, known)
-        self.count.setText(words)
+        figure = text.exact(known) if shown == known else self.tr("{0} of {1}").format(shown, text.exact(known))
+        self.count.setText(self._rows_words.format(figure))

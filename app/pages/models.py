@@ -1,0 +1,274 @@
+"""The Models page: what is on this computer, and an inspector for the model selected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QPoint, Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QSplitter, QStackedWidget, QToolButton, QVBoxLayout, QWidget
+
+from app.context import AppContext
+from app.models.library import LibraryModel, LibraryRow
+from app.widgets.empty_state import EmptyState
+from app.widgets.filter_table import STRETCH, FilterTable
+from app.widgets.hint_card import HintCard
+from app.widgets.model_inspector import ModelInspector
+from app.widgets.page_header import MARGIN, PageHeader
+from app.widgets.problem_list import ProblemList
+from core.catalog import sample_path
+from core.errors import ErrorReport
+from core.jobs import InspectJob, ModelSummary, TensorStats, TensorStatsJob, Value
+
+
+class ModelsPage(QWidget):
+    """Lists the library; says which model is to be quantized or talked to, and that something is to be added."""
+
+    quantize_requested = Signal(str)
+    chat_requested = Signal(str)
+    add_file_requested = Signal()
+    add_folder_requested = Signal()
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__()
+        self.context = context
+        self._summary: ModelSummary | None = None
+        self.model = LibraryModel(self)
+        self.table = FilterTable(context.theme, self.model, "models")
+        self.inspector = ModelInspector(context.theme)
+        self.problems = ProblemList(context.theme)
+        self._state = QLabel()
+        self._state.setProperty("role", "muted")
+        self._newcomer = self._make_newcomer()
+        self._header = self._make_header()
+        self._list = self._make_list()
+        self._side = self._make_side()
+        self._split = self._make_split()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 16, MARGIN, 16)
+        layout.setSpacing(16)
+        layout.addWidget(self._header)
+        layout.addWidget(self._split, 1)
+        self._connect()
+        self.refresh()
+
+    # ------------------------------------------------------------ what others ask
+
+    def select(self, path: str) -> bool:
+        """Selects the model at that path; False where it is not in the list."""
+        return self.table.select(path)
+
+    def selected(self) -> ModelSummary | None:
+        """The model the inspector shows, with its tensors once they have been read."""
+        return self._summary
+
+    def toggle_inspector(self) -> None:
+        """Folds the inspector away, or back."""
+        self._fold.toggle()
+
+    def refresh(self) -> None:
+        """Shows what the library knows now, keeping the selection where its model is still there."""
+        library = self.context.library
+        row = self.table.current()
+        self.model.set_models(library.models())
+        self.problems.show_problems(library.problems())
+        self._newcomer.setVisible(bool(library.models()) and all(model.is_sample for model in library.models()))
+        self._show_state()
+        if not (row and self.select(row.name)) and library.models():
+            self.select(library.models()[0].path)
+
+    # ------------------------------------------------------------ composition
+
+    def _make_header(self) -> PageHeader:
+        header = PageHeader(self.tr("Models"))
+        for icon, words, tip, signal in (
+            ("add_file", self.tr("Add file…"), self.tr("Add a .gguf file (Ctrl+O)"), self.add_file_requested),
+            (
+                "add_folder",
+                self.tr("Add folder…"),
+                self.tr("Add a folder of models (Ctrl+Shift+O)"),
+                self.add_folder_requested,
+            ),
+        ):
+            button = QPushButton(words)
+            button.setToolTip(tip)
+            button.clicked.connect(signal)
+            self.context.theme.decorate(button, icon)
+            header.add(button)
+        rescan = QToolButton()
+        rescan.setAccessibleName(self.tr("Rescan"))
+        rescan.setToolTip(self.tr("Look at all folders again (F5)"))
+        rescan.clicked.connect(self.context.library.rescan)
+        self.context.theme.decorate(rescan, "refresh")
+        header.add(rescan)
+        self._fold = header.add_fold(self.context.theme)
+        return header
+
+    def _make_list(self) -> QStackedWidget:
+        self.table.set_texts(
+            {
+                "filter": self.tr("Filter models"),
+                "name": self.tr("Models on this computer"),
+                "rows": self.tr("{0} on this computer"),
+            }
+        )
+        self.table.view.set_widths((STRETCH, 96, 96, 72, 88, 150))
+        self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        full = QWidget()
+        layout = QVBoxLayout(full)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.table, 1)
+        layout.addWidget(self._newcomer)
+        layout.addWidget(self.problems)
+        layout.addWidget(self._state)
+        empty = EmptyState(
+            self.context.theme,
+            "drop",
+            self.tr("No models yet"),
+            self.tr("Drop a .gguf file or a model folder here, or try the sample."),
+        )
+        if sample_path() is not None:
+            empty.add_button(self.tr("Try the sample"), self._bring_sample, primary=True)
+        empty.add_button(self.tr("Add folder…"), self.add_folder_requested.emit)
+        stack = QStackedWidget()
+        stack.addWidget(full)
+        stack.addWidget(empty)
+        return stack
+
+    def _make_newcomer(self) -> HintCard:
+        card = HintCard(
+            self.tr("New here?"),
+            self.tr(
+                "Try the sample: quantize a small real model in seconds and see what it cost. "
+                "Or drop a .gguf file or a model folder anywhere on this window."
+            ),
+        )
+        button = card.add_button(self.tr("Try the sample"), self._try_sample)
+        button.setObjectName("trySample")
+        return card
+
+    def _make_side(self) -> QStackedWidget:
+        stack = QStackedWidget()
+        stack.addWidget(self.inspector)
+        stack.addWidget(
+            EmptyState(self.context.theme, "models", self.tr("No model selected"), self.tr("Choose one from the list."))
+        )
+        stack.setCurrentIndex(1)
+        return stack
+
+    def _make_split(self) -> QSplitter:
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setObjectName("models_split")
+        split.setChildrenCollapsible(False)
+        split.setHandleWidth(8)
+        split.addWidget(self._list)
+        split.addWidget(self._side)
+        split.setStretchFactor(0, 1)
+        split.setSizes([620, 500])
+        self._list.setMinimumWidth(320)
+        self._side.setMinimumWidth(340)
+        self._fold.toggled.connect(self._side.setVisible)
+        return split
+
+    def _connect(self) -> None:
+        library = self.context.library
+        library.changed.connect(self.refresh)
+        library.busy_changed.connect(lambda busy: self._show_state())
+        library.arrived.connect(self.select)
+        self.table.selected.connect(self._on_selected)
+        self.table.activated.connect(lambda row: self._quantize())
+        self.table.view.customContextMenuRequested.connect(self._show_menu)
+        self.inspector.quantize_clicked.connect(self._quantize)
+        self.inspector.chat_clicked.connect(self._chat)
+        self.inspector.reveal_clicked.connect(self._reveal)
+        self.inspector.remove_clicked.connect(self._remove)
+        self.inspector.tensor_selected.connect(self._ask_stats)
+        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table.view)
+        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
+        delete.activated.connect(self._remove)
+
+    # ------------------------------------------------------------ reactions
+
+    def _show_state(self) -> None:
+        library = self.context.library
+        error = library.error()
+        words = self.tr("Looking for models…") if library.is_busy else ""
+        if error is not None and not library.is_busy:
+            words = f"{error.what}. {error.remedy}."
+        self._state.setText(words)
+        self._state.setVisible(bool(words))
+        is_empty = library.is_scanned and not library.models() and not library.problems() and error is None
+        self._list.setCurrentIndex(int(is_empty))
+
+    def _on_selected(self, row: LibraryRow | None) -> None:
+        if row is None:
+            self._summary = None
+            self._side.setCurrentIndex(1)
+            return
+        if self._summary is not None and self._summary.path == row.name and self._summary.tensors:
+            return
+        self._summary = row.model
+        self.inspector.show_model(row.model)
+        self._side.setCurrentIndex(0)
+        self.context.questions.ask(InspectJob(source=row.name), self._take_summary, self._refuse, owner=self)
+
+    def _take_summary(self, answer: Value) -> None:
+        assert isinstance(answer, ModelSummary)
+        self._summary = answer
+        self.inspector.show_model(answer)
+
+    def _refuse(self, report: ErrorReport) -> None:
+        self.inspector.say(f"{report.what}. {report.why}. {report.remedy}.".replace(" .", ""))
+
+    def _ask_stats(self, tensor: str) -> None:
+        if self._summary is not None:
+            job = TensorStatsJob(source=self._summary.path, tensor=tensor)
+            self.context.questions.ask(job, self._take_stats, self._refuse, owner=self.inspector)
+
+    def _take_stats(self, answer: Value) -> None:
+        assert isinstance(answer, TensorStats)
+        self.inspector.show_stats(answer)
+
+    def _bring_sample(self) -> None:
+        sample = sample_path()
+        if sample is not None:
+            self.context.library.add(str(sample))
+
+    def _try_sample(self) -> None:
+        sample = next((model for model in self.context.library.models() if model.is_sample), None)
+        if sample is not None:
+            self.quantize_requested.emit(sample.path)
+
+    def _quantize(self) -> None:
+        if self._summary is not None:
+            self.quantize_requested.emit(self._summary.path)
+
+    def _chat(self) -> None:
+        if self._summary is not None:
+            self.chat_requested.emit(self._summary.path)
+
+    def _reveal(self) -> None:
+        if self._summary is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self._summary.path).parent)))
+
+    def _remove(self) -> None:
+        if self._summary is not None:
+            self.context.library.remove(self._summary.path)
+
+    def _copy_path(self) -> None:
+        if self._summary is not None:
+            QGuiApplication.clipboard().setText(self._summary.path)
+
+    def _show_menu(self, at: QPoint) -> None:
+        if self._summary is None:
+            return
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.addAction(self.tr("Quantize"), self._quantize)
+        menu.addAction(self.tr("Chat"), self._chat).setEnabled(self._summary.format == "gguf")
+        menu.addSeparator()
+        menu.addAction(self.tr("Reveal in folder"), self._reveal)
+        menu.addAction(self.tr("Copy path"), self._copy_path)
+        menu.addAction(self.tr("Remove from list"), self._remove)
+        menu.popup(self.table.view.viewport().mapToGlobal(at))
