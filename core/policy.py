@@ -231,6 +231,7 @@ def _mixes(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+USUAL = "the mix's usual type"
 _OUTPUT = "the output layer decides between words, so it gets 6 bits"
 _VALUES = "value projections matter most here, so they get more bits"
 _DOWN = "down projections matter most here, so they get more bits"
@@ -248,9 +249,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(_mixes("Q4_K_M"), "ffn_down", both(falcon, first_sixteenth), "Q6_K", _DOWN),
     Rule(_mixes("Q4_K_M"), "ffn_down", both(falcon, use_more_bits), "Q5_K", _DOWN),
-    Rule(_mixes("Q4_K_M"), "ffn_down", falcon, "Q4_K", "the mix's usual type"),
+    Rule(_mixes("Q4_K_M"), "ffn_down", falcon, "Q4_K", USUAL),
     Rule(_mixes("Q4_K_M"), "ffn_down", use_more_bits, "Q6_K", _DOWN),
-    Rule(_mixes("Q4_K_S"), "ffn_down", falcon, "Q4_K", "the mix's usual type"),
+    Rule(_mixes("Q4_K_S"), "ffn_down", falcon, "Q4_K", USUAL),
     Rule(_mixes("Q4_K_S"), "ffn_down", first_eighth, "Q5_K", _DOWN),
     Rule(_mixes("Q4_K_M Q4_K_S"), "attn_output", both(eight_experts, lambda m, t: not falcon(m, t)), "Q5_K", _EXPERTS),
 )
@@ -269,7 +270,7 @@ def choose(mix: Mix, model: Model, tensor: Tensor, pure: bool = False) -> Choice
     rule = next((rule for rule in RULES if _matches(rule, mix, model, tensor)), None)
     if rule is not None:
         return fit(rule.type, rule.reason, tensor.row_length)
-    return fit(mix.base_type, "the mix's usual type", tensor.row_length)
+    return fit(mix.base_type, USUAL, tensor.row_length)
 
 
 def fit(wanted: str, reason: str, row_length: int) -> Choice:
@@ -279,10 +280,9 @@ def fit(wanted: str, reason: str, row_length: int) -> Choice:
     taken = FALLBACKS.get(wanted, LAST_FALLBACK)
     if not FORMATS[taken].divides(row_length):
         taken = LAST_FALLBACK
+    why = "" if reason == USUAL else f" ({reason})"
     block = FORMATS[wanted].elements
-    return Choice(
-        taken, f"{wanted} wanted ({reason}); rows of {row_length} are not a multiple of {block}, so {taken}", True
-    )
+    return Choice(taken, f"{wanted} wanted{why}; rows of {row_length} are not a multiple of {block}, so {taken}", True)
 
 
 def _matches(rule: Rule, mix: Mix, model: Model, tensor: Tensor) -> bool:

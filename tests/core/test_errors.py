@@ -9,7 +9,14 @@ import pytest
 from core import errors
 from core.errors import BadInput, BitwrightError, Cancelled, ErrorReport, did_you_mean, size
 
-SAMPLES = {"str": "thing", "int": 4096, "int | None": 4096, "Iterable[str]": ["one", "two"]}
+SAMPLES = {
+    "str": "thing",
+    "int": 4096,
+    "int | None": 4096,
+    "Iterable[str]": ["one", "two"],
+    "Sequence[str]": ["one", "two"],
+    "tuple[int, ...]": (2, 3),
+}
 
 
 def leaves() -> list[type[BitwrightError]]:

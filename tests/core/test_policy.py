@@ -65,8 +65,10 @@ def test_fallback_says_what_was_wanted_and_why_it_does_not_fit():
     described = describe(tensors_of_smollm2(), SMOLLM2)
     usual = choose(MIX["Q4_K_M"], SMOLLM2, described["blk.3.attn_q.weight"])
     assert usual.fallback
-    assert usual.reason.startswith("Q4_K wanted")
-    assert usual.reason.endswith("rows of 576 are not a multiple of 256, so Q5_0")
+    assert usual.reason == "Q4_K wanted; rows of 576 are not a multiple of 256, so Q5_0"
+    special = choose(MIX["Q4_K_M"], SMOLLM2, described["blk.0.attn_v.weight"])
+    assert special.reason.startswith("Q6_K wanted (value projections matter most")
+    assert special.reason.endswith("rows of 576 are not a multiple of 256, so Q8_0")
     fits = choose(MIX["Q4_K_M"], SMOLLM2, described["blk.3.ffn_down.weight"])
     assert (fits.type, fits.fallback) == ("Q4_K", False)
 

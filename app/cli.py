@@ -1,0 +1,419 @@
+"""The command line: subcommands that make a job, run it in this process and print its answer. Imports no Qt.
+
+Exit codes: 0, 2 for bad usage or bad input, 1 for a failed job, 130 when interrupted. With `--json`, standard output
+carries one JSON object and nothing else; progress, notes and errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from app import cli_text as text
+from core import engine
+from core.catalog import MIXES
+from core.errors import BAD_INPUT, INTERRUPTED, BadInput, BitwrightError, Cancelled, ErrorReport
+from core.jobs import (
+    ChatJob,
+    CompareJob,
+    InspectJob,
+    Job,
+    Override,
+    PlanJob,
+    QuantizeJob,
+    QuantizeOptions,
+    Result,
+    Sampling,
+    VerifyJob,
+)
+from core.progress import Progress, Snapshot
+from core.store import JobRecord, Store
+
+VERSION = "0.1.0"
+STORED_PROGRESS_S = 2.0
+
+
+class BadUsage(BadInput):
+    """The arguments make no sense."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints are one line like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises BadUsage instead of printing the usage."""
+        raise BadUsage(message[:1].upper() + message[1:], remedy=f"See `{self.prog} --help`")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; every failure becomes one line on standard error."""
+    debug = "--debug" in arguments
+    try:
+        options = make_parser().parse_args(arguments)
+        return int(options.run(options))
+    except BitwrightError as error:
+        return _report(error, error.line, error.exit_code, debug)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
+    except (Cancelled, KeyboardInterrupt) as error:
+        return _report(error, "Interrupted. Nothing was left behind.", INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        report = ErrorReport.of(error)
+        hint = report.remedy if debug or report.kind != "Bug" else "Run it again with --debug to see where"
+        return _report(error, BitwrightError(report.what, report.why, hint).line, 1, debug)
+
+
+def _report(error: BaseException, line: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """`inspect SRC`."""
+    return answer(InspectJob(source=options.source), options, text.model)
+
+
+def run_plan(options: argparse.Namespace) -> int:
+    """`plan SRC --to TYPE`."""
+    return answer(PlanJob(source=options.source, options=_quantize_options(options)), options, text.plan)
+
+
+def run_quantize(options: argparse.Namespace) -> int:
+    """`quantize SRC --to TYPE --out PATH`; recorded in the job history."""
+    job = QuantizeJob(
+        source=os.path.abspath(options.source),
+        output=output_path(options.source, options.out, options.to),
+        options=_quantize_options(options),
+        threads=options.threads,
+        device=options.device,
+    )
+    with Recorder(job) as recorder:
+        return answer(job, options, text.quantized, recorder)
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    """`verify FILE`."""
+    return answer(VerifyJob(path=options.file), options, text.verified)
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """`compare A B`."""
+    return answer(CompareJob(source=options.source, other=options.other), options, text.compared)
+
+
+def run_chat(options: argparse.Namespace) -> int:
+    """`chat MODEL --prompt TEXT`."""
+    given = {name: getattr(options, name) for name in Sampling.model_fields}
+    job = ChatJob(
+        model=options.model,
+        against=options.against,
+        prompt=options.prompt,
+        system=options.system,
+        sampling=Sampling(**{name: value for name, value in given.items() if value is not None}),
+        context=options.context,
+        threads=options.threads,
+    )
+    return answer(job, options, text.chatted)
+
+
+def run_jobs(options: argparse.Namespace) -> int:
+    """`jobs`: the queue and the history, the latest last."""
+    try:
+        records = Store().jobs()
+    except (sqlite3.Error, OSError) as error:
+        raise BitwrightError("The job history cannot be read", str(error), "Check the data folder") from error
+    if options.json:
+        print(json.dumps({"jobs": [_as_json(record) for record in records]}, ensure_ascii=False))
+    else:
+        print(text.jobs(records))
+    return 0
+
+
+def _as_json(record: JobRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "kind": record.job.kind,
+        "state": record.state,
+        "created": record.created,
+        "started": record.started,
+        "finished": record.finished,
+        "job": record.job.model_dump(mode="json", by_alias=True),
+        "progress": record.progress.model_dump(mode="json") if record.progress else None,
+        "error": asdict(record.error) if record.error else None,
+    }
+
+
+def _quantize_options(options: argparse.Namespace) -> QuantizeOptions:
+    return QuantizeOptions(
+        target=options.to,
+        overrides=tuple(options.tensor_type),
+        pure=options.pure,
+        allow_requantize=options.allow_requantize,
+    )
+
+
+def output_path(source: str, out: str, target: str) -> str:
+    """The output's absolute path: `out` itself, or `<model>-<TYPE>.gguf` in it where it is a folder."""
+    path = Path(out)
+    if path.is_dir():
+        model = Path(os.path.abspath(source))
+        stem = model.stem if model.suffix in (".gguf", ".safetensors") else model.name
+        stem = re.sub(r"[.-](BF16|F16|F32|I?Q\d\w*|TQ\d_0|MXFP4\w*)$", "", stem, flags=re.IGNORECASE)
+        path = path / f"{stem}-{target.upper()}.gguf"
+    return os.path.abspath(path)
+
+
+# ---------------------------------------------------------------- running
+
+
+@dataclass
+class Recorder:
+    """Keeps a job in the history while it runs. The history is a convenience: where it fails, the job goes on."""
+
+    job: Job
+    id: str = ""
+    _store: Store | None = field(default=None, repr=False)
+    _stored_at: float = float("-inf")
+
+    def __enter__(self) -> Recorder:
+        with self._tolerant():
+            self._store = Store()
+            self.id = self._store.add(self.job, "running")
+            self._store.start(self.id)
+        return self
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Keeps the progress now and then."""
+        if self._store is not None and abs(snapshot.elapsed_s - self._stored_at) >= STORED_PROGRESS_S:
+            self._stored_at = snapshot.elapsed_s
+            with self._tolerant():
+                self._store.progress(self.id, snapshot)
+
+    def finish(self, result: Result) -> None:
+        """Keeps the result."""
+        if self._store is not None:
+            with self._tolerant():
+                self._store.finish(self.id, result)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._store is None or error is None:
+            return
+        with self._tolerant():
+            if isinstance(error, BadInput | ValidationError):
+                self._store.remove(self.id)  # nothing was started
+            elif isinstance(error, Cancelled | KeyboardInterrupt):
+                self._store.cancel(self.id)
+            else:
+                details = "" if isinstance(error, BitwrightError) else "".join(traceback.format_exception(error))
+                self._store.fail(self.id, ErrorReport.of(error, details))
+
+    @contextlib.contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._store = None
+            print(f"note: The job history cannot be written ({error}).", file=sys.stderr)
+
+
+def answer(job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | None = None) -> int:
+    """Runs a job and prints its answer, as JSON or for people. Raises what the job raises."""
+    line = StatusLine()
+    with interruptible() as interrupted, own_output():
+        progress = Progress(_all(line.show, recorder.progress if recorder else None), interrupted)
+        try:
+            result = engine.run(job, progress)
+        finally:
+            line.clear()
+    if recorder is not None:
+        recorder.finish(result)
+    print(result.model_dump_json(by_alias=True) if options.json else show(result), flush=True)
+    return 0
+
+
+def _all(*receivers: Callable[[Snapshot], None] | None) -> Callable[[Snapshot], None]:
+    def receive(snapshot: Snapshot) -> None:
+        for receiver in receivers:
+            if receiver is not None:
+                receiver(snapshot)
+
+    return receive
+
+
+class StatusLine:
+    """The progress on one line of standard error, where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._width = 0
+        self._is_terminal = sys.stderr.isatty()
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Replaces the line."""
+        if self._is_terminal:
+            line = text.progress_line(snapshot)[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+            print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(line)
+
+    def clear(self) -> None:
+        """Removes the line, so that what follows starts at the margin."""
+        if self._width:
+            print("\r" + " " * self._width, end="\r", file=sys.stderr, flush=True)
+            self._width = 0
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM let the job clean up and end; a second one ends it at once."""
+    wanted = False
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal wanted
+        if wanted:
+            raise KeyboardInterrupt
+        wanted = True
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: wanted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def own_output() -> Iterator[None]:
+    """While a job runs, whatever native code prints goes to standard error: standard output is for the answer."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def override(argument: str) -> Override:
+    """NAME=TYPE as a value. Raises what argparse turns into a message."""
+    name, _, type_name = argument.rpartition("=")
+    if not name or not type_name:
+        raise argparse.ArgumentTypeError(f"{argument} is not of the form NAME=TYPE")
+    return Override(tensor=name, type=type_name)
+
+
+def count(argument: str) -> int:
+    """A number that is not negative."""
+    if not argument.isdigit():
+        raise argparse.ArgumentTypeError(f"{argument} is not a whole number of at least 0")
+    return int(argument)
+
+
+def make_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="main.py",
+        description="Shrink language models on your own computer, and see what it cost. "
+        "Without a command, the window opens (--reset-settings: with its settings forgotten).",
+    )
+    parser.add_argument("--version", action="version", version=f"Bitwright {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    for name, help_text, add_arguments, run in COMMANDS:
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        add_arguments(command)
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _source(parser: Parser) -> None:
+    parser.add_argument("source", metavar="SRC", help="a .gguf file, a Hugging Face folder or a .safetensors file")
+
+
+def _plan(parser: Parser) -> None:
+    _source(parser)
+    names = ", ".join(mix.name for mix in MIXES)
+    parser.add_argument("--to", required=True, metavar="TYPE", help=f"one of {names}")
+    parser.add_argument(
+        "--tensor-type",
+        type=override,
+        action="append",
+        default=[],
+        metavar="NAME=TYPE",
+        help="another type for one tensor, by its exact name; may be repeated",
+    )
+    parser.add_argument("--pure", action="store_true", help="one type for every weight matrix")
+    parser.add_argument("--allow-requantize", action="store_true", help="accept a source that is already quantized")
+
+
+def _quantize(parser: Parser) -> None:
+    _plan(parser)
+    parser.add_argument("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
+    parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
+
+
+def _verify(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .gguf file")
+
+
+def _compare(parser: Parser) -> None:
+    _source(parser)
+    parser.add_argument("other", metavar="OTHER", help="the model whose error is measured against SRC")
+
+
+def _chat(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a .gguf file")
+    parser.add_argument("--against", metavar="MODEL", help="a second model that gets the same prompt")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to ask")
+    parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
+    parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
+    parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    for name, info in Sampling.model_fields.items():
+        kind = info.annotation
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=f"sampling ({info.default})")
+
+
+def _nothing(parser: Parser) -> None:
+    """A command without arguments of its own."""
+
+
+COMMANDS: tuple[
+    tuple[str, str, Callable[[Parser], None], Callable[[argparse.Namespace], int]],
+    ...,
+] = (
+    ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
+    ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
+    ("quantize", "quantize a model into one GGUF file", _quantize, run_quantize),
+    ("verify", "re-open an output and check it", _verify, run_verify),
+    ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
+    ("chat", "ask a model, or two, the same question", _chat, run_chat),
+    ("jobs", "the queue and the history", _nothing, run_jobs),
+)
