@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from PySide6.QtCore import QSize
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from app.theme import Theme
 from app.widgets.error_plot import ErrorPlot
@@ -18,14 +18,25 @@ from app.widgets.memory_bars import SizeBars
 from app.widgets.plot_export import save_png
 from core.jobs import QuantizeResult
 
+MARGIN = 24
+
 
 def plots(result: QuantizeResult, theme: Theme) -> dict[str, tuple[QWidget, QSize]]:
     """The result page's plots by file name, each with its size in device-independent pixels."""
     return {
         "errors": (ErrorPlot(theme).set_result(result), QSize(1200, 640)),
         "heat-map": (HeatMap(theme).set_result(result), QSize(1200, 420)),
-        "sizes": (SizeBars(theme).set_result(result), QSize(1000, 140)),
+        "sizes": (SizeBars(theme).set_result(result), QSize(1000, 160)),
     }
+
+
+def framed(plot: QWidget) -> QWidget:
+    """The plot with a margin around it, as a picture on its own needs one."""
+    frame = QWidget()
+    layout = QVBoxLayout(frame)
+    layout.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    layout.addWidget(plot)
+    return frame
 
 
 def main(result_file: str, folder: str) -> int:
@@ -35,7 +46,7 @@ def main(result_file: str, folder: str) -> int:
     result = QuantizeResult.model_validate_json(Path(result_file).read_text(encoding="utf-8"))
     for name, (widget, size) in plots(result, theme).items():
         path = Path(folder) / f"{name}.png"
-        save_png(widget, path, size)
+        save_png(framed(widget), path, size)
         print(path)
     application.quit()
     return 0
