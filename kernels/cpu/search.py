@@ -1,0 +1,129 @@
+"""The searches of ggml's K types, 16 groups of weights at a time: one group per lane, so that no sum crosses lanes.
+
+Candidates, order and acceptance are those of `kernels.reference.search`; the error of a candidate is not summed in a
+second pass over the weights but follows from the sums of the fit itself. With q the codes of a candidate, s its scale
+and m its offset,
+
+    Σ w·(s·q + m - x)² = Σ w·x² - 2·s·Σ w·q·x - 2·m·Σ w·x + s²·Σ w·q² + 2·s·m·Σ w·q + m²·Σ w
+
+and where (s, m) is the least-squares fit it is Σ w·x² - s·Σ w·q·x - m·Σ w·x. In float32 such a difference of sums is
+only as good as the sums are small, so the codes are counted from the middle of their range: weights lie around zero,
+hence Σ w·q and m are small and the products hardly cancel.
+
+Source: ggml-quants.c, make_qx_quants (rmse_type 1, no importance) and make_qkx2_quants (squared error).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kernels.cpu.compiled import inlined
+from kernels.cpu.vectors import larger, magnitude, muladd, rint, root, smaller, splat, where
+
+GROUP_MAX_EPS = 1e-15  # groups whose largest magnitude is below this count as all zero
+LARGEST = 3.0e38  # stands for "no candidate yet"
+NUDGES = 9  # make_qx_quants tries -9 … 9 tenths of a code
+# Some candidates put the extreme of every group exactly between two codes, where ggml's arithmetic, without fused
+# multiply-add, rounds to the even one. This much, in codes, keeps rounding errors from choosing the other one.
+TIE = 1.5e-5
+
+
+@inlined
+def _sums_of_codes(xs: Any, ws: Any, n: int, nmax: int, inverse: Any, minimum: Any) -> tuple[Any, Any, Any]:
+    """Σ w·q, Σ w·q², Σ w·q·x of the codes q = round((x - minimum)·inverse) in 0 … nmax, less the middle."""
+    middle = (nmax + 1) // 2
+    shift = (0 - minimum) * inverse - (middle + TIE)
+    sum_l, sum_l2, sum_xl = splat(0), splat(0), splat(0)
+    for e in range(n):
+        x = xs[e]
+        code = smaller(larger(rint(muladd(x, inverse, shift)), -middle), nmax - middle)
+        weighted = ws[e] * code
+        sum_l += weighted
+        sum_l2 = muladd(weighted, code, sum_l2)
+        sum_xl = muladd(weighted, x, sum_xl)
+    return sum_l, sum_l2, sum_xl
+
+
+@inlined
+def weights_of_k_types(xs: Any, ws: Any, n: int) -> None:
+    """Weights √(Σ x²/n) + |x| of every group: what ggml uses where no importance is given."""
+    energy = splat(0)
+    for e in range(n):
+        energy = muladd(xs[e], xs[e], energy)
+    mean = root(energy / n)
+    for e in range(n):
+        ws[e] = mean + magnitude(xs[e])
+
+
+@inlined
+def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: float, steps: int) -> tuple[Any, Any]:
+    """Scales and minima (<= 0) of w = scale·q + minimum, q 0 … nmax, for xs[0 … n-1] with weights ws."""
+    low, high = smaller(xs[0], 0), xs[0]
+    sum_w, sum_x, sum_x2 = splat(0), splat(0), splat(0)
+    for e in range(n):
+        x = xs[e]
+        low, high = smaller(x, low), larger(x, high)
+        weighted = ws[e] * x
+        sum_w += ws[e]
+        sum_x += weighted
+        sum_x2 = muladd(weighted, x, sum_x2)
+
+    middle = (nmax + 1) // 2
+    scale, minimum = (high - low) / nmax, low
+    sum_l, sum_l2, sum_xl = _sums_of_codes(xs, ws, n, nmax, nmax / (high - low), minimum)
+    offset = minimum + scale * middle
+    cross = scale * (sum_xl - offset * sum_l) + offset * sum_x
+    best = sum_x2 - 2 * cross + scale * scale * sum_l2 + offset * offset * sum_w
+    for k in range(steps + 1):
+        inverse = (nmax + (first + step * k)) / (high - minimum)
+        sum_l, sum_l2, sum_xl = _sums_of_codes(xs, ws, n, nmax, inverse, minimum)
+        determinant = sum_w * sum_l2 - sum_l * sum_l
+        reciprocal = 1 / determinant
+        tried = (sum_w * sum_xl - sum_x * sum_l) * reciprocal
+        offset = (sum_l2 * sum_x - sum_l * sum_xl) * reciprocal
+        error = sum_x2 - tried * sum_xl - offset * sum_x
+        tried_minimum = offset - tried * middle
+        # The format has no positive minimum: there the scale alone is fitted, to codes counted from 0.
+        positive = tried_minimum > 0
+        sum_xq = sum_xl + middle * sum_x
+        alone = sum_xq / (sum_l2 + middle * (2 * sum_l + middle * sum_w))
+        tried = where(positive, alone, tried)
+        tried_minimum = where(positive, 0, tried_minimum)
+        error = where(positive, sum_x2 - alone * sum_xq, error)
+        better = (determinant > 0) & (error < best)
+        best = where(better, error, best)
+        scale = where(better, tried, scale)
+        minimum = where(better, tried_minimum, minimum)
+    spread = high > low
+    return where(spread, scale, 0), where(spread, minimum, low)
+
+
+@inlined
+def make_qx_quants(xs: Any, ws: Any, n: int, nmax: int) -> Any:
+    """Signed scales of w = scale·q, q -nmax … nmax-1, for xs[0 … n-1]; ws is room for n lanes."""
+    extreme, most = splat(0), splat(0)
+    for e in range(n):
+        x = xs[e]
+        ws[e] = x * x
+        above = magnitude(x) > most
+        most = where(above, magnitude(x), most)
+        extreme = where(above, x, extreme)
+
+    unit = -1 / extreme
+    scale, best = splat(0), splat(-LARGEST)
+    for k in range(2 * NUDGES + 1):
+        # The unstretched scale comes first, as in ggml; then -9 … -1, 1 … 9.
+        nudge = 0 if k == 0 else (k - NUDGES - 1 if k <= NUDGES else k - NUDGES)
+        inverse = (nmax + 0.1 * nudge + TIE) * unit
+        sum_xl, sum_l2 = splat(0), splat(0)
+        for e in range(n):
+            code = smaller(larger(rint(xs[e] * inverse), -nmax), nmax - 1)
+            product = xs[e] * code
+            sum_l2 = muladd(product, product, sum_l2)
+            sum_xl = muladd(ws[e], product, sum_xl)
+        tried = sum_xl / sum_l2
+        gain = tried * sum_xl
+        better = (sum_l2 > 0) & (gain > best)
+        best = where(better, gain, best)
+        scale = where(better, tried, scale)
+    return where(most > GROUP_MAX_EPS, scale, 0)
