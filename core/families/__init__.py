@@ -1,1 +1,22 @@
-"""What is particular to a model family, as rows of data."""
+"""The table of model families whose Hugging Face folders can be converted: one row each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.errors import UnknownArchitecture
+from core.families.family import Family
+from core.families.llama import LLAMA
+
+FAMILIES: tuple[Family, ...] = (LLAMA,)
+BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
+
+
+def family_of(path: str, config: dict[str, Any]) -> Family:
+    """The family of a config.json. Raises UnknownArchitecture."""
+    names = config.get("architectures")
+    first = names[0] if isinstance(names, list) and names else f"{config.get('model_type', 'unknown')} (by model_type)"
+    family = BY_ARCHITECTURE.get(first) if isinstance(first, str) else None
+    if family is None:
+        raise UnknownArchitecture(path, str(first), BY_ARCHITECTURE)
+    return family

@@ -9,6 +9,7 @@ from core.errors import NotAModel, SourceNotFound
 from core.formats.gguf_layout import KeyValue
 from core.sources.base import Hyper, Source, SourceTensor
 from core.sources.gguf_source import GGUFSource
+from core.sources.hf_source import HFSource
 
 __all__ = ["Hyper", "KeyValue", "Source", "SourceTensor", "open_source"]
 
@@ -22,6 +23,15 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     place = Path(path)
     if not place.exists():
         raise SourceNotFound(str(path))
-    if place.is_file():
+    if place.is_file() and place.suffix != ".safetensors":
         return GGUFSource(place)
-    raise NotAModel(str(path), "it is neither a file nor a folder")
+    return HFSource(_model_folder(place))
+
+
+def _model_folder(place: Path) -> Path:
+    """The folder itself, or that of a .safetensors file, which is nothing without its config.json."""
+    if place.is_dir():
+        return place
+    if not (place.parent / "config.json").is_file():
+        raise NotAModel(str(place), "config.json is missing beside it", "Choose the model's whole folder")
+    return place.parent
