@@ -17,26 +17,32 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from app.cli import StatusLine, interruptible, own_output
+from app.cli_text import decibels, facts, table
 from core import catalog, engine
 from core.errors import BitwrightError, Cancelled, ErrorReport, size
 from core.jobs import (
     ChatJob,
     ChatResult,
     InspectJob,
+    Job,
     ModelSummary,
     QuantizeJob,
     QuantizeOptions,
     QuantizeResult,
+    Result,
     Sampling,
     TensorResult,
 )
-from core.progress import Progress, Snapshot
+from core.progress import Progress
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
 LOG = FOLDER / "error.txt"
 TARGET = "Q4_K_M"
 QUESTION = "What is the capital of France?"
 WORST = 5
+KIND_TITLES = ("kind", "tensors", "types", "MiB before", "after", "bits before", "after", "error", "worst")
+WORST_TITLES = ("tensor", "type", "error", "SNR", "why this type")
 NO_SAMPLE = "error: The sample model is not installed. Run `make run`, which installs it."
 HOW_TO_OPEN = """To open the window, give `make run` a display:
   on this machine's screen          DISPLAY=:0 make run
@@ -72,7 +78,8 @@ def run_demo(source: Path) -> None:
     summary = inspect(source)
     heading(f"Quantizing to {TARGET}")
     result = quantize(source)
-    show_result(result, summary)
+    show_errors(result)
+    show_savings(result, summary.parameters)
     heading("Plots")
     draw_plots(result)
     heading("Chat with the result")
@@ -81,58 +88,69 @@ def run_demo(source: Path) -> None:
     print(HOW_TO_OPEN)
 
 
+def run(job: Job) -> Result:
+    """Runs a job in this process, its progress on one line of a terminal."""
+    line = StatusLine()
+    with interruptible() as interrupted, own_output():
+        try:
+            return engine.run(job, Progress(line.show, interrupted))
+        finally:
+            line.clear()
+
+
 def inspect(source: Path) -> ModelSummary:
     """Prints what the headers say."""
-    summary = engine.run(InspectJob(source=str(source)))
+    summary = run(InspectJob(source=str(source)))
     assert isinstance(summary, ModelSummary)
     types = Counter(tensor.type for tensor in summary.tensors)
-    print_pairs(
-        ("Model", f"{summary.name} ({summary.label})"),
-        ("File", f"{source.name}, {size(summary.bytes)}"),
-        ("Parameters", f"{summary.parameters / 1e6:.1f} million in {len(summary.tensors)} tensors"),
-        ("Stored as", f"{counted(types)}: {summary.bits_per_weight:.2f} bits per weight"),
-        ("Shape", f"{summary.layers} layers, width {summary.embedding_length}, context {summary.context_length}"),
+    print(
+        facts(
+            ("Model", f"{summary.name} ({summary.label})"),
+            ("File", f"{source.name}, {size(summary.bytes)}"),
+            ("Parameters", f"{summary.parameters / 1e6:.1f} million in {len(summary.tensors)} tensors"),
+            ("Stored as", f"{counted(types)}; {summary.bits_per_weight:.2f} bits per weight"),
+            ("Shape", f"{summary.layers} layers, width {summary.embedding_length}, context {summary.context_length}"),
+        )
     )
     return summary
 
 
 def quantize(source: Path) -> QuantizeResult:
-    """Quantizes into build/demo with the progress on one line."""
+    """Quantizes into build/demo, over the result of an earlier run."""
     job = QuantizeJob(
         source=str(source),
         output=str(FOLDER / f"{source.name.split('.')[0]}.{TARGET}.gguf"),
         # The sample is itself 4-bit (the small download is the point of it), so quantizing again must be allowed.
         options=QuantizeOptions(target=TARGET, allow_requantize=True),
     )
-    result = engine.run(job, Progress(show_progress))
-    end_progress()
+    result = run(job)
     assert isinstance(result, QuantizeResult)
     return result
 
 
-def show_result(result: QuantizeResult, summary: ModelSummary) -> None:
-    """Prints errors by kind of tensor, the worst tensors, and what was saved."""
+def show_errors(result: QuantizeResult) -> None:
+    """Prints the errors by kind of tensor, and the worst tensors."""
     rows = [kind_row(kind, tensors) for kind, tensors in by_kind(result.tensors).items()]
-    print_table(
-        ("Kind", "Tensors", "Types", "MiB before", "MiB after", "Bits before", "Bits after", "Error", "Worst error"),
-        rows,
-    )
+    print(table(KIND_TITLES, rows, " r rrrrrr"))
     print("\nError is the median relative RMSE against the source's weights: 0.05 means 5 % of their RMS size.")
     worst = sorted(result.tensors, key=lambda tensor: tensor.relative_rmse, reverse=True)[:WORST]
     print(f"\nThe {len(worst)} worst tensors:")
-    print_table(("Tensor", "Type", "Error", "SNR, dB", "Why this type"), [worst_row(tensor) for tensor in worst])
-    half = summary.parameters * 2
+    print(table(WORST_TITLES, [worst_row(tensor) for tensor in worst], "  rr"))
+
+
+def show_savings(result: QuantizeResult, parameters: int) -> None:
+    """Prints what the result takes, beside the source and beside 16 bits for each of `parameters` weights."""
+    half = 2 * parameters
     print()
-    print_pairs(
-        ("Output", f"{relative(result.output)}, {size(result.bytes)}, verified (sha256 {result.sha256[:12]}…)"),
-        (
-            "Saved",
-            f"{1 - result.bytes / half:.0%} of 16-bit ({size(half)}); the source, already 4-bit, has "
-            f"{size(result.source_bytes)}",
-        ),
-        ("Bits per weight", f"{result.bpw_before:.2f} before, {result.bpw:.2f} after"),
-        ("Error in all", f"{result.total.relative_rmse:.4f} relative RMSE, {decibels(result.total.snr_db)} dB"),
-        ("Took", f"{result.seconds:.1f} s, peak memory {size(result.peak_memory_bytes)}"),
+    print(
+        facts(
+            ("Output", f"{relative(result.output)}, {size(result.bytes)}, verified (sha256 {result.sha256[:12]}…)"),
+            ("Saved", f"{1 - result.bytes / half:.0%} of the model in 16 bits, {size(half)}"),
+            ("Source", f"{size(result.source_bytes)}: it was quantized before, which is why the result is no smaller"),
+            ("Bits per weight", f"{result.bpw_before:.2f} before, {result.bpw:.2f} after"),
+            ("Error in all", f"{result.total.relative_rmse:.4f} relative RMSE, {decibels(result.total.snr_db)}"),
+            ("Took", f"{result.seconds:.1f} s, peak memory {size(result.peak_memory_bytes)}"),
+        )
     )
 
 
@@ -185,18 +203,15 @@ def draw_plots(result: QuantizeResult) -> None:
 def chat(model: Path) -> None:
     """Asks the result one question and prints the answer."""
     sampling = Sampling(temperature=0, max_tokens=48, seed=1)
-    answer = engine.run(ChatJob(model=str(model), prompt=QUESTION, sampling=sampling))
+    answer = run(ChatJob(model=str(model), prompt=QUESTION, sampling=sampling))
     assert isinstance(answer, ChatResult)
     turn = answer.turns[0]
-    print_pairs(
-        ("You", QUESTION),
-        (model.stem, turn.text.strip()),
-        ("", f"{turn.tokens} tokens at {turn.tokens_per_second:.0f} tokens/s, {size(turn.memory_bytes)} of memory"),
-    )
+    speed = f"{turn.tokens} tokens at {turn.tokens_per_second:.0f} per second, {size(turn.memory_bytes)} of memory"
+    print(facts(("You", QUESTION), ("Model", turn.text.strip()), ("Speed", speed)))
 
 
 def counted(types: Counter[str]) -> str:
-    """Types with how often each occurs, the most frequent first: '210 Q4_1, 61 F32'; the number left out where one."""
+    """Types with how often each occurs, the most frequent first: '210 Q4_1, 61 F32'; one alone without its number."""
     if len(types) == 1:
         return next(iter(types))
     return ", ".join(f"{n} {name}" for name, n in types.most_common())
@@ -207,11 +222,6 @@ def figure(relative_rmse: float) -> str:
     return f"{relative_rmse:.4f}" if relative_rmse else "0"
 
 
-def decibels(snr_db: float | None) -> str:
-    """An SNR with one decimal; lossless where there is no error."""
-    return "lossless" if snr_db is None else f"{snr_db:.1f}"
-
-
 def relative(path: str) -> str:
     """A path below the checkout as seen from there."""
     return str(Path(path).relative_to(FOLDER.parents[1]))
@@ -220,38 +230,6 @@ def relative(path: str) -> str:
 def heading(words: str) -> None:
     """Prints a section's title."""
     print(f"\n{words}\n{'-' * len(words)}", flush=True)
-
-
-def print_pairs(*pairs: tuple[str, str]) -> None:
-    """Prints names and what they stand for, in two columns."""
-    width = max(len(name) for name, _ in pairs)
-    for name, value in pairs:
-        print(f"{name:<{width}}  {value}")
-
-
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table whose columns of numbers are right-aligned."""
-    columns = list(zip(titles, *rows, strict=True))
-    widths = [max(len(cell) for cell in column) for column in columns]
-    numeric = [all(cell[:1].isdigit() and " " not in cell for cell in column[1:]) for column in columns]
-    for cells in (titles, ["-" * width for width in widths], *rows):
-        aligned = (
-            f"{cell:>{width}}" if right else f"{cell:<{width}}"
-            for cell, width, right in zip(cells, widths, numeric, strict=True)
-        )
-        print("  ".join(aligned).rstrip())
-
-
-def show_progress(snapshot: Snapshot) -> None:
-    """Rewrites one line on a terminal; a log file is spared."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{snapshot.stage} {snapshot.fraction:.0%}", end="", file=sys.stderr, flush=True)
-
-
-def end_progress() -> None:
-    """Clears the line of the progress."""
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
