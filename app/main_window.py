@@ -28,12 +28,12 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMainWindow, QMe
 from app import actions
 from app.context import AppContext
 from app.logs import log_path
+from app.models.jobs import fraction
 from app.widgets.banner import Banner
 from app.widgets.rail import Rail
 from app.widgets.status_line import StatusLine
 from app.window_state import WindowState
 from core.jobs import QuantizeJob, QuantizeResult
-from core.progress import Snapshot
 from core.store import data_dir
 
 SIZE = (1280, 800)
@@ -236,8 +236,8 @@ class MainWindow(QMainWindow):
         context = self.context
         self.rail.chosen.connect(self.show_page)
         self.status.job_clicked.connect(lambda: self.show_page("jobs"))
-        context.jobs.progressed.connect(self._on_progress)
-        context.jobs.changed.connect(self._on_job_changed)
+        context.jobs.progressed.connect(self._show_running)
+        context.jobs.changed.connect(self._show_running)
         context.jobs.finished.connect(self._on_job_finished)
         context.library.arrived.connect(lambda path: self.status.say(self.tr("Added {0}").format(path)))
         context.library.refused.connect(lambda path, why: self.status.say(f"{path}: {why}"))
@@ -245,15 +245,13 @@ class MainWindow(QMainWindow):
 
     # ------------------------------------------------------------ reactions
 
-    def _on_progress(self, job_id: str, snapshot: Snapshot) -> None:
-        self.status.show_job(actions.title(self.context.store.get(job_id).job), snapshot)
-
-    def _on_job_changed(self, job_id: str) -> None:
-        running = self.context.jobs.running()
-        if running is None:
+    def _show_running(self) -> None:
+        job, snapshot = self.context.jobs.running_job(), self.context.jobs.snapshot()
+        if job is None:
             self.status.clear_job()
-        elif running == job_id:
-            self.status.show_job(actions.title(self.context.store.get(job_id).job), self.context.jobs.snapshot())
+        else:
+            left = snapshot.eta_s if snapshot else None
+            self.status.show_job(actions.title(job), fraction(snapshot), left)
 
     def _on_job_finished(self, job_id: str) -> None:
         record = self.context.store.get(job_id)
@@ -326,12 +324,12 @@ class MainWindow(QMainWindow):
         self.close()
 
     def _may_close(self) -> bool:
-        running = self.context.jobs.running()
-        if running is None or not self._asks or not self.context.settings.value("confirm_quit_with_jobs"):
+        job = self.context.jobs.running_job()
+        if job is None or not self._asks or not self.context.settings.value("confirm_quit_with_jobs"):
             return True
         from app.dialogs.confirm import confirm_quit
 
-        return confirm_quit(self, actions.title(self.context.store.get(running).job))
+        return confirm_quit(self, actions.title(job))
 
 
 def _bind(function: Callable[[str], None], argument: str) -> Callable[[], None]:

@@ -69,6 +69,10 @@ class JobQueue(QObject):
         """The id of the job that runs now."""
         return self._run.id if self._run else None
 
+    def running_job(self) -> Job | None:
+        """The job that runs now."""
+        return self._run.job if self._run else None
+
     def snapshot(self) -> Snapshot | None:
         """The latest progress of the running job."""
         return self._run.snapshot if self._run else None
@@ -120,7 +124,7 @@ class JobQueue(QObject):
     def _start(self, job_id: str, job: Job) -> None:
         self._store.start(job_id)
         link = WorkerLink()
-        self._run = _Run(job_id, job.kind, link)
+        self._run = _Run(job_id, job, link)
         link.event.connect(self._receive)
         link.said.connect(self._hear)
         link.ended.connect(self._end)
@@ -173,9 +177,9 @@ class JobQueue(QObject):
 class _Run:
     """What is known of the job that runs."""
 
-    def __init__(self, job_id: str, kind: str, link: WorkerLink) -> None:
+    def __init__(self, job_id: str, job: Job, link: WorkerLink) -> None:
         self.id = job_id
-        self.kind = kind
+        self.job = job
         self.link = link
         self.cancelled = False
         self.snapshot: Snapshot | None = None
@@ -195,7 +199,7 @@ class _Run:
             case "progress":
                 self.snapshot = Snapshot.model_validate(event["snapshot"])
             case "result":
-                self.result = RESULT_TYPES[self.kind].model_validate(event["result"])
+                self.result = RESULT_TYPES[self.job.kind].model_validate(event["result"])
             case "error":
                 self.error = ErrorReport(**event["error"])
             case "cancelled":

@@ -170,6 +170,13 @@ class Store:
             rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {where} ORDER BY position", states).fetchall()
         return [_record(row) for row in rows]
 
+    def summaries(self) -> list[JobRecord]:
+        """All jobs in queue order without their results and logs, which may be large; for lists that are refreshed."""
+        columns = _COLUMNS.replace("result", "NULL").replace("log", "''")
+        with self._connection() as db:
+            rows = db.execute(f"SELECT {columns} FROM jobs ORDER BY position").fetchall()
+        return [_record(row) for row in rows]
+
     def _mark_interrupted(self) -> None:
         with self._connection() as db:
             rows = db.execute("SELECT id, owner_pid, owner_started FROM jobs WHERE state = 'running'").fetchall()

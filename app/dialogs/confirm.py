@@ -23,5 +23,20 @@ def confirm_quit(parent: QWidget, job: str) -> bool:
     return box.clickedButton() is quit_button
 
 
+def confirm_reset(parent: QWidget) -> bool:
+    """Whether every setting is to get its default."""
+    box = QMessageBox(parent)
+    box.setWindowTitle("Bitwright")
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setText(_tr("Give every setting its default?"))
+    box.setInformativeText(_tr("Your list of models is kept, and no file is touched."))
+    reset = box.addButton(_tr("Reset settings"), QMessageBox.ButtonRole.DestructiveRole)
+    keep = box.addButton(_tr("Keep them"), QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(keep)
+    box.setEscapeButton(keep)
+    box.exec()
+    return box.clickedButton() is reset
+
+
 def _tr(words: str) -> str:
     return QCoreApplication.translate("Confirm", words)

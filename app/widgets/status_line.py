@@ -9,7 +9,6 @@ from superqt import QElidingLabel
 from app import text
 from app.theme import Theme
 from app.widgets.memory_meter import MemoryMeter
-from core.progress import Snapshot
 
 HEIGHT = 28
 MESSAGE_MS = 8000
@@ -56,15 +55,13 @@ class StatusLine(QWidget):
         self._message.setToolTip(message)
         self._timer.start(duration_ms)
 
-    def show_job(self, name: str, snapshot: Snapshot | None) -> None:
-        """Shows the running job: its name, percentage and time left."""
-        words = [name]
-        if snapshot is not None and snapshot.total:
-            words.append(text.percent(snapshot.fraction))
-        if snapshot is not None and snapshot.eta_s is not None:
-            words.append(self.tr("{0} left").format(text.duration(snapshot.eta_s)))
+    def show_job(self, name: str, fraction: float, left_s: float | None) -> None:
+        """Shows the running job: its name, the share done (0 to 1) and the seconds left where they are known."""
+        words = [name, text.percent(fraction)]
+        if left_s is not None:
+            words.append(self.tr("{0} left").format(text.duration(left_s)))
         self._job.setText("  ·  ".join(words))
-        self._bar.setValue(round(1000 * snapshot.fraction) if snapshot else 0)
+        self._bar.setValue(round(1000 * fraction))
         self._job.show()
         self._bar.show()
 

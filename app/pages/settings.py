@@ -1,0 +1,129 @@
+"""The Settings page, made from the table of settings: one section per heading, one row per setting."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QCoreApplication, QSignalBlocker, Qt
+from PySide6.QtWidgets import (
+    QFormLayout,
+    QLabel,
+    QMessageBox,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.context import AppContext
+from app.settings import ROWS, Setting
+from app.widgets.page_header import MARGIN, PageHeader
+from app.widgets.setting_editors import EDITORS, Editor
+
+READING_WIDTH = 720
+LABEL_WIDTH = 160
+
+
+class SettingsPage(QWidget):
+    """Every change is applied and saved at once."""
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__()
+        self.context = context
+        self.editors: dict[str, Editor] = {}
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 16, 0, 0)
+        layout.setSpacing(16)
+        layout.addWidget(self._make_header())
+        layout.addWidget(self._make_body(), 1)
+        context.settings.changed.connect(self._on_changed)
+
+    def _make_header(self) -> PageHeader:
+        header = PageHeader(self.tr("Settings"))
+        reset = QPushButton(self.tr("Reset settings…"))
+        reset.setToolTip(self.tr("Every setting gets its default; your list of models is kept"))
+        reset.clicked.connect(self._reset)
+        self.context.theme.decorate(reset, "reset")
+        header.add(reset)
+        header.setMaximumWidth(READING_WIDTH)
+        return header
+
+    def _make_body(self) -> QScrollArea:
+        inside = QWidget()
+        inside.setProperty("transparent", True)
+        inside.setMaximumWidth(READING_WIDTH)
+        layout = QVBoxLayout(inside)
+        layout.setContentsMargins(0, 0, MARGIN, MARGIN)
+        layout.setSpacing(8)
+        for section in dict.fromkeys(row.section for row in ROWS if row.section):
+            heading = QLabel(_words(section))
+            heading.setProperty("role", "section")
+            layout.addWidget(heading)
+            layout.addLayout(self._make_section(section))
+            layout.addSpacing(16)
+        saved = QLabel(self.tr("Kept in {0}").format(self.context.settings.path))
+        saved.setProperty("role", "caption")
+        saved.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout.addWidget(saved)
+        layout.addStretch(1)
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setAlignment(Qt.AlignmentFlag.AlignLeft)
+        area.setWidget(inside)
+        return area
+
+    def _make_section(self, section: str) -> QFormLayout:
+        form = QFormLayout()
+        form.setHorizontalSpacing(16)
+        form.setVerticalSpacing(12)
+        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        for row in (row for row in ROWS if row.section == section):
+            self._add_row(form, row)
+        return form
+
+    def _add_row(self, form: QFormLayout, row: Setting) -> None:
+        editor = EDITORS[row.kind](row, self.context.theme)
+        editor.show_value(self.context.settings.value(row.key))
+        editor.edited.connect(lambda value, key=row.key: self._set(key, value))
+        editor.setAccessibleName(_words(row.label))
+        editor.setAccessibleDescription(_words(row.help))
+        self.editors[row.key] = editor
+        label = QLabel(_words(row.label))
+        label.setFixedWidth(LABEL_WIDTH)
+        label.setWordWrap(True)
+        label.setContentsMargins(0, 6, 0, 0)
+        label.setBuddy(editor.focus_target())
+        explanation = QLabel(_words(row.help))
+        explanation.setProperty("role", "caption")
+        explanation.setWordWrap(True)
+        field = QVBoxLayout()
+        field.setSpacing(4)
+        field.addWidget(editor)
+        field.addWidget(explanation)
+        form.addRow(label, field)
+
+    def _set(self, key: str, value: object) -> None:
+        try:
+            self.context.settings.set(key, value)
+        except OSError as error:
+            QMessageBox.warning(
+                self,
+                "Bitwright",
+                self.tr("The settings could not be saved: {0}. Check the disk and the permissions of {1}.").format(
+                    error.strerror, self.context.settings.path.parent
+                ),
+            )
+
+    def _on_changed(self, key: str) -> None:
+        if key in self.editors:
+            with QSignalBlocker(self.editors[key]):
+                self.editors[key].show_value(self.context.settings.value(key))
+
+    def _reset(self) -> None:
+        from app.dialogs.confirm import confirm_reset
+
+        if confirm_reset(self):
+            self.context.settings.reset()
+
+
+def _words(marked: str) -> str:
+    return QCoreApplication.translate("Settings", marked)

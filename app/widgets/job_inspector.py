@@ -1,0 +1,250 @@
+"""The inspector of one job: how it stands, what went wrong and what to do, what can be done with it, and its log."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QTextCursor
+from PySide6.QtWidgets import (
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app import text
+from app.models.jobs import STATES, JobRow, stage_words, state_words
+from app.theme import Theme
+from app.widgets.filter_table import monospace
+from core.errors import ErrorReport
+from core.jobs import QuantizeJob
+
+MAX_LOG_LINES = 5000
+ICON = 18
+
+# key: (states in which it is offered, icon, whether it is the primary button)
+BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
+    "result": (frozenset({"done"}), "results", True),
+    "retry": (frozenset({"failed", "cancelled", "interrupted"}), "retry", True),
+    "cancel": (frozenset({"queued", "running"}), "cancel", False),
+}
+TOOLS: dict[str, tuple[frozenset[str], str]] = {
+    "up": (frozenset({"queued"}), "up"),
+    "down": (frozenset({"queued"}), "down"),
+    "copy": (frozenset(STATES), "copy"),
+    "remove": (frozenset({"queued", "done", "failed", "cancelled", "interrupted"}), "remove"),
+}
+
+
+class JobInspector(QWidget):
+    """Shows one JobRow. `asked` carries a key of BUTTONS or TOOLS."""
+
+    asked = Signal(str)
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._row: JobRow | None = None
+        self._title = QLabel()
+        self._title.setProperty("role", "section")
+        self._title.setWordWrap(True)
+        self._icon = QLabel()
+        self._state = QLabel()
+        self._bar = QProgressBar()
+        self._bar.setRange(0, 1000)
+        self._bar.setTextVisible(False)
+        self._bar.setAccessibleName(self.tr("Progress"))
+        self._doing = QLabel()
+        self._doing.setProperty("role", "caption")
+        self._error = self._make_error()
+        self._facts = QFormLayout()
+        self._facts.setHorizontalSpacing(16)
+        self._facts.setVerticalSpacing(4)
+        self._buttons: dict[str, QPushButton | QToolButton] = {}
+        self._log = self._make_log()
+        self._compose()
+        theme.follow(self, self._restyle)
+
+    def show_row(self, row: JobRow) -> None:
+        """Shows another job, or the same one as it stands now."""
+        is_other = self._row is None or self._row.name != row.name
+        is_new_state = is_other or self._row.state != row.state or self._row.is_ours != row.is_ours
+        self._row = row
+        self._show_progress(row)
+        if is_new_state:
+            self._title.setText(row.title)
+            self._show_error(row.record.error)
+            self._show_facts(row)
+            self._show_buttons(row)
+            self._restyle()
+
+    def show_log(self, log: str) -> None:
+        """Replaces the log and shows its end."""
+        self._log.setPlainText(log.rstrip())
+        self._log.moveCursor(QTextCursor.MoveOperation.End)
+
+    def append_log(self, piece: str) -> None:
+        """Adds to the log; the view follows only where its end was in view."""
+        bar = self._log.verticalScrollBar()
+        follow = bar.value() >= bar.maximum() - 4
+        cursor = QTextCursor(self._log.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        cursor.insertText(piece)
+        if follow:
+            bar.setValue(bar.maximum())
+
+    def words(self) -> str:
+        """State and error as they are shown."""
+        return "\n".join(part for part in (self._state.text(), self._error.text()) if part)
+
+    def button(self, key: str) -> QPushButton | QToolButton:
+        """A button by its key. Raises KeyError for another key."""
+        return self._buttons[key]
+
+    def _show_progress(self, row: JobRow) -> None:
+        running = row.state == "running"
+        self._bar.setVisible(running)
+        self._doing.setVisible(running)
+        self._bar.setValue(round(1000 * row.fraction))
+        words = state_words(row.state)
+        if running and not row.is_ours:
+            words = self.tr("Running in another program")
+        if row.elapsed_s is not None and row.state != "running":
+            words = self.tr("{0} after {1}").format(words, text.duration(row.elapsed_s))
+        self._state.setText(words)
+        if running and row.snapshot is not None:
+            self._doing.setText(self._doing_words(row))
+
+    def _doing_words(self, row: JobRow) -> str:
+        assert row.snapshot is not None
+        parts = [stage_words(row.snapshot), text.percent(row.fraction)]
+        if row.rate is not None:
+            parts.append(text.rate(row.rate, row.snapshot.unit))
+        if row.left_s is not None:
+            parts.append(self.tr("{0} left").format(text.duration(row.left_s)))
+        return "  ·  ".join(parts) + (f"\n{row.snapshot.note}" if row.snapshot.note else "\n")
+
+    def _show_error(self, error: ErrorReport | None) -> None:
+        self._error.setVisible(error is not None)
+        if error is None:
+            self._error.clear()
+            return
+        parts = (error.what, error.why, self.tr("What to do: {0}").format(error.remedy) if error.remedy else "")
+        self._error.setText("\n".join(f"{part.rstrip('.')}." for part in parts if part))
+
+    def _show_facts(self, row: JobRow) -> None:
+        while self._facts.rowCount():
+            self._facts.removeRow(0)
+        for name, value in self._facts_of(row):
+            label = QLabel(name)
+            label.setProperty("role", "muted")
+            shown = QLabel(value)
+            shown.setWordWrap(True)
+            shown.setToolTip(value)
+            shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._facts.addRow(label, shown)
+
+    def _facts_of(self, row: JobRow) -> list[tuple[str, str]]:
+        job, record = row.record.job, row.record
+        rows = [(self.tr("Added"), text.moment(record.created))]
+        if isinstance(job, QuantizeJob):
+            threads = str(job.threads) if job.threads else self.tr("all")
+            rows = [
+                (self.tr("From"), _breakable(job.source)),
+                (self.tr("To"), _breakable(job.output)),
+                (self.tr("Threads"), threads),
+                *rows,
+            ]
+        return rows
+
+    def _show_buttons(self, row: JobRow) -> None:
+        for key, (states, *_) in {**BUTTONS, **TOOLS}.items():
+            offered = row.state in states and (row.is_ours or key in {"copy"})
+            self._buttons[key].setVisible(offered)
+
+    def _restyle(self) -> None:
+        if self._row is None:
+            return
+        _, icon, color = STATES[self._row.state]
+        self._icon.setPixmap(self._theme.icon(icon, color).pixmap(QSize(ICON, ICON)))
+
+    def _compose(self) -> None:
+        state = QHBoxLayout()
+        state.setSpacing(8)
+        state.addWidget(self._icon)
+        state.addWidget(self._state, 1)
+        log_title = QLabel(self.tr("Log"))
+        log_title.setProperty("role", "section")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(16, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self._title)
+        layout.addLayout(state)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._doing)
+        layout.addWidget(self._error)
+        layout.addLayout(self._make_buttons())
+        layout.addLayout(self._facts)
+        layout.addSpacing(8)
+        layout.addWidget(log_title)
+        layout.addWidget(self._log, 1)
+
+    def _make_buttons(self) -> QHBoxLayout:
+        words = {
+            "result": self.tr("Show result"),
+            "retry": self.tr("Retry"),
+            "cancel": self.tr("Cancel"),
+            "up": self.tr("Move up in the queue (Alt+Up)"),
+            "down": self.tr("Move down in the queue (Alt+Down)"),
+            "copy": self.tr("Copy as command"),
+            "remove": self.tr("Remove from this list (Del); the output stays"),
+        }
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        for key, (_, icon, primary) in BUTTONS.items():
+            button = QPushButton(words[key])
+            button.setProperty("primary", primary)
+            self._theme.decorate(button, icon, "on_accent" if primary else "text")
+            row.addWidget(self._prepare(button, key))
+        row.addStretch(1)
+        for key, (_, icon) in TOOLS.items():
+            tool = QToolButton()
+            tool.setToolTip(words[key])
+            tool.setAccessibleName(words[key])
+            self._theme.decorate(tool, icon)
+            row.addWidget(self._prepare(tool, key))
+        return row
+
+    def _prepare(self, button: QPushButton | QToolButton, key: str) -> QPushButton | QToolButton:
+        button.setObjectName(f"job_{key}")
+        button.clicked.connect(lambda: self.asked.emit(key))
+        self._buttons[key] = button
+        return button
+
+    def _make_error(self) -> QLabel:
+        label = QLabel()
+        label.setWordWrap(True)
+        label.setTextFormat(Qt.TextFormat.PlainText)
+        label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        label.setObjectName("jobError")
+        label.hide()
+        return label
+
+    def _make_log(self) -> QPlainTextEdit:
+        log = QPlainTextEdit()
+        log.setReadOnly(True)
+        log.setFont(monospace())
+        log.setMaximumBlockCount(MAX_LOG_LINES)
+        log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        log.setPlaceholderText(self.tr("Nothing was logged."))
+        log.setAccessibleName(self.tr("Log"))
+        return log
+
+
+def _breakable(path: str) -> str:
+    """A path that a label may break after each separator."""
+    return path.replace("/", "/\u200b")
