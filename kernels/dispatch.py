@@ -1,0 +1,208 @@
+"""Operations on tensor rows, carried out by the backend that fits: encode, decode, measure.
+
+A row of a tensor is a whole number of blocks and blocks do not know each other, so every operation cuts its input into
+runs of blocks whose temporaries stay small, whatever the shape of the tensor. Backends are imported when first used,
+and only the one used. `backend="auto"` takes the available one of the highest priority, or the one that the environment
+variable BITWRIGHT_BACKEND names; naming a backend in the call overrules both.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.codecs import CODECS, Codec
+from kernels.measure import ErrorSums
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
+
+FORCED_BACKEND = "BITWRIGHT_BACKEND"
+OPERATIONS = ("encode", "decode", "measure")
+
+
+class BackendUnavailable(RuntimeError):
+    """The backend asked for needs a library that is not installed."""
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+def _to_device(array: Array) -> Any:
+    return importlib.import_module("kernels.gpu.transfer").to_device(array)
+
+
+def _to_host(tensor: Any) -> Any:
+    return importlib.import_module("kernels.gpu.transfer").to_host(tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One implementation of all codecs: the package kernels.<name>.
+
+    requirement: the library it cannot work without. priority: "auto" takes the highest; 0 is only taken when named.
+    chunk_elements: elements per call, such that temporaries stay within some 64 MiB. threaded: whether its functions
+    take a number of threads. lift and lower: from numpy arrays to what its functions take, and back.
+    """
+
+    name: str
+    requirement: str
+    priority: int
+    chunk_elements: int
+    threaded: bool = False
+    lift: Callable[[Array], Any] = _unchanged
+    lower: Callable[[Any], Any] = _unchanged
+
+    def available(self) -> bool:
+        """Whether the required library is installed."""
+        return importlib.util.find_spec(self.requirement) is not None
+
+
+BACKENDS: dict[str, Backend] = {
+    row.name: row
+    for row in (
+        Backend("cpu", "numba", 2, 1 << 22, threaded=True),
+        Backend("reference", "numpy", 1, 1 << 20),
+        Backend("gpu", "torch", 0, 1 << 21, lift=_to_device, lower=_to_host),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """One way to carry out an operation on a format; `load` imports it."""
+
+    backend: str
+    requirement: str
+    priority: int
+    module: str
+    function: str
+
+    def load(self, threads: int = 0) -> Callable[..., Any]:
+        """The function, on native arrays of its backend, with the number of threads (0 = all cores) bound."""
+        function: Callable[..., Any] = getattr(importlib.import_module(self.module), self.function)
+        return functools.partial(function, threads=threads) if BACKENDS[self.backend].threaded else function
+
+
+def codec(name: str) -> Codec:
+    """The row of a format; raises ValueError where there is none."""
+    if name not in CODECS:
+        raise ValueError(f"no codec for {name!r}; there are {', '.join(CODECS)}")
+    return CODECS[name]
+
+
+def implementations(operation: str, name: str) -> list[Implementation]:
+    """All ways to carry out "encode", "decode" or "measure" on a format, the highest priority first.
+
+    Raises ValueError for an unknown operation or format.
+    """
+    if operation not in OPERATIONS:
+        raise ValueError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+    row = codec(name)
+    targets = {"encode": (row.module, row.encode), "decode": (row.module, row.decode), "measure": ("measure",) * 2}
+    module, function = targets[operation]
+    ordered = sorted(BACKENDS.values(), key=lambda backend: -backend.priority)
+    return [Implementation(b.name, b.requirement, b.priority, f"kernels.{b.name}.{module}", function) for b in ordered]
+
+
+def choose(backend: str = "auto") -> Backend:
+    """The backend to use; raises ValueError for an unknown one and BackendUnavailable where its library is missing."""
+    if backend == "auto":
+        backend = os.environ.get(FORCED_BACKEND) or "auto"
+    if backend == "auto":
+        return max((row for row in BACKENDS.values() if row.available()), key=lambda row: row.priority)
+    if backend not in BACKENDS:
+        raise ValueError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
+    if not BACKENDS[backend].available():
+        raise BackendUnavailable(f"the {backend} backend needs {BACKENDS[backend].requirement}, which is not installed")
+    return BACKENDS[backend]
+
+
+def _load(operation: str, name: str, backend: Backend, threads: int) -> Callable[..., Any]:
+    """The function of one backend for an operation on a format."""
+    return next(row for row in implementations(operation, name) if row.backend == backend.name).load(threads)
+
+
+def _spans(count: int, per_chunk: int) -> Iterator[slice]:
+    """Consecutive slices of at most `per_chunk` that cover 0..count."""
+    step = max(1, per_chunk)
+    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+
+
+def _to_blocks(row: Codec, x: Floats) -> tuple[Floats, tuple[int, int]]:
+    """Rows as blocks (n_blocks, elements), and the shape of their bytes; raises ValueError where rows do not fit."""
+    if x.ndim != 2:
+        raise ValueError(f"{row.format.name}: rows (rows, row_length) expected, not an array of shape {x.shape}")
+    shape = x.shape[0], row.format.row_bytes(x.shape[1])
+    return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, row.format.elements), shape
+
+
+def encode(name: str, x: Floats, *, backend: str = "auto", threads: int = 0) -> Bytes:
+    """Rows in a format: float32 (rows, row_length) -> uint8 (rows, row_bytes).
+
+    threads: 0 = all cores; it binds the cpu backend only. Raises ValueError for an unknown format or backend and for
+    rows that are not whole blocks, BackendUnavailable where the backend's library is missing.
+    """
+    row, chosen = codec(name), choose(backend)
+    blocks, shape = _to_blocks(row, x)
+    function = _load("encode", name, chosen, threads)
+    data = np.empty((len(blocks), row.format.bytes), dtype=np.uint8)
+    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
+        data[span] = chosen.lower(function(chosen.lift(blocks[span])))
+    return data.reshape(shape)
+
+
+def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Floats:
+    """Rows read from a format: uint8 (rows, row_bytes) -> float32 (rows, row_length).
+
+    threads and errors as in `encode`; ValueError also where the bytes do not fit the row length.
+    """
+    row, chosen = codec(name), choose(backend)
+    expected = row.format.row_bytes(row_length)
+    if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != expected:
+        raise ValueError(f"{name}: rows of {expected} bytes expected, not an array {data.dtype} of shape {data.shape}")
+    blocks = np.ascontiguousarray(data).reshape(-1, row.format.bytes)
+    function = _load("decode", name, chosen, threads)
+    x = np.empty((len(blocks), row.format.elements), dtype=np.float32)
+    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
+        x[span] = chosen.lower(function(chosen.lift(blocks[span])))
+    return x.reshape(len(data), row_length)
+
+
+def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) -> ErrorSums:
+    """The error sums of y against x, float32 arrays of the same shape; threads as in `encode`.
+
+    Raises ValueError where the shapes differ.
+    """
+    if x.shape != y.shape:
+        raise ValueError(f"arrays of the same shape expected, not {x.shape} and {y.shape}")
+    chosen = choose(backend)
+    function = _load("measure", "F32", chosen, threads)
+    source, copy = (np.ascontiguousarray(array, dtype=np.float32).reshape(-1) for array in (x, y))
+    spans = _spans(source.size, chosen.chunk_elements)
+    return sum((function(chosen.lift(source[span]), chosen.lift(copy[span])) for span in spans), ErrorSums())
+
+
+def encode_measured(name: str, x: Floats, *, backend: str = "auto", threads: int = 0) -> tuple[Bytes, ErrorSums]:
+    """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`."""
+    row, chosen = codec(name), choose(backend)
+    blocks, shape = _to_blocks(row, x)
+    encoder, decoder, gauge = (_load(operation, name, chosen, threads) for operation in OPERATIONS)
+    data = np.empty((len(blocks), row.format.bytes), dtype=np.uint8)
+    sums = ErrorSums()
+    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
+        source = chosen.lift(blocks[span])
+        encoded = encoder(source)
+        data[span] = chosen.lower(encoded)
+        sums += gauge(source, decoder(encoded))
+    return data.reshape(shape), sums
