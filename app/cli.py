@@ -214,10 +214,11 @@ class Recorder:
                 self._store.progress(self.id, snapshot)
 
     def finish(self, result: Result) -> None:
-        """Keeps the result."""
+        """Keeps the result; what happens afterwards is no longer the job's."""
         if self._store is not None:
             with self._tolerant():
                 self._store.finish(self.id, result)
+            self._store = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._store is None or error is None:

@@ -182,10 +182,10 @@ def _require_cuda() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        reason = (
-            "PyTorch finds no CUDA device" if torch.backends.cuda.is_built() else "this PyTorch is built without it"
+        built = torch.version.cuda is not None
+        raise DeviceNotAvailable(
+            "cuda", "PyTorch finds no CUDA device" if built else "this PyTorch is built without it"
         )
-        raise DeviceNotAvailable("cuda", reason)
 
 
 def _result(job: QuantizeJob, made: Plan, written: list[Written], sha256: str, seconds: float) -> QuantizeResult:

@@ -18,11 +18,12 @@ from kernels.blocks import FORMATS
 
 QUANTIZATION_VERSION = 2
 CHUNK_ELEMENTS = 1 << 22
-# Chunks alive at once: one being read, one being computed, one being written.
-CHUNKS_IN_FLIGHT = 3
-# Python, numpy, numba and the compiled code, measured; and bytes per element of a chunk's floats and temporaries.
-BASE_BYTES = 260 << 20
-WORKING_BYTES_PER_ELEMENT = 12
+# Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
+BASE_BYTES = 180 << 20
+# Per element of a chunk: its floats and those of its quantized copy; the bytes read and written exist twice, because
+# one chunk is read ahead and one written behind.
+FLOAT_BYTES = 8
+COPIES = 2
 MANY_FALLBACKS = 0.1
 
 
@@ -119,10 +120,8 @@ def output_layout(source: Source, made: Plan) -> Layout:
 
 
 def memory_estimate(rows: Sequence[TensorPlan]) -> int:
-    """Peak resident bytes of the quantization, estimated: the program itself and the chunks that are in flight."""
-    most = max((_chunk_elements(row) for row in rows), default=0)
-    widest = max((8 * max(row.source_bytes, row.bytes) / row.elements for row in rows), default=0)
-    return int(BASE_BYTES + CHUNKS_IN_FLIGHT * most * (WORKING_BYTES_PER_ELEMENT + widest / 8))
+    """Peak resident bytes of the quantization, estimated: the program itself and the largest chunk in flight."""
+    return BASE_BYTES + max((_chunk_bytes(row) for row in rows), default=0)
 
 
 def rows_per_chunk(row_length: int) -> int:
@@ -130,9 +129,10 @@ def rows_per_chunk(row_length: int) -> int:
     return max(1, CHUNK_ELEMENTS // row_length)
 
 
-def _chunk_elements(row: TensorPlan) -> int:
+def _chunk_bytes(row: TensorPlan) -> int:
     row_length = row.shape[-1] if row.shape else 1
-    return min(row.elements, rows_per_chunk(row_length) * row_length)
+    elements = min(row.elements, rows_per_chunk(row_length) * row_length)
+    return elements * FLOAT_BYTES + COPIES * elements * (row.source_bytes + row.bytes) // row.elements
 
 
 def _require_readable(source: Source) -> None:
