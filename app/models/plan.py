@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, Qt, Signal
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, Signal
 from PySide6.QtGui import QFont, QIcon, QPixmap
 
 from app import text
@@ -13,6 +13,7 @@ from core.jobs import Override, Plan, TensorPlan
 from kernels.blocks import ROWS
 
 AUTOMATIC = ""
+CHOICES_ROLE = Qt.ItemDataRole.UserRole + 5
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
@@ -33,8 +34,9 @@ def types_for(tensor: TensorPlan) -> tuple[str, ...]:
 def reason_text(tensor: TensorPlan) -> str:
     """The reason with its mark as a word in front, so that colour is never the only carrier."""
     if tensor.overridden:
-        return PlanModel.tr("Chosen by you")
-    return PlanModel.tr("Fallback: {0}").format(tensor.reason) if tensor.fallback else tensor.reason
+        return QCoreApplication.translate("PlanModel", "Chosen by you")
+    fallback = QCoreApplication.translate("PlanModel", "Fallback: {0}")
+    return fallback.format(tensor.reason) if tensor.fallback else tensor.reason
 
 
 class PlanModel(RowsModel):
@@ -119,7 +121,9 @@ class PlanModel(RowsModel):
         return True
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """One cell; the edit role of `to` is the override, or AUTOMATIC."""
+        """One cell; the edit role of `to` is the override or AUTOMATIC, CHOICES_ROLE the types that may be chosen."""
+        if role == CHOICES_ROLE and index.isValid():
+            return self.choices(index)
         if role == Qt.ItemDataRole.EditRole and index.isValid():
             return self._overrides.get(self.rows[index.row()].name, AUTOMATIC)
         return super().data(index, role)

@@ -9,9 +9,7 @@ from core.catalog import MIX
 from core.jobs import Plan, QuantizeResult, TensorPlan
 from kernels.blocks import FORMATS
 
-
-def _tr(message: str) -> str:
-    return QCoreApplication.translate("Sentences", message)
+translate = QCoreApplication.translate
 
 
 def bits_before(plan: Plan) -> float:
@@ -23,15 +21,19 @@ def bits_before(plan: Plan) -> float:
 def saving(before: int, after: int) -> str:
     """The change of size in words: 'saves 62 %', '6 % larger', 'the same size'."""
     if not before or abs(after - before) < 0.005 * before:
-        return _tr("practically the same size")
+        return translate("Sentences", "practically the same size")
     share = abs(after - before) / before
     shown = f"{100 * share:.0f} %"
-    return _tr("saves {0}").format(shown) if after < before else _tr("{0} larger").format(shown)
+    return (
+        translate("Sentences", "saves {0}").format(shown)
+        if after < before
+        else translate("Sentences", "{0} larger").format(shown)
+    )
 
 
 def size_sentence(plan: Plan) -> str:
     """'93.8 MiB becomes 99.6 MiB: 6 % larger, because …' or '… : saves 62 %.'."""
-    change = _tr("{0} becomes {1}: {2}").format(
+    change = translate("Sentences", "{0} becomes {1}: {2}").format(
         text.size(plan.source_bytes), text.size(plan.bytes), saving(plan.source_bytes, plan.bytes)
     )
     cause = _why_larger(plan) if plan.bytes > 1.005 * plan.source_bytes else ""
@@ -44,12 +46,13 @@ def _why_larger(plan: Plan) -> str:
         return ""
     forced = [t for t in widened if t.fallback]
     if len(forced) > len(widened) / 2:
-        return _tr(
-            "because the source already has {0} bits per weight, and {1} tensors need a wider type than {2}"
+        return translate(
+            "Sentences",
+            "because the source already has {0} bits per weight, and {1} tensors need a wider type than {2}",
         ).format(text.bits(bits_before(plan)), len(forced), plan.target)
-    return _tr("because {0} tensors are stored in a wider type than they have in the source ({1} bits)").format(
-        len(widened), text.bits(bits_before(plan))
-    )
+    return translate(
+        "Sentences", "because {0} tensors are stored in a wider type than they have in the source ({1} bits)"
+    ).format(len(widened), text.bits(bits_before(plan)))
 
 
 def fallback_sentence(plan: Plan) -> str:
@@ -59,9 +62,10 @@ def fallback_sentence(plan: Plan) -> str:
         return ""
     mix = MIX.get(plan.target)
     block = FORMATS[mix.base_type if mix else plan.target].elements
-    return _tr(
+    return translate(
+        "Sentences",
         "{0} of {1} tensors fall back because rows of {2} do not fit blocks of {3}; "
-        "true size {4} bits per weight instead of {5}."
+        "true size {4} bits per weight instead of {5}.",
     ).format(
         len(fallen),
         len(plan.tensors),
@@ -75,12 +79,12 @@ def fallback_sentence(plan: Plan) -> str:
 def _row_lengths(tensors: list[TensorPlan]) -> str:
     lengths = sorted({tensor.shape[-1] for tensor in tensors})
     shown = [str(length) for length in lengths[:3]]
-    return _tr(" and ").join(shown) if len(lengths) <= 3 else ", ".join(shown) + " …"
+    return translate("Sentences", " and ").join(shown) if len(lengths) <= 3 else ", ".join(shown) + " …"
 
 
 def result_sentence(result: QuantizeResult) -> str:
     """The headline of a finished job: what the size became and how far the weights are from the source."""
-    change = _tr("{0} became {1} ({2})").format(
+    change = translate("Sentences", "{0} became {1} ({2})").format(
         text.size(result.source_bytes), text.size(result.bytes), saving(result.source_bytes, result.bytes)
     )
     return f"{change}; {fidelity(result.total.snr_db, result.total.relative_rmse)}."
@@ -89,8 +93,8 @@ def result_sentence(result: QuantizeResult) -> str:
 def fidelity(snr_db: float | None, relative_rmse: float) -> str:
     """How far the weights are from the source: '2.1 % error (33.6 dB SNR)' or 'without loss'."""
     if snr_db is None:
-        return _tr("the weights are copied without loss")
-    return _tr("the weights differ from the source by {0} on average (SNR {1} dB)").format(
+        return translate("Sentences", "the weights are copied without loss")
+    return translate("Sentences", "the weights differ from the source by {0} on average (SNR {1} dB)").format(
         _share(relative_rmse), f"{snr_db:.1f}"
     )
 

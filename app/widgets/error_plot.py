@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
+from pyqtgraph.graphicsItems.ScatterPlotItem import renderSymbol
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QContextMenuEvent, QIcon, QKeyEvent, QPixmap
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
-from pyqtgraph.graphicsItems.ScatterPlotItem import renderSymbol
 
 from app import text
 from app.models.modules import SERIES_LABELS, place
@@ -28,6 +28,8 @@ from core.jobs import CompareResult, QuantizeResult, TensorResult
 
 SYMBOLS = ("o", "s", "t", "d", "t1", "p", "star", "h")
 _SIZE, _REACH = 8, 14
+# Shown series look like plain words with their symbol; only pointing at them shows that they are switches.
+LEGEND_STYLE = "QToolButton { padding: 2px 6px 2px 4px; } QToolButton:checked:!hover { background: transparent; }"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,7 @@ MEASURES: tuple[Measure, ...] = (
 )
 
 
-def _tr(message: str) -> str:
-    return QCoreApplication.translate("ErrorPlot", message)
+translate = QCoreApplication.translate
 
 
 class ErrorPlot(QWidget):
@@ -160,6 +161,7 @@ class ErrorPlot(QWidget):
         layout.setSpacing(6)
         layout.addLayout(self._build_head())
         self._legend = QWidget()
+        self._legend.setStyleSheet(LEGEND_STYLE)
         self._legend_flow = FlowLayout(self._legend, spacing=4)
         layout.addWidget(self._legend)
         layout.addWidget(self._build_plot(), 1)
@@ -171,9 +173,9 @@ class ErrorPlot(QWidget):
         self._choice = QComboBox()
         self._choice.setObjectName("measure")
         for row in MEASURES:
-            self._choice.addItem(_tr(row.label), row.key)
+            self._choice.addItem(translate("ErrorPlot", row.label), row.key)
         self._choice.currentIndexChanged.connect(self._measure_chosen)
-        label = QLabel(_tr("&Measure"))
+        label = QLabel(translate("ErrorPlot", "&Measure"))
         label.setBuddy(self._choice)
         for control in (label, self._choice):
             control.setProperty(CONTROL, True)
@@ -206,9 +208,7 @@ class ErrorPlot(QWidget):
         self._readout = QLabel()
         self._readout.setObjectName("readout")
         self._readout.setTextFormat(Qt.TextFormat.PlainText)
-        self._readout.setSizePolicy(
-            pg.QtWidgets.QSizePolicy.Policy.Ignored, pg.QtWidgets.QSizePolicy.Policy.Preferred
-        )
+        self._readout.setSizePolicy(pg.QtWidgets.QSizePolicy.Policy.Ignored, pg.QtWidgets.QSizePolicy.Policy.Preferred)
         self._lossless = QToolButton()
         self._lossless.setObjectName("lossless")
         self._lossless.clicked.connect(self.lossless_requested)
@@ -226,9 +226,11 @@ class ErrorPlot(QWidget):
         n = len(self.lossless())
         self._lossless.setVisible(n > 0)
         self._lossless.setText(
-            _tr("{0} of {1} tensors were copied without loss (not on the axis)").format(n, len(self._tensors))
+            translate("ErrorPlot", "{0} of {1} tensors were copied without loss (not on the axis)").format(
+                n, len(self._tensors)
+            )
         )
-        self._lossless.setToolTip(_tr("Show them in the table"))
+        self._lossless.setToolTip(translate("ErrorPlot", "Show them in the table"))
 
     def _draw_points(self) -> None:
         item = self._plot.getPlotItem()
@@ -289,7 +291,7 @@ class ErrorPlot(QWidget):
         button.setChecked(series not in self._hidden_series)
         button.setProperty("series", series)
         button.setProperty("legend", "true")
-        button.setToolTip(_tr("Show or hide these tensors"))
+        button.setToolTip(translate("ErrorPlot", "Show or hide these tensors"))
         button.setIconSize(QSize(12, 12))
         button.setIcon(self._symbol(series))
         button.toggled.connect(lambda shown, series=series: self._show_series(series, shown))
@@ -314,12 +316,16 @@ class ErrorPlot(QWidget):
     def _restyle_plot(self) -> None:
         item = self._plot.getPlotItem()
         muted = self._theme.color("muted").name()
-        item.setLabel("left", _tr(self._measure.axis), color=muted)
-        item.setLabel("bottom", _tr("Layer, tensors in the order of the model"), color=muted)
+        item.setLabel("left", translate("ErrorPlot", self._measure.axis), color=muted)
+        item.setLabel("bottom", translate("ErrorPlot", "Layer, tensors in the order of the model"), color=muted)
         self._theme.style_plot(item)
         self._selection.setPen(pg.mkPen(self._theme.color("text"), width=2))
         self._hover.setPen(pg.mkPen(self._theme.color("muted"), width=1.5))
-        self._title.setText(_tr("{0} of each tensor: {1}").format(_tr(self._measure.label), self._title_of))
+        self._title.setText(
+            translate("ErrorPlot", "{0} of each tensor: {1}").format(
+                translate("ErrorPlot", self._measure.label), self._title_of
+            )
+        )
         self.setAccessibleName(self._title.text())
 
     # ------------------------------------------------------------ pointing and choosing
@@ -390,7 +396,9 @@ class ErrorPlot(QWidget):
 
     def _say(self, name: str) -> None:
         tensor = next((t for t in self._tensors if t.name == name), None)
-        self._readout.setText(readout(tensor) if tensor else _tr("Point at a tensor for its figures."))
+        self._readout.setText(
+            readout(tensor) if tensor else translate("ErrorPlot", "Point at a tensor for its figures.")
+        )
 
     def _file_stem(self) -> str:
         return f"{self._title_of}-{self._measure.key}"
@@ -403,7 +411,9 @@ def _is_lossless(tensor: TensorResult) -> bool:
 def readout(tensor: TensorResult) -> str:
     """One line with a tensor's name and exact figures."""
     snr = decibels(tensor.snr_db) + (" dB" if tensor.snr_db is not None else "")
-    return _tr("{0}   {1}, {2} bits   relative RMSE {3}   SNR {4}   RMSE {5}   max error {6}").format(
+    return translate(
+        "ErrorPlot", "{0}   {1}, {2} bits   relative RMSE {3}   SNR {4}   RMSE {5}   max error {6}"
+    ).format(
         tensor.name,
         tensor.type,
         text.bits(tensor.bpw),

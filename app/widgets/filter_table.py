@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QItemSelection, QModelIndex, Qt, Signal
-from PySide6.QtGui import QAction, QFont, QFontDatabase, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QAction, QFont, QFontDatabase, QGuiApplication, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -23,7 +23,6 @@ from app.models.columns import RowsFilter, RowsModel
 from app.theme import Theme
 
 ROW_HEIGHT = 26
-STRETCH = -1
 
 
 def monospace() -> QFont:
@@ -39,6 +38,8 @@ class TableView(QTableView):
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(name)
+        self._growing: int | None = None
+        self._least = 0
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -59,14 +60,24 @@ class TableView(QTableView):
         copy.activated.connect(self.copy_selection)
 
     def set_widths(self, widths: tuple[int, ...]) -> None:
-        """Column widths in pixels; STRETCH takes what is left."""
-        header = self.horizontalHeader()
+        """Column widths in pixels; the one below zero is a least width, and takes what the others leave."""
         for section, width in enumerate(widths):
-            if width == STRETCH:
-                header.setSectionResizeMode(section, QHeaderView.ResizeMode.Stretch)
-            else:
-                header.setSectionResizeMode(section, QHeaderView.ResizeMode.Interactive)
-                header.resizeSection(section, width)
+            self.horizontalHeader().resizeSection(section, abs(width))
+        self._growing = next((section for section, width in enumerate(widths) if width < 0), None)
+        self._least = min(widths, default=0) * -1
+        self._fill()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Gives the growing column what the others leave."""
+        super().resizeEvent(event)
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._growing is None:
+            return
+        header = self.horizontalHeader()
+        others = header.length() - header.sectionSize(self._growing)
+        header.resizeSection(self._growing, max(self.viewport().width() - others, self._least))
 
     def copy_selection(self) -> None:
         """Puts the selected rows on the clipboard, cells apart by tabs."""

@@ -34,8 +34,7 @@ COLOR_MAP = "viridis"
 _BAR_WIDTH, _TICKS = 14, 5
 
 
-def _tr(message: str) -> str:
-    return QCoreApplication.translate("HeatMap", message)
+translate = QCoreApplication.translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class HeatMap(QWidget):
         """Shows a result; returns itself."""
         name = model_title(result.output if isinstance(result, QuantizeResult) else result.other)
         self._stem = f"{name}-snr-by-layer"
-        self._title.setText(_tr("SNR by layer and module: {0}").format(name))
+        self._title.setText(translate("HeatMap", "SNR by layer and module: {0}").format(name))
         self.setAccessibleName(self._title.text())
         self._map.set_grid(grid_of(result.tensors))
         self._note.setText(self._outside_words())
@@ -141,7 +140,7 @@ class HeatMap(QWidget):
     def _say(self, name: str) -> None:
         tensor = next((cell for cell in self.grid.cells.values() if cell.name == name), None)
         if tensor is None:
-            self._readout.setText(_tr("Point at a cell for its figures."))
+            self._readout.setText(translate("HeatMap", "Point at a cell for its figures."))
             return
         from app.widgets.error_plot import readout
 
@@ -150,9 +149,9 @@ class HeatMap(QWidget):
     def _outside_words(self) -> str:
         grid = self.grid
         outside = ", ".join(f"{place(t.name).name} {decibels(t.snr_db)} dB" for t in grid.outside)
-        parts = [_tr("Outside the layers: {0}").format(outside)] if outside else []
+        parts = [translate("HeatMap", "Outside the layers: {0}").format(outside)] if outside else []
         if grid.lossless:
-            parts.append(_tr("without loss: {0}").format(", ".join(grid.lossless)))
+            parts.append(translate("HeatMap", "without loss: {0}").format(", ".join(grid.lossless)))
         return " · ".join(parts)
 
 
@@ -170,7 +169,7 @@ class _Map(QWidget):
         self._colors: np.ndarray = pg.colormap.get(COLOR_MAP).getLookupTable(nPts=256)
         self.setMouseTracking(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName(_tr("SNR by layer and module"))
+        self.setAccessibleName(translate("HeatMap", "SNR by layer and module"))
         theme.follow(self, self.update)
 
     def set_grid(self, grid: Grid) -> None:
@@ -234,7 +233,9 @@ class _Map(QWidget):
         painter.setFont(self._caption())
         if not self.grid.modules:
             painter.setPen(self._theme.color("muted"))
-            nothing = _tr("Every tensor in the layers was copied without loss: there is no error to show.")
+            nothing = translate(
+                "HeatMap", "Every tensor in the layers was copied without loss: there is no error to show."
+            )
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, nothing)
             return
         self._paint_cells(painter)
@@ -273,7 +274,7 @@ class _Map(QWidget):
                 tick = QRectF(self._cell(0, column).center().x() - 20, area.bottom() + 4, 40, height)
                 painter.drawText(tick, Qt.AlignmentFlag.AlignHCenter, str(layer))
         title = QRectF(area.left(), area.bottom() + 4 + height, area.width(), height + 2)
-        painter.drawText(title, Qt.AlignmentFlag.AlignHCenter, _tr("Layer"))
+        painter.drawText(title, Qt.AlignmentFlag.AlignHCenter, translate("HeatMap", "Layer"))
 
     def _paint_color_bar(self, painter: QPainter) -> None:
         area, height = self._area(), QFontMetrics(painter.font()).height()
@@ -290,7 +291,7 @@ class _Map(QWidget):
             label = QRectF(bar.right() + 6, y, 60, height)
             painter.drawText(label, Qt.AlignmentFlag.AlignVCenter, f"{low + share * (high - low):.1f}")
         unit = QRectF(bar.left() - 20, area.bottom() + 4, bar.width() + 80, height)
-        painter.drawText(unit, Qt.AlignmentFlag.AlignLeft, _tr("SNR, dB"))
+        painter.drawText(unit, Qt.AlignmentFlag.AlignLeft, translate("HeatMap", "SNR, dB"))
 
     # ------------------------------------------------------------ pointing and choosing
 

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from app import text
 from app.models.jobs import STATES, JobRow, stage_words, state_words
 from app.theme import Theme
+from app.widgets.error_words import sentences
 from app.widgets.filter_table import monospace
 from core.errors import ErrorReport
 from core.jobs import QuantizeJob
@@ -63,6 +64,7 @@ class JobInspector(QWidget):
         self._error = self._make_error()
         self._facts = QFormLayout()
         self._facts.setHorizontalSpacing(16)
+        self._facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._facts.setVerticalSpacing(4)
         self._buttons: dict[str, QPushButton | QToolButton] = {}
         self._log = self._make_log()
@@ -125,7 +127,7 @@ class JobInspector(QWidget):
         if row.rate is not None:
             parts.append(text.rate(row.rate, row.snapshot.unit))
         if row.left_s is not None:
-            parts.append(self.tr("{0} left").format(text.duration(row.left_s)))
+            parts.append(self.tr("{0} left").format(text.remaining(row.left_s)))
         return "  ·  ".join(parts) + (f"\n{row.snapshot.note}" if row.snapshot.note else "\n")
 
     def _show_error(self, error: ErrorReport | None) -> None:
@@ -133,8 +135,7 @@ class JobInspector(QWidget):
         if error is None:
             self._error.clear()
             return
-        parts = (error.what, error.why, self.tr("What to do: {0}").format(error.remedy) if error.remedy else "")
-        self._error.setText("\n".join(f"{part.rstrip('.')}." for part in parts if part))
+        self._error.setText("\n".join(sentences(error)))
 
     def _show_facts(self, row: JobRow) -> None:
         while self._facts.rowCount():

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QEvent, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from app import text
 from app.models.modules import ATTENTION, EMBEDDING, FEED_FORWARD, GROUPS, OTHER, OUTPUT
 from app.models.modules import word as group_word
 from app.models.sizes import GroupSize, group_sizes
+from app.widgets.plot_export import export_menu
 from core.jobs import Plan, QuantizeResult
 
 # The Okabe-Ito colours that stay apart in a bar; each segment also carries its name where it is wide enough.
@@ -153,6 +154,10 @@ class SizeBars(QWidget):
 
     def _spoken(self) -> str:
         return "; ".join(f"{self._label(size.group)} {_from_to(size)}" for size in self._sizes)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        """Export as PNG, SVG, CSV."""
+        export_menu(self, "size-before-and-after").popup(event.globalPos())
 
     def event(self, event: QEvent) -> bool:
         """Tooltips over the segments."""

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 from app.models.library import describe, facts
 from app.models.tensors import MetadataModel, TensorsModel
 from app.theme import Theme
-from app.widgets.filter_table import STRETCH, FilterTable, monospace
+from app.widgets.filter_table import FilterTable, monospace
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
@@ -149,7 +149,7 @@ class ModelInspector(QWidget):
         metadata.set_texts(
             {"filter": self.tr("Filter metadata"), "name": self.tr("Metadata"), "rows": self.tr("{0} entries")}
         )
-        metadata.view.set_widths((200, 70, STRETCH))
+        metadata.view.set_widths((200, 70, -160))
         tabs = QTabWidget()
         tabs.setDocumentMode(True)
         tabs.tabBar().setDrawBase(False)
@@ -162,7 +162,7 @@ class ModelInspector(QWidget):
         table.set_texts(
             {"filter": self.tr("Filter by name or type"), "name": self.tr("Tensors"), "rows": self.tr("{0} tensors")}
         )
-        table.view.set_widths((STRETCH, 104, 60, 84, 92))
+        table.view.set_widths((-150, 100, 56, 78, 88))
         table.selected.connect(self._on_tensor)
         return table
 

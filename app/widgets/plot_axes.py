@@ -86,7 +86,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         if len(ticks) > most and len(best) >= 2:
             break
         best = ticks
-    return best if len(best) >= 3 else _linear_ticks(low, high, most)
+    return best if len(best) >= min(5, most) else _linear_ticks(low, high, most)
 
 
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:

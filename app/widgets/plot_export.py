@@ -24,8 +24,7 @@ class Plot(Protocol):
         """Column names and rows of exact values."""
 
 
-def _tr(message: str) -> str:
-    return QCoreApplication.translate("PlotExport", message)
+translate = QCoreApplication.translate
 
 
 @contextmanager
@@ -115,18 +114,24 @@ WRITERS: dict[str, Callable[[Any, Path], None]] = {
 }
 
 
-def export(plot: Any, kind: str, suggested: str) -> Path | None:
-    """Asks for a file name and writes the plot there; returns the path, or None where the user changed their mind."""
-    title = _tr("Export {0}").format(kind.upper())
-    chosen, _ = QFileDialog.getSaveFileName(plot, title, f"{suggested}.{kind}", f"{kind.upper()} (*.{kind})")
+def export(plot: Any, kind: str, suggested: str, parent: QWidget | None = None) -> Path | None:
+    """Asks for a file name and writes there; returns the path, or None where the user changed their mind.
+
+    plot: a plot widget, or for CSV anything with a table(); parent: the window to ask in, where plot is no widget.
+    """
+    parent = parent or plot
+    title = translate("PlotExport", "Export {0}").format(kind.upper())
+    chosen, _ = QFileDialog.getSaveFileName(parent, title, f"{suggested}.{kind}", f"{kind.upper()} (*.{kind})")
     if not chosen:
         return None
     path = Path(chosen) if Path(chosen).suffix else Path(f"{chosen}.{kind}")
     try:
         WRITERS[kind](plot, path)
     except OSError as error:
-        message = _tr("{0} could not be written: {1}. Choose another folder.").format(path, error.strerror or error)
-        QMessageBox.warning(plot, title, message)
+        message = translate("PlotExport", "{0} could not be written: {1}. Choose another folder.").format(
+            path, error.strerror or error
+        )
+        QMessageBox.warning(parent, title, message)
         return None
     return path
 
@@ -135,9 +140,9 @@ def export_menu(plot: Any, suggested: str, kinds: Sequence[str] = ("png", "svg",
     """The context menu of a plot: one entry per kind of file, and 'Reset view' where the plot has a view to reset."""
     menu = QMenu(plot)
     for kind in kinds:
-        action = menu.addAction(_tr("Export {0}…").format(kind.upper()))
+        action = menu.addAction(translate("PlotExport", "Export {0}…").format(kind.upper()))
         action.triggered.connect(lambda _checked=False, kind=kind: export(plot, kind, suggested))
     if hasattr(plot, "reset_view"):
         menu.addSeparator()
-        menu.addAction(_tr("Reset view")).triggered.connect(plot.reset_view)
+        menu.addAction(translate("PlotExport", "Reset view")).triggered.connect(plot.reset_view)
     return menu

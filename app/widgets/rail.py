@@ -39,6 +39,7 @@ class Rail(QWidget):
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(ICON, ICON))
         button.setFixedSize(WIDTH - 1, 58)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         button.clicked.connect(lambda: self.chosen.emit(key))
         button.toggled.connect(self._recolor)
         self._group.addButton(button)

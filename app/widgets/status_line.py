@@ -59,7 +59,7 @@ class StatusLine(QWidget):
         """Shows the running job: its name, the share done (0 to 1) and the seconds left where they are known."""
         words = [name, text.percent(fraction)]
         if left_s is not None:
-            words.append(self.tr("{0} left").format(text.duration(left_s)))
+            words.append(self.tr("{0} left").format(text.remaining(left_s)))
         self._job.setText("  ·  ".join(words))
         self._bar.setValue(round(1000 * fraction))
         self._job.show()

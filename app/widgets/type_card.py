@@ -21,9 +21,7 @@ LOSS_WORDS: tuple[str, ...] = (
 _PAD, _GAP, _DOT, _STEP = 12, 6, 16, 14
 
 
-def word(message: str) -> str:
-    """A text of the cards or of the catalogue in the user's language."""
-    return QCoreApplication.translate("TypeCard", message)
+translate = QCoreApplication.translate
 
 
 class TypeCard(QRadioButton):
@@ -47,17 +45,21 @@ class TypeCard(QRadioButton):
 
     def _describe(self) -> None:
         mix = self.mix
-        loss = word(LOSS_WORDS[mix.loss - 1])
-        recommended = word("Recommended") + ". " if mix.recommended else ""
-        self.setAccessibleName(f"{word(mix.title)}, {mix.name}")
-        self.setAccessibleDescription(
-            f"{recommended}{word(mix.sentence)} {mix.bits:.2f} {word('bits per weight')}, {loss}. {self._runs_in()}"
-        )
-        source = word("{0} of 5: {1}").format(mix.loss, loss) + f"<br>{word('Source')}: {word(mix.loss_source)}"
-        self.setToolTip(f"{explanation('loss_scale')}<p>{source}</p>")
+        loss = translate("TypeCard", LOSS_WORDS[mix.loss - 1])
+        self.setAccessibleName(f"{mix.name}, {translate('TypeCard', mix.title)}")
+        words = [
+            translate("TypeCard", "Recommended.") if mix.recommended else "",
+            translate("TypeCard", mix.sentence),
+            translate("TypeCard", "{0} bits per weight, {1}.").format(f"{mix.bits:.2f}", loss),
+            self._runs_in() + ".",
+        ]
+        self.setAccessibleDescription(" ".join(word for word in words if word))
+        scale = translate("TypeCard", "{0} of 5: {1}").format(mix.loss, loss)
+        source = translate("TypeCard", "Source: {0}").format(translate("TypeCard", mix.loss_source))
+        self.setToolTip(f"{explanation('loss_scale')}<p>{scale}<br>{source}</p>")
 
     def _runs_in(self) -> str:
-        return word("Runs in {0}").format(", ".join(self.mix.runs_in))
+        return translate("TypeCard", "Runs in {0}").format(", ".join(self.mix.runs_in))
 
     def hitButton(self, _pos: QPoint) -> bool:
         """The whole card can be clicked."""
@@ -102,7 +104,7 @@ class TypeCard(QRadioButton):
     def _sentence_height(self, width: int) -> int:
         room = QRect(0, 0, max(width - self._left() - _PAD, 80), 10_000)
         metrics = QFontMetrics(self.font())
-        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, word(self.mix.sentence)).height()
+        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, translate("TypeCard", self.mix.sentence)).height()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draws the card; all colours come from the theme."""
@@ -139,7 +141,7 @@ class TypeCard(QRadioButton):
         painter.setFont(self.font())
         painter.setPen(self._theme.color("text"))
         sentence = QRect(left, y, right - left, self._sentence_height(self.width()))
-        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, word(self.mix.sentence))
+        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, translate("TypeCard", self.mix.sentence))
         self._paint_facts(painter, QRect(left, sentence.bottom() + 1 + _GAP, right - left, 0))
 
     def _paint_title(self, painter: QPainter, line: QRect) -> int:
@@ -148,8 +150,8 @@ class TypeCard(QRadioButton):
         line.setHeight(metrics.height())
         painter.setFont(title)
         painter.setPen(self._theme.color("text"))
-        shown = f"{self.mix.name}  {word(self.mix.title)}"
-        badge = word("Recommended") if self.mix.recommended else ""
+        shown = f"{self.mix.name}  {translate('TypeCard', self.mix.title)}"
+        badge = translate("TypeCard", "Recommended") if self.mix.recommended else ""
         badge_width = QFontMetrics(self._font("caption")).horizontalAdvance(badge) + 14 if badge else 0
         room = line.width() - badge_width - (8 if badge else 0)
         painter.drawText(
@@ -174,13 +176,13 @@ class TypeCard(QRadioButton):
         line.setHeight(metrics.height())
         painter.setFont(caption)
         painter.setPen(self._theme.color("muted"))
-        bits = word("{0} bits").format(f"{self.mix.bits:.2f}")
+        bits = translate("TypeCard", "{0} bits").format(f"{self.mix.bits:.2f}")
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, bits)
         x = line.left() + metrics.horizontalAdvance("16.00 bits") + 16
         x = self._paint_scale(painter, x, line) + 8
         painter.setPen(self._theme.color("muted"))
         loss = QRect(x, line.top(), line.right() - x, line.height())
-        painter.drawText(loss, Qt.AlignmentFlag.AlignVCenter, word(LOSS_WORDS[self.mix.loss - 1]))
+        painter.drawText(loss, Qt.AlignmentFlag.AlignVCenter, translate("TypeCard", LOSS_WORDS[self.mix.loss - 1]))
         line.translate(0, metrics.height() + _GAP // 2)
         runs_in = metrics.elidedText(self._runs_in(), Qt.TextElideMode.ElideRight, line.width())
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, runs_in)

@@ -1,0 +1,379 @@
+"""The Quantize page: a model, a type, what that does to every tensor and to the size, and the button to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app import actions, text
+from app.context import AppContext
+from app.models.sentences import fallback_sentence, size_sentence
+from app.widgets.empty_state import EmptyState
+from app.widgets.glossary import explain
+from app.widgets.memory_bars import SizeBars
+from app.widgets.output_row import OutputRow, problem_with, room_words
+from app.widgets.page_header import MARGIN, PageHeader
+from app.widgets.plan_table import PlanTable
+from app.widgets.problem_box import ProblemBox
+from app.widgets.source_strip import ModelMenu, SourceStrip
+from app.widgets.type_card import TypeCards
+from core.catalog import MIXES, sample_path
+from core.errors import ErrorReport
+from core.jobs import InspectJob, ModelSummary, Plan, PlanJob, QuantizeJob, QuantizeOptions, Value
+from kernels.blocks import FORMATS
+
+DEBOUNCE_MS = 120
+
+
+class QuantizePage(QWidget):
+    """Chooses everything about one quantization and shows its plan; asks for the job with `job_requested`.
+
+    For tests: objectNames `quantize_button`, `target_<NAME>` (the type cards, radio buttons), `plan_table` (the
+    QTableView), `allow_requantize`, `pure`, `output_folder`, `output_name`; `plan` is the Plan shown, None while one
+    is being made.
+    """
+
+    job_requested = Signal(object)
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__()
+        self.context = context
+        self.plan: Plan | None = None
+        self._source = ""
+        self._summary: ModelSummary | None = None
+        # Owners of questions: a newer one of the same owner makes the older answers be dropped.
+        self._asks_summary, self._asks_plan = QObject(self), QObject(self)
+        self._soon = QTimer(self, singleShot=True, interval=DEBOUNCE_MS)
+        self._soon.timeout.connect(self._ask_plan)
+        self.setAcceptDrops(True)
+        self._build()
+        self._connect()
+        self._show_state()
+
+    # ------------------------------------------------------------ what others ask
+
+    def set_source(self, path: str) -> None:
+        """Begins with this model: its facts and its plan are asked for at once."""
+        self._source, self._summary, self.plan = path, None, None
+        self.table.model.forget()
+        self._pages.setCurrentWidget(self._work)
+        self.strip.show_loading(path)
+        self.problem.show_report(None)
+        self.allow.setChecked(False)
+        self.allow_box.hide()
+        self.output.renew()
+        self._propose()
+        self._show_plan()
+        self.context.questions.ask(InspectJob(source=path), self._take_summary, self._fail, owner=self._asks_summary)
+        self._ask_plan()
+
+    def activated(self) -> None:
+        """The page became visible: names that were free may be taken by now."""
+        if self._source:
+            self._propose()
+
+    @property
+    def options(self) -> QuantizeOptions:
+        """What is chosen."""
+        return QuantizeOptions(
+            target=self.cards.current,
+            overrides=self.table.model.overrides,
+            pure=self.pure.isChecked(),
+            allow_requantize=self._is_quantized() and self.allow.isChecked(),
+        )
+
+    def job(self) -> QuantizeJob:
+        """The job as it is chosen now."""
+        return actions.quantize_job(self._source, self.output.path, self.options, self.context.settings)
+
+    # ------------------------------------------------------------ composition
+
+    def _build(self) -> None:
+        theme = self.context.theme
+        self.strip = SourceStrip(theme, self.context.library.models)
+        self.output = OutputRow(theme)
+        self._work = QWidget()
+        work = QVBoxLayout(self._work)
+        work.setContentsMargins(0, 0, 0, 0)
+        work.setSpacing(12)
+        work.addWidget(self.strip)
+        work.addWidget(self._make_split(), 1)
+        work.addWidget(self.output)
+        work.addLayout(self._make_foot())
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self._make_empty())
+        self._pages.addWidget(self._work)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 16, MARGIN, 16)
+        layout.setSpacing(12)
+        layout.addWidget(PageHeader(self.tr("Quantize")))
+        layout.addWidget(self._pages, 1)
+
+    def _make_empty(self) -> EmptyState:
+        empty = EmptyState(
+            self.context.theme,
+            "quantize",
+            self.tr("Choose a model to quantize"),
+            self.tr("Pick one of your models, drop a .gguf file or a model folder here, or try the sample."),
+        )
+        choose = empty.add_button(self.tr("Choose &model"), lambda: None)
+        menu = ModelMenu(self.context.library.models, choose)
+        menu.chosen.connect(self.set_source)
+        choose.setMenu(menu)
+        sample = sample_path()
+        if sample:
+            empty.add_button(self.tr("Use the sample"), lambda: self.set_source(str(sample)), primary=True)
+        return empty
+
+    def _make_split(self) -> QSplitter:
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setObjectName("quantize_split")
+        split.setChildrenCollapsible(False)
+        split.addWidget(self._make_choice())
+        split.addWidget(self._make_plan())
+        split.setStretchFactor(0, 0)
+        split.setStretchFactor(1, 1)
+        split.setSizes([336, 824])
+        return split
+
+    def _make_choice(self) -> QWidget:
+        self.cards = TypeCards(MIXES, self.context.theme)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(self.cards)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.viewport().setAutoFillBackground(False)
+        pane = QWidget()
+        pane.setMinimumWidth(272)
+        layout = QVBoxLayout(pane)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(_section(self.tr("Type"), "type"))
+        layout.addWidget(scroll, 1)
+        layout.addWidget(self._make_options())
+        return pane
+
+    def _make_options(self) -> QWidget:
+        self.pure = QCheckBox(self.tr("Every tensor in this type (&pure)"))
+        self.pure.setObjectName("pure")
+        explain(self.pure, "pure")
+        self.allow = QCheckBox(self.tr("&Allow quantizing an already quantized model"))
+        self.allow.setObjectName("allow_requantize")
+        explain(self.allow, "requantize")
+        why = QLabel(
+            self.tr(
+                "This source is quantized already, so the new loss adds to the old one. Prefer an F16 or "
+                "BF16 original where you have one."
+            )
+        )
+        why.setWordWrap(True)
+        why.setProperty("role", "caption")
+        why.setIndent(22)
+        self.allow_box = QWidget()
+        inner = QVBoxLayout(self.allow_box)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.setSpacing(2)
+        inner.addWidget(self.allow)
+        inner.addWidget(why)
+        options = QWidget()
+        layout = QVBoxLayout(options)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.pure)
+        layout.addWidget(self.allow_box)
+        return options
+
+    def _make_plan(self) -> QWidget:
+        theme = self.context.theme
+        self.headline = QLabel()
+        self.headline.setWordWrap(True)
+        self.headline.setObjectName("size_sentence")
+        self.bars = SizeBars(theme)
+        self.fallbacks = QPushButton()
+        self.fallbacks.setObjectName("fallback_sentence")
+        self.fallbacks.setProperty("link", "true")
+        self.problem = ProblemBox(theme)
+        self.table = PlanTable(theme)
+        pane = QWidget()
+        layout = QVBoxLayout(pane)
+        layout.setContentsMargins(8, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(_section(self.tr("Plan"), "mix"))
+        layout.addWidget(self.problem)
+        layout.addWidget(self.headline)
+        layout.addWidget(self.bars)
+        layout.addWidget(self.fallbacks)
+        layout.addWidget(self.table, 1)
+        return pane
+
+    def _make_foot(self) -> QHBoxLayout:
+        self.preview = QLabel()
+        self.preview.setObjectName("preview")
+        self.preview.setProperty("role", "caption")
+        self.preview.setWordWrap(True)
+        self.copy = QPushButton(self.tr("&Copy as command"))
+        self.copy.setObjectName("copy_command")
+        self.context.theme.decorate(self.copy, "copy")
+        self.button = QPushButton(self.tr("&Quantize"))
+        self.button.setObjectName("quantize_button")
+        self.button.setProperty("primary", True)
+        foot = QHBoxLayout()
+        foot.setSpacing(8)
+        foot.addWidget(self.preview, 1)
+        foot.addWidget(self.copy)
+        foot.addWidget(self.button)
+        return foot
+
+    def _connect(self) -> None:
+        self.strip.chosen.connect(self.set_source)
+        self.cards.chosen.connect(self._retarget)
+        self.pure.toggled.connect(self._replan)
+        self.allow.toggled.connect(self._replan)
+        self.table.model.overrides_changed.connect(self._replan)
+        self.output.changed.connect(self._show_state)
+        self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback")))
+        self.copy.clicked.connect(self._copy_command)
+        self.button.clicked.connect(lambda: self.job_requested.emit(self.job()))
+        self.context.settings.changed.connect(self._on_setting)
+
+    # ------------------------------------------------------------ asking
+
+    def _retarget(self) -> None:
+        self._propose()
+        self._replan()
+
+    def _replan(self) -> None:
+        """The choice is another: the plan shown is stale until the new one has come."""
+        if self._source:
+            self._soon.start()
+            self._show_state()
+
+    def _ask_plan(self) -> None:
+        self._soon.stop()
+        job = PlanJob(source=self._source, options=self.options)
+        self.context.questions.ask(job, self._take_plan, self._fail, owner=self._asks_plan)
+
+    def _propose(self) -> None:
+        if self._source:
+            self.output.propose(actions.proposed_output(self._source, self.cards.current, self.context.settings))
+
+    # ------------------------------------------------------------ answers
+
+    def _take_summary(self, answer: Value) -> None:
+        assert isinstance(answer, ModelSummary)
+        self._summary = answer
+        self.strip.show_model(answer)
+        self.allow_box.setVisible(self._is_quantized())
+        self._show_state()
+
+    def _take_plan(self, answer: Value) -> None:
+        assert isinstance(answer, Plan)
+        self.plan = answer
+        self.problem.show_report(None)
+        self._show_plan()
+
+    def _fail(self, report: ErrorReport) -> None:
+        self.plan = None
+        self.problem.show_report(report)
+        if self._summary is None:
+            self.strip.show_unreadable(self._source)
+        self._show_plan()
+
+    # ------------------------------------------------------------ showing
+
+    def _is_quantized(self) -> bool:
+        """Whether a weight matrix of the source is stored in a quantized type."""
+        tensors = self._summary.tensors if self._summary else ()
+        return any(len(t.shape) > 1 and (t.type not in FORMATS or FORMATS[t.type].quantized) for t in tensors)
+
+    def _show_plan(self) -> None:
+        plan = self.plan
+        self.table.model.set_plan(plan)
+        self.bars.set_result(plan)
+        self.headline.setText(size_sentence(plan) if plan else "")
+        self.headline.setToolTip("\n".join(plan.warnings) if plan else "")
+        words = fallback_sentence(plan) if plan else ""
+        self.fallbacks.setText(words)
+        self.fallbacks.setVisible(bool(words))
+        for part in (self.headline, self.bars, self.table):
+            part.setVisible(self.problem.isHidden())
+        self._show_state()
+
+    def _show_state(self) -> None:
+        """Says what would be written and whether it can be started; the button is live only where it can."""
+        obstacle = self._obstacle()
+        self.preview.setText(obstacle or self._run_words())
+        self.button.setEnabled(not obstacle)
+        self.copy.setEnabled(bool(self._source and self.output.path))
+
+    def _obstacle(self) -> str:
+        """What has to be done before the job can start, in words; '' where nothing."""
+        if not self.problem.isHidden():
+            return self.tr("There is no plan: see above what to do.")
+        if self.plan is None or self._summary is None or self._soon.isActive():
+            return self.tr("Planning…")
+        if self._is_quantized() and not self.allow.isChecked():
+            return self.tr("To start, allow quantizing an already quantized model (below the types).")
+        return problem_with(self.output.path, self._source)
+
+    def _run_words(self) -> str:
+        assert self.plan is not None
+        path = self.output.path
+        threads = self.context.settings.value("threads")
+        shown = self.tr("all threads") if threads == 0 else self.tr("%n thread(s)", "", threads)
+        needs = self.tr("Needs about {0} of memory while it runs, on {1}.").format(
+            text.size(self.plan.memory_bytes), shown
+        )
+        replaced = self.tr(" Replaces the file of this name.") if Path(path).exists() else ""
+        return f"{room_words(path, self.plan.bytes)}.{replaced} {needs}"
+
+    def _copy_command(self) -> None:
+        QGuiApplication.clipboard().setText(actions.command(self.job()))
+        self.copy.setText(self.tr("Copied"))
+        QTimer.singleShot(1500, self.copy, lambda: self.copy.setText(self.tr("&Copy as command")))
+
+    def _on_setting(self, key: str) -> None:
+        if key in ("threads", "output_folder"):
+            self._propose()
+            self._show_state()
+
+    # ------------------------------------------------------------ drag and drop
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Welcomes one model file or folder."""
+        if _dropped(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Begins with what was dropped."""
+        event.acceptProposedAction()
+        self.set_source(_dropped(event))
+
+
+def _dropped(event: QDropEvent) -> str:
+    """The path of the one model among what is dragged, or ''."""
+    paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
+    if len(paths) != 1 or not (paths[0].is_dir() or paths[0].suffix in (".gguf", ".safetensors")):
+        return ""
+    return str(paths[0])
+
+
+def _section(title: str, term: str) -> QLabel:
+    label = QLabel(title)
+    label.setProperty("role", "section")
+    explain(label, term)
+    return label

@@ -1,0 +1,289 @@
+"""The Results page: finished quantizations, and what one of them cost and saved, as plots with a table twin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QItemSelection, Qt, Signal
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QTabBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.context import AppContext
+from app.models.results import JOB_ROLE, HistoryModel, ResultsModel, model_title
+from app.models.sentences import saving
+from app.widgets.empty_state import EmptyState
+from app.widgets.filter_table import FilterTable
+from app.widgets.history_list import HistoryList
+from app.widgets.memory_bars import SizeBars
+from app.widgets.page_header import MARGIN, PageHeader
+from app.widgets.plan_table import NameDelegate
+from app.widgets.plot_export import export, export_menu
+from app.widgets.result_head import ResultHead
+from core.jobs import QuantizeResult, TensorResult
+
+if TYPE_CHECKING:
+    from app.widgets.error_plot import ErrorPlot
+    from app.widgets.heat_map import HeatMap
+
+_WIDTHS = (196, 100, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
+
+
+class ResultsPage(QWidget):
+    """The history at the left, the chosen result at the right; `chat_requested` carries result and source paths.
+
+    For tests: `error_plot.points()` is the list of (tensor name, value) as plotted, `table_model.rows` the tuple of
+    TensorResult in the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar
+    over errors (0), layers (1) and size (2). Plots are built when first shown, because pyqtgraph takes its time.
+    """
+
+    chat_requested = Signal(str, str)
+
+    def __init__(self, context: AppContext) -> None:
+        super().__init__()
+        self.context = context
+        self.result: QuantizeResult | None = None
+        self.history = HistoryModel(self)
+        self.table_model = ResultsModel(self)
+        self._error_plot: ErrorPlot | None = None
+        self._heat_map: HeatMap | None = None
+        self._build()
+        self._connect()
+        self.refresh()
+
+    # ------------------------------------------------------------ what others ask
+
+    def show_job(self, job_id: str) -> None:
+        """Shows the result of this job; a job without one leaves the page as it is."""
+        self.refresh()
+        row = self.history.row_of(job_id)
+        if row >= 0:
+            self.list.setCurrentIndex(self.history.index(row))
+
+    def activated(self) -> None:
+        """The page became visible: looks for new results, and whether the file is still there."""
+        self.refresh()
+        if self.result:
+            self.head.check_file()
+        self._show_plot()
+
+    def refresh(self) -> None:
+        """Reads the history, keeping the choice; without one the newest is chosen."""
+        chosen = self.list.currentIndex().data(JOB_ROLE)
+        self.history.set_records(self.context.store.jobs("done"))
+        self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
+        row = self.history.row_of(chosen.id) if chosen else -1
+        if self.history.rowCount() and (row >= 0 or not self.list.currentIndex().isValid()):
+            self.list.setCurrentIndex(self.history.index(max(row, 0)))
+
+    @property
+    def error_plot(self) -> ErrorPlot:
+        """The scatter plot, built on first use."""
+        if self._error_plot is None:
+            from app.widgets.error_plot import ErrorPlot
+
+            self._error_plot = ErrorPlot(self.context.theme)
+            self._error_plot.tensor_selected.connect(self.select_tensor)
+            self._error_plot.lossless_requested.connect(lambda: self.table.filter_box.setText(self.tr("lossless")))
+            self._places[0].layout().addWidget(self._error_plot)
+            if self.result:
+                self._error_plot.set_result(self.result)
+        return self._error_plot
+
+    @property
+    def heat_map(self) -> HeatMap:
+        """The heat map, built on first use."""
+        if self._heat_map is None:
+            from app.widgets.heat_map import HeatMap
+
+            self._heat_map = HeatMap(self.context.theme)
+            self._heat_map.tensor_selected.connect(self.select_tensor)
+            self._places[1].layout().addWidget(self._heat_map)
+            if self.result:
+                self._heat_map.set_result(self.result)
+        return self._heat_map
+
+    def select_tensor(self, name: str) -> None:
+        """Selects a tensor's row in the table, taking away a filter that hides it."""
+        if not self.table.select(name):
+            self.table.filter_box.clear()
+            self.table.select(name)
+
+    # ------------------------------------------------------------ composition
+
+    def _build(self) -> None:
+        self._pages = QStackedWidget()
+        empty = self.tr(
+            "Quantize a model, and what it cost and saved is shown here: the error of every tensor, "
+            "layer by layer, and the size before and after."
+        )
+        self._pages.addWidget(EmptyState(self.context.theme, "results", self.tr("No results yet"), empty))
+        self._pages.addWidget(self._make_split())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(MARGIN, 16, MARGIN, 16)
+        layout.setSpacing(12)
+        layout.addWidget(PageHeader(self.tr("Results")))
+        layout.addWidget(self._pages, 1)
+
+    def _make_split(self) -> QSplitter:
+        self.list = HistoryList(self.context.theme)
+        self.list.setModel(self.history)
+        self.list.setAccessibleName(self.tr("Finished quantizations"))
+        self.list.setMinimumWidth(168)
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setObjectName("results_split")
+        split.setChildrenCollapsible(False)
+        split.addWidget(self.list)
+        split.addWidget(self._make_detail())
+        split.setStretchFactor(1, 1)
+        split.setSizes([240, 920])
+        return split
+
+    def _make_detail(self) -> QWidget:
+        self.head = ResultHead(self.context.theme)
+        self._inner = QSplitter(Qt.Orientation.Vertical)
+        self._inner.setObjectName("results_inner_split")
+        self._inner.setChildrenCollapsible(False)
+        self._inner.addWidget(self._make_plots())
+        self._inner.addWidget(self._make_table())
+        self._inner.setSizes([360, 220])
+        self._inner.setStretchFactor(0, 3)
+        self._inner.setStretchFactor(1, 2)
+        detail = QWidget()
+        layout = QVBoxLayout(detail)
+        layout.setContentsMargins(8, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.head)
+        layout.addWidget(self._inner, 1)
+        return detail
+
+    def _make_plots(self) -> QWidget:
+        self.tabs = QTabBar()
+        self.tabs.setObjectName("result_tabs")
+        self.tabs.setDrawBase(False)
+        self.tabs.setExpanding(False)
+        for words in (self.tr("Errors by tensor"), self.tr("Layers and modules"), self.tr("Size")):
+            self.tabs.addTab(words)
+        self.export_button = QPushButton(self.tr("&Export"))
+        self.export_button.setObjectName("export_plot")
+        self.context.theme.decorate(self.export_button, "export")
+        menu = QMenu(self.export_button)
+        menu.aboutToShow.connect(lambda: self._fill_export(menu))
+        self.export_button.setMenu(menu)
+        row = QHBoxLayout()
+        row.addWidget(self.tabs, 1)
+        row.addWidget(self.export_button)
+        self._stack = QStackedWidget()
+        self._places = [_place(), _place(), self._make_size_place()]
+        for place in self._places:
+            self._stack.addWidget(place)
+        whole = QWidget()
+        layout = QVBoxLayout(whole)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addLayout(row)
+        layout.addWidget(self._stack, 1)
+        return whole
+
+    def _make_size_place(self) -> QWidget:
+        place = _place()
+        self.bars = SizeBars(self.context.theme)
+        self._size_words = QLabel()
+        self._size_words.setWordWrap(True)
+        place.layout().addWidget(self._size_words)
+        place.layout().addWidget(self.bars)
+        place.layout().addStretch(1)
+        return place
+
+    def _make_table(self) -> FilterTable:
+        self.table = FilterTable(self.context.theme, self.table_model, "results_table")
+        words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
+        self.table.set_texts(words)
+        self.table.view.set_widths(_WIDTHS)
+        self.table.view.setItemDelegateForColumn(0, NameDelegate(self.table.view))
+        self.table.view.horizontalHeader().setStretchLastSection(True)
+        csv = QPushButton(self.tr("Export CSV"))
+        csv.setObjectName("export_table")
+        self.context.theme.decorate(csv, "table")
+        csv.clicked.connect(lambda: export(self.table_model, "csv", f"{self._stem()}-tensors", parent=self))
+        self.table.top.addWidget(csv)
+        return self.table
+
+    def _connect(self) -> None:
+        self.list.selectionModel().selectionChanged.connect(self._on_chosen)
+        self.tabs.currentChanged.connect(self._show_plot)
+        self.table.selected.connect(self._on_row)
+        self.head.chat_requested.connect(self._ask_for_chat)
+        self.context.jobs.finished.connect(lambda _job_id: self.refresh())
+        self.context.jobs.changed.connect(lambda _job_id: self.refresh())
+
+    # ------------------------------------------------------------ reactions
+
+    def _on_chosen(self, chosen: QItemSelection, _left: QItemSelection) -> None:
+        indexes = chosen.indexes()
+        if not indexes:
+            return
+        result = indexes[0].data(JOB_ROLE).result
+        assert isinstance(result, QuantizeResult)
+        if result == self.result:
+            return
+        self.result = result
+        self.head.show_result(result)
+        self.table_model.set_result(result)
+        self.bars.set_result(result)
+        self._size_words.setText(self._size_sentence(result))
+        for plot in (self._error_plot, self._heat_map):
+            if plot is not None:
+                plot.set_result(result)
+        if self.isVisible():
+            self._show_plot()
+
+    def _on_row(self, row: TensorResult | None) -> None:
+        name = row.name if row else ""
+        for plot in (self._error_plot, self._heat_map):
+            if plot is not None:
+                plot.select(name)
+
+    def _show_plot(self) -> None:
+        """Brings the tab's plot to the front, building it where this is the first time."""
+        self._stack.setCurrentIndex(self.tabs.currentIndex())
+        if self.result is not None:
+            self._current_plot()
+
+    def _current_plot(self) -> ErrorPlot | HeatMap | SizeBars:
+        at = self.tabs.currentIndex()
+        return self.bars if at == 2 else self.heat_map if at == 1 else self.error_plot
+
+    def _fill_export(self, menu: QMenu) -> None:
+        menu.clear()
+        if self.result is not None:
+            menu.addActions(export_menu(self._current_plot(), self._stem()).actions())
+
+    def _ask_for_chat(self) -> None:
+        assert self.result is not None
+        self.chat_requested.emit(self.result.output, self.result.source)
+
+    def _stem(self) -> str:
+        assert self.result is not None
+        return model_title(self.result.output)
+
+    def _size_sentence(self, result: QuantizeResult) -> str:
+        return self.tr("What each part of the model takes in the file; in all it {0}.").format(
+            saving(result.source_bytes, result.bytes)
+        )
+
+
+def _place() -> QWidget:
+    place = QWidget()
+    layout = QVBoxLayout(place)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(12)
+    return place

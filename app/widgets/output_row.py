@@ -1,0 +1,109 @@
+"""Where the output goes: folder and file name, with what will be written there said below."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QCoreApplication, Signal
+from PySide6.QtWidgets import QFileDialog, QGridLayout, QLabel, QLineEdit, QToolButton, QWidget
+
+from app import text
+
+translate = QCoreApplication.translate
+
+
+class OutputRow(QWidget):
+    """Two fields and a button to browse. Signals: changed() by typing, browsing or a new proposal.
+
+    A proposal replaces the name until the user has typed one; `renew` makes the row open for proposals again.
+    """
+
+    changed = Signal()
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._typed_name = self._typed_folder = False
+        self.folder, self.name = QLineEdit(), QLineEdit()
+        self.folder.setObjectName("output_folder")
+        self.name.setObjectName("output_name")
+        browse = QToolButton()
+        browse.setAccessibleName(self.tr("Browse for the output folder"))
+        browse.setToolTip(browse.accessibleName())
+        theme.decorate(browse, "folder")
+        browse.clicked.connect(self._browse)
+        self.folder.textEdited.connect(self._folder_edited)
+        self.name.textEdited.connect(self._name_edited)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setHorizontalSpacing(8)
+        for column, (words, field) in enumerate(
+            ((self.tr("Output &folder"), self.folder), (self.tr("File &name"), self.name))
+        ):
+            label = QLabel(words)
+            label.setBuddy(field)
+            layout.addWidget(label, 0, 3 * column)
+            layout.addWidget(field, 0, 3 * column + 1)
+        layout.addWidget(browse, 0, 2)
+        layout.setColumnStretch(1, 3)
+        layout.setColumnStretch(4, 3)
+
+    @property
+    def path(self) -> str:
+        """The output's path, '' while folder or name are missing."""
+        folder, name = self.folder.text().strip(), self.name.text().strip()
+        if not folder or not name:
+            return ""
+        return str(Path(folder).expanduser() / (name if name.endswith(".gguf") else f"{name}.gguf"))
+
+    def propose(self, path: str) -> None:
+        """Fills in what the user has not typed."""
+        if not self._typed_folder:
+            self.folder.setText(str(Path(path).parent))
+        if not self._typed_name:
+            self.name.setText(Path(path).name)
+        self.changed.emit()
+
+    def renew(self) -> None:
+        """Forgets that the user typed: another model was chosen."""
+        self._typed_name = self._typed_folder = False
+
+    def _browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, self.tr("Output folder"), self.folder.text())
+        if chosen:
+            self.folder.setText(chosen)
+            self._folder_edited()
+
+    def _folder_edited(self) -> None:
+        self._typed_folder = True
+        self.changed.emit()
+
+    def _name_edited(self) -> None:
+        self._typed_name = True
+        self.changed.emit()
+
+
+def problem_with(path: str, source: str) -> str:
+    """Why nothing can be written there, in words, or ''. Looks at names and permissions only."""
+    if not path:
+        return translate("OutputRow", "Give a folder and a file name.")
+    folder = Path(path).parent
+    if not folder.is_dir():
+        return translate("OutputRow", "The folder {0} does not exist.").format(folder)
+    if not os.access(folder, os.W_OK):
+        return translate("OutputRow", "The folder {0} cannot be written: choose another one.").format(folder)
+    if Path(path).is_dir():
+        return translate("OutputRow", "A folder of this name exists: choose another file name.")
+    if os.path.realpath(path) == os.path.realpath(source):
+        return translate("OutputRow", "This is the source itself: choose another file name.")
+    return ""
+
+
+def room_words(path: str, n_bytes: int) -> str:
+    """Exact size of the output and the room on its disk, in words."""
+    free = shutil.disk_usage(Path(path).parent).free
+    words = translate("OutputRow", "Writes {0} (exactly {1} bytes)").format(text.size(n_bytes), text.exact(n_bytes))
+    room = translate("OutputRow", "{0} free on this disk").format(text.size(free))
+    return f"{words}; {room}"

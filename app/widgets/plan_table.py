@@ -1,0 +1,94 @@
+"""The per-tensor plan with its filter, the choice of a type per tensor, and the way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, Qt
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QMenu,
+    QPushButton,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
+
+from app.models.columns import NAME_ROLE
+from app.models.plan import AUTOMATIC, PlanModel, types_for
+from app.widgets.filter_table import FilterTable, monospace
+from app.widgets.type_delegate import TypeDelegate
+
+_WIDTHS = (196, 100, 56, 92, 84, 84, 80)
+
+
+class PlanTable(FilterTable):
+    """A FilterTable over a PlanModel (objectName of the view: plan_table).
+
+    A type is chosen in the column `To` (double click, F2), or for all selected rows in the context menu.
+    """
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        self.model = PlanModel(theme)
+        super().__init__(theme, self.model, "plan_table", parent)
+        self.model.setParent(self)
+        self.set_texts({"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Plan for each tensor")})
+        self.reset = QPushButton(self.tr("Reset overrides"))
+        self.reset.setObjectName("reset_overrides")
+        self.reset.clicked.connect(self.model.reset_overrides)
+        self.reset.hide()
+        self.top.addWidget(self.reset)
+        self.model.overrides_changed.connect(self._show_reset)
+        self._prepare_view(theme)
+
+    def _prepare_view(self, theme: Any) -> None:
+        view = self.view
+        triggers = QAbstractItemView.EditTrigger
+        view.setEditTriggers(triggers.DoubleClicked | triggers.EditKeyPressed | triggers.SelectedClicked)
+        view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
+        view.setItemDelegateForColumn(0, NameDelegate(view))
+        view.set_widths(_WIDTHS)
+        view.horizontalHeader().setStretchLastSection(True)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(self._open_menu)
+
+    def selected_names(self) -> list[str]:
+        """Names of the selected tensors."""
+        return [str(index.data(NAME_ROLE)) for index in self.view.selectionModel().selectedRows()]
+
+    def menu(self) -> QMenu | None:
+        """The types that fit all selected tensors; None where there is nothing to choose."""
+        names = self.selected_names()
+        fitting = [set(types_for(self.model.rows[self.model.row_of(name)])) for name in names]
+        common = set.intersection(*fitting) if fitting else set()
+        if not common:
+            return None
+        menu = QMenu(self)
+        heading = menu.addAction(self.tr("Type of %n selected tensor(s)", "", len(names)))
+        heading.setEnabled(False)
+        menu.addAction(self.tr("Automatic")).triggered.connect(lambda: self.model.override(names, AUTOMATIC))
+        for name in types_for(self.model.rows[self.model.row_of(names[0])]):
+            if name in common:
+                action = menu.addAction(name)
+                action.triggered.connect(lambda _checked=False, name=name: self.model.override(names, name))
+        return menu
+
+    def _open_menu(self, at: QPoint) -> None:
+        menu = self.menu()
+        if menu:
+            menu.popup(self.view.viewport().mapToGlobal(at))
+
+    def _show_reset(self) -> None:
+        n = len(self.model.overrides)
+        self.reset.setVisible(n > 0)
+        self.reset.setText(self.tr("Reset %n override(s)", "", n))
+
+
+class NameDelegate(QStyledItemDelegate):
+    """Names in a fixed-pitch font."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        """Replaces the font, leaves the rest."""
+        super().initStyleOption(option, index)
+        option.font = monospace()  # type: ignore[attr-defined]  # missing in the stubs

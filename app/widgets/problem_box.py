@@ -1,0 +1,56 @@
+"""An error inside a page: what happened, why, and what to do, in the place where it matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from core.errors import ErrorReport
+
+
+class ProblemBox(QFrame):
+    """Hidden until it is given a report."""
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self.setProperty("card", True)
+        self.setObjectName("problem")
+        self._icon = QLabel()
+        self._what, self._why, self._remedy = QLabel(), QLabel(), QLabel()
+        self._what.setProperty("role", "section")
+        self._why.setProperty("role", "muted")
+        words = QVBoxLayout()
+        words.setSpacing(4)
+        for label in (self._what, self._why, self._remedy):
+            label.setWordWrap(True)
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            words.addWidget(label)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(12, 12, 12, 12)
+        layout.setSpacing(12)
+        layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(words, 1)
+        theme.follow(self, self._recolor)
+        self._recolor()
+        self.hide()
+
+    def show_report(self, report: ErrorReport | None) -> None:
+        """Shows a report, or hides the box."""
+        self.setVisible(report is not None)
+        if report is None:
+            return
+        for label, words in ((self._what, report.what), (self._why, report.why), (self._remedy, report.remedy)):
+            label.setText(f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else "")
+            label.setVisible(bool(words))
+        self.setAccessibleName(self.text())
+
+    def text(self) -> str:
+        """All that is said, on one line."""
+        return " ".join(label.text() for label in (self._what, self._why, self._remedy) if label.text())
+
+    def _recolor(self) -> None:
+        self._icon.setPixmap(self._theme.icon("error", "bad").pixmap(QSize(20, 20)))
