@@ -49,9 +49,9 @@ class AtomicFile:
         self._committed = False
 
     def __enter__(self) -> Self:
-        if self.target.is_dir():
+        if os.path.isdir(self.target):
             raise OutputNotWritable(str(self.target), "a folder of that name exists")
-        if not self.target.parent.is_dir():
+        if not os.path.isdir(self.target.parent):
             raise OutputNotWritable(str(self.target), f"the folder {self.target.parent} does not exist")
         try:
             remove_stale_parts(self.target)

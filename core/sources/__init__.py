@@ -21,7 +21,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
     raise for damaged files.
     """
     place = Path(path)
-    if not place.exists():
+    if not os.path.exists(place):  # unlike Path.exists, this answers for names that no system accepts, too
         raise SourceNotFound(str(path))
     if place.is_file() and place.suffix != ".safetensors":
         return GGUFSource(place)
