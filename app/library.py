@@ -88,6 +88,11 @@ class Library(QObject):
         else:
             self.rescan()
 
+    def include(self, path: str) -> None:
+        """Adds a file or folder without announcing it: the output of a job."""
+        self.add(path)
+        self._awaited.discard(str(Path(path).absolute()))
+
     def remove(self, path: str) -> None:
         """Takes a model off the list; its file stays where it is."""
         files = self._settings.value("model_files")

@@ -107,6 +107,7 @@ class MainWindow(QMainWindow):
         page = self.page(key)
         self._stack.setCurrentWidget(page)
         self.rail.select(key)
+        page.setFocus(Qt.FocusReason.OtherFocusReason)
         if hasattr(page, "activated"):
             page.activated()
 
@@ -262,7 +263,7 @@ class MainWindow(QMainWindow):
             self.status.say(self.tr("{0} was cancelled").format(name))
         elif isinstance(record.result, QuantizeResult):
             self.status.say(self.tr("{0} is done: {1}").format(name, record.result.output))
-            self.context.library.add(record.result.output)
+            self.context.library.include(record.result.output)
 
     def _on_setting(self, key: str) -> None:
         if key == "theme":

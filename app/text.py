@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtCore import QCoreApplication
-
 from core.errors import size as _size
 
 DASH = "–"
@@ -57,6 +55,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def remaining(seconds: float) -> str:
+    """A time to wait, in whole seconds and never nothing: 0.3 -> '1 s'."""
+    return f"{max(round(seconds), 1)} s" if seconds < 59.5 else duration(seconds)
+
+
 def percent(fraction: float) -> str:
     """A share as a whole percentage: 0.42 -> '42 %'. Never says 100 % before the end."""
     return f"{int(fraction * 100 + 1e-9)} %"
@@ -83,8 +86,8 @@ def number(value: float) -> str:
 
 
 def moment(epoch_s: float) -> str:
-    """A point in time: the hour today, else the date too."""
+    """A point in time: the hour alone where it is today, else the date too."""
     then = datetime.fromtimestamp(epoch_s)
     if then.date() == datetime.now().date():
-        return QCoreApplication.translate("Text", "today {0}").format(then.strftime("%H:%M"))
+        return then.strftime("%H:%M")
     return then.strftime("%Y-%m-%d %H:%M")

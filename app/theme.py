@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QAction
     from PySide6.QtWidgets import QAbstractButton
 
-STYLE_SHEET = Path(__file__).parents[1] / "resources" / "style.qss"
+STYLE = Path(__file__).parents[1] / "resources" / "style"
 MODES = ("system", "light", "dark")
 
 # name: (light, dark)
@@ -172,7 +172,8 @@ class Theme(QObject):
 
     def _style_sheet(self) -> str:
         colors = {name: _css(self.color(name)) for name in COLORS}
-        return Template(STYLE_SHEET.read_text(encoding="utf-8")).substitute(colors)
+        names = colors | {"style": STYLE.as_posix(), "scheme": "dark" if self.is_dark else "light"}
+        return Template((STYLE / "window.qss").read_text(encoding="utf-8")).substitute(names)
 
 
 def _css(color: QColor) -> str:

@@ -7,6 +7,7 @@ from PySide6.QtGui import QDesktopServices, QFont, QFontDatabase, QGuiApplicatio
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from app.logs import log_path
+from app.widgets.error_words import sentences
 from core.errors import ErrorReport
 
 WIDTH = 560
@@ -25,11 +26,11 @@ class ErrorDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(24, 24, 24, 16)
         layout.setSpacing(8)
-        layout.addWidget(_paragraph(f"{report.what}.", QFont.Weight.DemiBold))
+        layout.addWidget(_paragraph(f"{report.what.rstrip('.')}.", QFont.Weight.DemiBold))
         if report.why:
-            layout.addWidget(_paragraph(report.why))
-        if report.remedy:
-            layout.addWidget(_paragraph(self.tr("What to do: {0}.").format(report.remedy.rstrip("."))))
+            layout.addWidget(_paragraph(f"{report.why.rstrip('.')}."))
+        for sentence in sentences(report)[1:]:
+            layout.addWidget(_paragraph(sentence))
         layout.addWidget(self._details, 1)
         layout.addSpacing(8)
         layout.addLayout(self._make_buttons())

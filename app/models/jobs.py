@@ -89,7 +89,7 @@ class JobRow:
 
     @property
     def rate(self) -> float | None:
-        """Bytes of the source per second while it runs."""
+        """Units of the running stage per second."""
         snapshot = self.snapshot
         return snapshot.rate if self.state == "running" and snapshot and snapshot.rate > 0 else None
 
@@ -107,6 +107,10 @@ def _seconds(value: float | None) -> str:
     return text.DASH if value is None else text.duration(value)
 
 
+def _remaining(value: float | None) -> str:
+    return text.DASH if value is None else text.remaining(value)
+
+
 def _speed(row: JobRow) -> str:
     return text.DASH if row.rate is None or row.snapshot is None else text.rate(row.rate, row.snapshot.unit)
 
@@ -120,7 +124,7 @@ class JobsModel(RowsModel):
         Column("state", _T("JobsModel", "State"), lambda row: state_words(row.state)),
         Column("progress", _T("JobsModel", "Progress"), _progress_words),
         Column("rate", _T("JobsModel", "Speed"), _speed, numeric=True),
-        Column("left", _T("JobsModel", "Time left"), lambda row: row.left_s, _seconds, True),
+        Column("left", _T("JobsModel", "Time left"), lambda row: row.left_s, _remaining, True),
         Column("elapsed", _T("JobsModel", "Elapsed"), lambda row: row.elapsed_s, _seconds, True),
         Column("created", _T("JobsModel", "Added"), lambda row: row.record.created, text.moment, True),
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QHideEvent, QKeySequence, QShortcut, QShowEvent
-from PySide6.QtWidgets import QSplitter, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from app import actions
 from app.context import AppContext
 from app.models.jobs import FRACTION_ROLE, JobRow, JobsModel, ordered
 from app.widgets.empty_state import EmptyState
-from app.widgets.filter_table import STRETCH, FilterTable
+from app.widgets.filter_table import FilterTable
 from app.widgets.job_inspector import BUTTONS, TOOLS, JobInspector
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.progress_delegate import ProgressDelegate
+from app.widgets.split import InspectorSplit
 from core.progress import Snapshot
 from core.store import JobRecord
 
 REFRESH_MS = 1000
+INSPECTOR_WIDTH = 380
 
 
 class JobsPage(QWidget):
@@ -77,21 +79,14 @@ class JobsPage(QWidget):
         self.table.set_texts(
             {"filter": self.tr("Filter jobs"), "name": self.tr("Queue and history"), "rows": self.tr("{0} jobs")}
         )
-        self.table.view.set_widths((STRETCH, 112, 140, 92, 92, 92, 96))
+        self.table.view.set_widths((-190, 112, 124, 96, 80, 76, 64))
         columns = self.model.column_of("progress")
         self.table.view.setItemDelegateForColumn(
             columns, ProgressDelegate(self.context.theme, FRACTION_ROLE, self.table.view)
         )
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setObjectName("jobs_split")
-        split.setChildrenCollapsible(False)
-        split.setHandleWidth(8)
-        split.addWidget(self.table)
-        split.addWidget(self.inspector)
-        split.setStretchFactor(0, 1)
-        split.setSizes([760, 400])
         self.table.setMinimumWidth(320)
         self.inspector.setMinimumWidth(320)
+        split = InspectorSplit("jobs_split", self.table, self.inspector, INSPECTOR_WIDTH)
         empty = EmptyState(
             self.context.theme,
             "jobs",

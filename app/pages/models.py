@@ -6,19 +6,23 @@ from pathlib import Path
 
 from PySide6.QtCore import QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QSplitter, QStackedWidget, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QStackedWidget, QToolButton, QVBoxLayout, QWidget
 
 from app.context import AppContext
 from app.models.library import LibraryModel, LibraryRow
 from app.widgets.empty_state import EmptyState
-from app.widgets.filter_table import STRETCH, FilterTable
+from app.widgets.error_words import sentences
+from app.widgets.filter_table import FilterTable
 from app.widgets.hint_card import HintCard
 from app.widgets.model_inspector import ModelInspector
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.problem_list import ProblemList
+from app.widgets.split import InspectorSplit
 from core.catalog import sample_path
 from core.errors import ErrorReport
 from core.jobs import InspectJob, ModelSummary, TensorStats, TensorStatsJob, Value
+
+INSPECTOR_WIDTH = 500
 
 
 class ModelsPage(QWidget):
@@ -112,7 +116,7 @@ class ModelsPage(QWidget):
                 "rows": self.tr("{0} on this computer"),
             }
         )
-        self.table.view.set_widths((STRETCH, 96, 96, 72, 88, 150))
+        self.table.view.set_widths((-170, 88, 92, 64, 84, 150))
         self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         full = QWidget()
         layout = QVBoxLayout(full)
@@ -157,19 +161,11 @@ class ModelsPage(QWidget):
         stack.setCurrentIndex(1)
         return stack
 
-    def _make_split(self) -> QSplitter:
-        split = QSplitter(Qt.Orientation.Horizontal)
-        split.setObjectName("models_split")
-        split.setChildrenCollapsible(False)
-        split.setHandleWidth(8)
-        split.addWidget(self._list)
-        split.addWidget(self._side)
-        split.setStretchFactor(0, 1)
-        split.setSizes([620, 500])
+    def _make_split(self) -> InspectorSplit:
         self._list.setMinimumWidth(320)
         self._side.setMinimumWidth(340)
         self._fold.toggled.connect(self._side.setVisible)
-        return split
+        return InspectorSplit("models_split", self._list, self._side, INSPECTOR_WIDTH)
 
     def _connect(self) -> None:
         library = self.context.library
@@ -195,7 +191,7 @@ class ModelsPage(QWidget):
         error = library.error()
         words = self.tr("Looking for models…") if library.is_busy else ""
         if error is not None and not library.is_busy:
-            words = f"{error.what}. {error.remedy}."
+            words = " ".join(sentences(error))
         self._state.setText(words)
         self._state.setVisible(bool(words))
         is_empty = library.is_scanned and not library.models() and not library.problems() and error is None
@@ -219,7 +215,7 @@ class ModelsPage(QWidget):
         self.inspector.show_model(answer)
 
     def _refuse(self, report: ErrorReport) -> None:
-        self.inspector.say(f"{report.what}. {report.why}. {report.remedy}.".replace(" .", ""))
+        self.inspector.say(" ".join(sentences(report)))
 
     def _ask_stats(self, tensor: str) -> None:
         if self._summary is not None:

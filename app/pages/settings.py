@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QCoreApplication, QSignalBlocker, Qt
 from PySide6.QtWidgets import (
-    QFormLayout,
+    QGridLayout,
     QLabel,
     QMessageBox,
     QPushButton,
@@ -43,7 +43,7 @@ class SettingsPage(QWidget):
         reset.clicked.connect(self._reset)
         self.context.theme.decorate(reset, "reset")
         header.add(reset)
-        header.setMaximumWidth(READING_WIDTH)
+        header.setMaximumWidth(READING_WIDTH - MARGIN)
         return header
 
     def _make_body(self) -> QScrollArea:
@@ -70,20 +70,20 @@ class SettingsPage(QWidget):
         area.setWidget(inside)
         return area
 
-    def _make_section(self, section: str) -> QFormLayout:
-        form = QFormLayout()
-        form.setHorizontalSpacing(16)
-        form.setVerticalSpacing(12)
-        form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    def _make_section(self, section: str) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(16)
+        grid.setVerticalSpacing(4)
+        grid.setColumnMinimumWidth(0, LABEL_WIDTH)
+        grid.setColumnStretch(1, 1)
         for row in (row for row in ROWS if row.section == section):
-            self._add_row(form, row)
-        return form
+            self._add_row(grid, row)
+        return grid
 
-    def _add_row(self, form: QFormLayout, row: Setting) -> None:
+    def _add_row(self, grid: QGridLayout, row: Setting) -> None:
         editor = EDITORS[row.kind](row, self.context.theme)
         editor.show_value(self.context.settings.value(row.key))
-        editor.edited.connect(lambda value, key=row.key: self._set(key, value))
+        editor.edited.connect(lambda value: self._set(row.key, value))
         editor.setAccessibleName(_words(row.label))
         editor.setAccessibleDescription(_words(row.help))
         self.editors[row.key] = editor
@@ -95,11 +95,11 @@ class SettingsPage(QWidget):
         explanation = QLabel(_words(row.help))
         explanation.setProperty("role", "caption")
         explanation.setWordWrap(True)
-        field = QVBoxLayout()
-        field.setSpacing(4)
-        field.addWidget(editor)
-        field.addWidget(explanation)
-        form.addRow(label, field)
+        explanation.setContentsMargins(0, 0, 0, 8)
+        at = grid.rowCount()
+        grid.addWidget(label, at, 0, Qt.AlignmentFlag.AlignTop)
+        grid.addWidget(editor, at, 1)
+        grid.addWidget(explanation, at + 1, 1)
 
     def _set(self, key: str, value: object) -> None:
         try:

@@ -204,7 +204,7 @@ class FolderEditor(Editor):
 class PathsEditor(Editor):
     """A list of folders that can be added and taken away."""
 
-    HEIGHT = 104
+    HEIGHT = 80
 
     def __init__(self, row: Setting, theme: Theme) -> None:
         super().__init__(row, theme)

@@ -1,0 +1,37 @@
+"""A splitter of a page and its inspector: the inspector gets its width once, the page all that is added later."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QByteArray, Qt
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import QSplitter, QWidget
+
+HANDLE = 8
+
+
+class InspectorSplit(QSplitter):
+    """`name` is the object name under which its place is remembered. side_width and minimums are in pixels."""
+
+    def __init__(self, name: str, main: QWidget, side: QWidget, side_width: int) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setObjectName(name)
+        self.setChildrenCollapsible(False)
+        self.setHandleWidth(HANDLE)
+        self.addWidget(main)
+        self.addWidget(side)
+        self.setStretchFactor(0, 1)
+        self.setStretchFactor(1, 0)
+        self._side_width = side_width
+        self._is_placed = False
+
+    def restoreState(self, state: QByteArray | bytes) -> bool:
+        """Puts the handle where it was; the width given at the start is then of no account."""
+        self._is_placed = super().restoreState(state)
+        return self._is_placed
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Places the handle when the real width is known for the first time."""
+        super().showEvent(event)
+        if not self._is_placed:
+            self._is_placed = True
+            self.setSizes([self.width() - self._side_width - HANDLE, self._side_width])
