@@ -32,6 +32,9 @@ class BitwrightError(Exception):
         self.why = why
         self.remedy = remedy
 
+    def __str__(self) -> str:
+        return self.line
+
     @property
     def line(self) -> str:
         """The whole message on one line, as the command line prints it after `error: `."""

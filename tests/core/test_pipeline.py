@@ -1,0 +1,218 @@
+"""The pipeline: what is written decodes to what was measured, in bounded memory, and nothing half-done stays."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import gguf
+import numpy as np
+import pytest
+
+from core import pipeline
+from core.catalog import MIXES
+from core.engine import run
+from core.errors import (
+    AlreadyQuantized,
+    Cancelled,
+    DeviceNotAvailable,
+    NonFiniteWeights,
+    OutputIsSource,
+    VerificationFailed,
+)
+from core.jobs import CompareJob, Override, PlanJob, QuantizeJob, QuantizeOptions
+from core.progress import Progress
+from tests.core.small_models import small_model, weights, write
+
+
+def job_for(source, output, target="Q4_K_M", **fields):
+    options = QuantizeOptions(
+        target=target, **{k: fields.pop(k) for k in ("overrides", "allow_requantize") if k in fields}
+    )
+    return QuantizeJob(source=str(source), output=str(output), options=options, **fields)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("pipeline") / "small.gguf")
+
+
+@pytest.mark.parametrize("mix", [mix.name for mix in MIXES])
+def test_independent_reader_and_decoder_find_what_was_measured(small, tmp_path, mix):
+    result = run(job_for(small, tmp_path / "o.gguf", mix))
+    source = {tensor.name: tensor for tensor in gguf.GGUFReader(small).tensors}
+    output = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "o.gguf").tensors}
+    assert list(output) == [tensor.name for tensor in result.tensors]
+    for tensor in result.tensors:
+        assert output[tensor.name].tensor_type.name == tensor.type
+        x = gguf.dequantize(source[tensor.name].data, source[tensor.name].tensor_type).astype(np.float64)
+        y = gguf.dequantize(output[tensor.name].data, output[tensor.name].tensor_type).astype(np.float64)
+        assert tensor.rmse == pytest.approx(np.sqrt(np.mean((x - y) ** 2)), rel=1e-5, abs=1e-12)
+        assert tensor.max_error == pytest.approx(np.abs(x - y).max(), rel=1e-5, abs=1e-12)
+
+
+def test_result_agrees_with_a_comparison_of_both_files(small, tmp_path):
+    result = run(job_for(small, tmp_path / "o.gguf"))
+    compared = run(CompareJob(source=str(small), other=str(tmp_path / "o.gguf")))
+    assert compared.total.model_dump() == pytest.approx(result.total.model_dump(), rel=1e-9)
+    assert [row.rmse for row in compared.tensors] == pytest.approx([row.rmse for row in result.tensors], rel=1e-9)
+
+
+def test_hash_is_that_of_the_file(small, tmp_path):
+    result = run(job_for(small, tmp_path / "o.gguf"))
+    assert result.sha256 == hashlib.sha256((tmp_path / "o.gguf").read_bytes()).hexdigest()
+
+
+def test_chunks_do_not_change_the_result(small, tmp_path, monkeypatch):
+    whole = run(job_for(small, tmp_path / "whole.gguf"))
+    monkeypatch.setattr("core.plan.CHUNK_ELEMENTS", 1000)
+    parts = run(job_for(small, tmp_path / "parts.gguf"))
+    assert parts.sha256 == whole.sha256
+    assert parts.total.rmse == pytest.approx(whole.total.rmse)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_do_not_change_the_result(small, tmp_path, threads):
+    assert (
+        run(job_for(small, tmp_path / "a.gguf", threads=threads)).sha256
+        == run(job_for(small, tmp_path / "b.gguf")).sha256
+    )
+
+
+def test_unchanged_tensors_are_copied_byte_for_byte(tmp_path):
+    source = small_model(tmp_path / "s.gguf", "Q8_0")
+    result = run(job_for(source, tmp_path / "o.gguf", "Q8_0", allow_requantize=True))
+    before, after = (gguf.GGUFReader(path).tensors for path in (source, tmp_path / "o.gguf"))
+    assert all(np.array_equal(a.data, b.data) for a, b in zip(before, after, strict=True))
+    assert result.total.rmse == 0
+    assert result.total.snr_db is None
+
+
+def test_override_reaches_the_file(small, tmp_path):
+    overrides = (Override(tensor="blk.1.ffn_up.weight", type="F16"),)
+    result = run(job_for(small, tmp_path / "o.gguf", overrides=overrides))
+    assert {t.name: t.type for t in result.tensors}["blk.1.ffn_up.weight"] == "F16"
+
+
+def test_quantized_source_is_refused_and_nothing_is_written(tmp_path, sample):
+    with pytest.raises(AlreadyQuantized):
+        run(job_for(sample, tmp_path / "o.gguf"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_source_is_never_overwritten(tmp_path):
+    source = small_model(tmp_path / "s.gguf")
+    before = source.read_bytes()
+    (tmp_path / "link.gguf").symlink_to(source)
+    for output in (source, tmp_path / "link.gguf"):
+        with pytest.raises(OutputIsSource):
+            run(job_for(source, output))
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("mix", ["Q4_K_M", "Q8_0", "F16"])
+def test_non_finite_weights_are_named_and_nothing_is_left(tmp_path, bad, mix):
+    tensors = weights()
+    tensors["blk.1.ffn_down.weight"][3, 7] = bad
+    source = write(tmp_path / "s.gguf", tensors)
+    with pytest.raises(NonFiniteWeights, match=r"blk\.1\.ffn_down\.weight"):
+        run(job_for(source, tmp_path / "o.gguf", mix))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.gguf"]
+
+
+def test_cancelling_at_any_report_leaves_nothing(small, tmp_path):
+    reports: list[str] = []
+    run(job_for(small, tmp_path / "o.gguf"), Progress(cancelled=lambda: bool(reports.append("x"))))
+    (tmp_path / "o.gguf").unlink()
+    for stop_at in range(0, len(reports), 5):
+        calls = iter(range(len(reports)))
+        with pytest.raises(Cancelled):
+            run(job_for(small, tmp_path / "o.gguf"), Progress(cancelled=lambda c=calls, s=stop_at: next(c) >= s))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_the_bytes_of_the_source(small, tmp_path):
+    seen = []
+    run(job_for(small, tmp_path / "o.gguf"), Progress(seen.append))
+    stages = list(dict.fromkeys(snapshot.stage for snapshot in seen))
+    assert stages == ["Planning", "Quantizing", "Verifying"]
+    for stage in stages[1:]:
+        last = [snapshot for snapshot in seen if snapshot.stage == stage][-1]
+        assert last.done == last.total > 0
+
+
+def test_a_file_damaged_while_it_was_written_never_gets_its_name(small, tmp_path, monkeypatch):
+    def damage(path, *arguments):
+        data = bytearray(path.read_bytes())
+        data[-100] ^= 1
+        path.write_bytes(data)
+        return pipeline_verify(path, *arguments)
+
+    pipeline_verify = pipeline.verify_written
+    monkeypatch.setattr(pipeline, "verify_written", damage)
+    with pytest.raises(VerificationFailed, match=r"output\.weight"):
+        run(job_for(small, tmp_path / "o.gguf"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cuda_is_refused_where_there_is_none(small, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(DeviceNotAvailable, match="cuda"):
+        run(job_for(small, tmp_path / "o.gguf", device="cuda"))
+
+
+@pytest.mark.gpu
+def test_cuda_result_is_as_good_as_that_of_the_cpu(small, tmp_path):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    cpu, gpu = (run(job_for(small, tmp_path / f"{device}.gguf", device=device)) for device in ("cpu", "cuda"))
+    assert gpu.total.rmse == pytest.approx(cpu.total.rmse, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_the_chunk_and_near_the_estimate(tmp_path):
+    """400 MB of weights, 200 MB of them in one tensor, in a process of its own."""
+    import json
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    rng = np.random.default_rng(0)
+    big = {"token_embd.weight": rng.standard_normal((24000, 2048), dtype=np.float32)}
+    big |= {f"blk.{n}.ffn_down.weight": big["token_embd.weight"][:6000] for n in range(4)}
+    source = write(tmp_path / "big.gguf", big)
+    planned = run(PlanJob(source=str(source), options=QuantizeOptions(target="Q4_K_M")))
+    command = [sys.executable, "main.py", "quantize", str(source), "--to", "Q4_K_M", "--out", str(tmp_path / "o.gguf")]
+    root = Path(__file__).parents[2]
+    answer = subprocess.run([*command, "--json"], cwd=root, capture_output=True, text=True, check=True)
+    peak = json.loads(answer.stdout)["peak_memory_bytes"]
+    assert peak < 400e6
+    assert planned.memory_bytes / 2 < peak < planned.memory_bytes * 1.3
+
+
+def test_reading_ahead_keeps_the_order_and_one_item_ahead():
+    made: list[int] = []
+    lock = threading.Lock()
+
+    def make(item: int) -> int:
+        with lock:
+            made.append(item)
+        return item * 10
+
+    with ThreadPoolExecutor(1) as executor:
+        for position, value in enumerate(pipeline.ahead(executor, make, range(5))):
+            assert value == position * 10
+            assert len(made) <= position + 2
+    assert list(pipeline.ahead(ThreadPoolExecutor(1), make, [])) == []
+
+
+def test_reading_ahead_passes_errors_on():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        list(pipeline.ahead(executor, lambda item: 1 // item, [1, 0, 1]))
