@@ -21,6 +21,9 @@ from kernels.cpu.compiled import inlined
 from kernels.cpu.vectors import larger, magnitude, muladd, rint, root, smaller, splat, where
 
 GROUP_MAX_EPS = 1e-15  # groups whose largest magnitude is below this count as all zero
+# What rounding does to an error computed from sums, relative to Σ w·x². A candidate must be better by more: where the
+# first one fits exactly (weights that were quantized before), noise must not replace it by one that almost does.
+NOISE = 2.0**-22
 LARGEST = 3.0e38  # stands for "no candidate yet"
 NUDGES = 9  # make_qx_quants tries -9 … 9 tenths of a code
 # Some candidates put the extreme of every group exactly between two codes, where ggml's arithmetic, without fused
@@ -68,6 +71,7 @@ def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: fl
         sum_x += weighted
         sum_x2 = muladd(weighted, x, sum_x2)
 
+    margin = NOISE * sum_x2
     middle = (nmax + 1) // 2
     scale, minimum = (high - low) / nmax, low
     sum_l, sum_l2, sum_xl = _sums_of_codes(xs, ws, n, nmax, nmax / (high - low), minimum)
@@ -90,7 +94,7 @@ def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: fl
         tried = where(positive, alone, tried)
         tried_minimum = where(positive, 0, tried_minimum)
         error = where(positive, sum_x2 - alone * sum_xq, error)
-        better = (determinant > 0) & (error < best)
+        better = (determinant > 0) & (error < best - margin)
         best = where(better, error, best)
         scale = where(better, tried, scale)
         minimum = where(better, tried_minimum, minimum)
@@ -100,7 +104,12 @@ def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: fl
 
 @inlined
 def make_qx_quants(xs: Any, ws: Any, n: int, nmax: int) -> Any:
-    """Signed scales of w = scale·q, q -nmax … nmax-1, for xs[0 … n-1]; ws is room for n lanes."""
+    """Signed scales of w = scale·q, q -nmax … nmax-1, for xs[0 … n-1]; ws is room for n lanes.
+
+    Six-bit errors are so small beside Σ w·x² that a difference of float32 sums would tell candidates apart at random.
+    So the sums are those of the residuals u = x·inverse - q, in which nothing cancels: the best scale is
+    (1 + Σ w·u·q / Σ w·q²) / inverse, and its error Σ w·u² - (Σ w·u·q)² / Σ w·q², divided by inverse².
+    """
     extreme, most = splat(0), splat(0)
     for e in range(n):
         x = xs[e]
@@ -109,21 +118,24 @@ def make_qx_quants(xs: Any, ws: Any, n: int, nmax: int) -> Any:
         most = where(above, magnitude(x), most)
         extreme = where(above, x, extreme)
 
-    unit = -1 / extreme
-    scale, best = splat(0), splat(-LARGEST)
+    scale, best = splat(0), splat(LARGEST)
     for k in range(2 * NUDGES + 1):
         # The unstretched scale comes first, as in ggml; then -9 … -1, 1 … 9.
         nudge = 0 if k == 0 else (k - NUDGES - 1 if k <= NUDGES else k - NUDGES)
-        inverse = (nmax + 0.1 * nudge + TIE) * unit
-        sum_xl, sum_l2 = splat(0), splat(0)
+        levels = nmax + 0.1 * nudge + TIE
+        inverse = -levels / extreme
+        sum_u2, sum_uq, sum_q2 = splat(0), splat(0), splat(0)
         for e in range(n):
-            code = smaller(larger(rint(xs[e] * inverse), -nmax), nmax - 1)
-            product = xs[e] * code
-            sum_l2 = muladd(product, product, sum_l2)
-            sum_xl = muladd(ws[e], product, sum_xl)
-        tried = sum_xl / sum_l2
-        gain = tried * sum_xl
-        better = (sum_l2 > 0) & (gain > best)
-        best = where(better, gain, best)
-        scale = where(better, tried, scale)
+            exact = xs[e] * inverse
+            code = smaller(larger(rint(exact), -nmax), nmax - 1)
+            residual = exact - code
+            weighted = ws[e] * residual
+            sum_u2 = muladd(weighted, residual, sum_u2)
+            sum_uq = muladd(weighted, code, sum_uq)
+            sum_q2 = muladd(ws[e] * code, code, sum_q2)
+        change = sum_uq / sum_q2
+        error = (sum_u2 - change * sum_uq) * (1 / (levels * levels))
+        better = error < best
+        best = where(better, error, best)
+        scale = where(better, (1 + change) / inverse, scale)
     return where(most > GROUP_MAX_EPS, scale, 0)
