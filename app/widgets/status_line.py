@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
-from superqt import QElidingLabel
 
 from app import text
 from app.theme import Theme
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.memory_meter import MemoryMeter
 
 HEIGHT = 28
@@ -24,8 +24,7 @@ class StatusLine(QWidget):
         self.setObjectName("statusLine")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(HEIGHT)
-        self._message = QElidingLabel()
-        self._message.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self._message = ElidedLabel()
         self._message.setObjectName("statusMessage")
         self._job = QPushButton()
         self._job.setObjectName("statusJob")
@@ -52,7 +51,6 @@ class StatusLine(QWidget):
     def say(self, message: str, duration_ms: int = MESSAGE_MS) -> None:
         """Shows a message for a while."""
         self._message.setText(message)
-        self._message.setToolTip(message)
         self._timer.start(duration_ms)
 
     def show_job(self, name: str, fraction: float, left_s: float | None) -> None:
