@@ -1,0 +1,179 @@
+"""`make screens`: photographs every page of the real window, after real jobs on the sample, into build/screens/.
+
+Files are named PAGE-WIDTHxHEIGHT-THEME.png. The window runs in this process with its own data and configuration
+folders and real worker processes; each step waits until the window has the answer it asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "build" / "screens"
+SIZES = ((1280, 800), (1920, 1080))
+THEMES = ("light", "dark")
+TARGETS = ("Q6_K", "Q4_K_M")
+TENSOR = "blk.12.ffn_down.weight"
+QUESTION = "Explain in two sentences why the sky is blue."
+PATIENCE_MS = 180_000
+HEARTBEAT_MS = 20
+
+
+@dataclass
+class Stage:
+    """The window on show: a helper of the steps below. jobs: ids of the quantize jobs, in the order of TARGETS."""
+
+    application: Any
+    window: Any
+    sample: str
+    output_folder: Path
+    jobs: list[str]
+
+    def wait(self, what: str, is_there: Callable[[], bool]) -> None:
+        """Runs the window until something is there. Raises TimeoutError after three minutes."""
+        from PySide6.QtCore import QDeadlineTimer, QEventLoop, QTimer
+
+        deadline = QDeadlineTimer(PATIENCE_MS)
+        heart = QTimer()
+        heart.start(HEARTBEAT_MS)
+        while not is_there():
+            if deadline.hasExpired():
+                raise TimeoutError(f"waited too long for {what}")
+            self.application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+
+    def settle(self) -> None:
+        """Waits until no question is open, then lets everything be laid out and drawn."""
+        self.wait("answers of the light worker", lambda: not self.window.context.questions.is_busy)
+        for _ in range(3):
+            self.application.processEvents()
+
+    def photograph(self, name: str) -> None:
+        """One picture for each size and theme."""
+        for theme in THEMES:
+            self.window.context.settings.set("theme", theme)
+            for width, height in SIZES:
+                self.window.resize(width, height)
+                self.settle()
+                path = FOLDER / f"{name}-{width}x{height}-{theme}.png"
+                self.window.grab().save(str(path))
+                print(path.relative_to(ROOT), flush=True)
+
+    def output(self, target: str) -> str:
+        """Where the job for `target` writes."""
+        return str(self.output_folder / f"SmolLM2-135M-Instruct-{target}.gguf")
+
+
+def raise_stage(folder: Path) -> Stage:
+    """Opens the window as the program does, and waits for the sample to be in the library."""
+    sys.path.insert(0, str(ROOT))
+    from app import bootstrap, logs
+    from core.catalog import sample_path
+
+    logs.open_logs()
+    application = bootstrap.make_application()
+    window = bootstrap.open_window()
+    # Errors belong on the terminal here, not in a dialog that nobody sees.
+    sys.excepthook = sys.__excepthook__
+    window.context.settings.set("output_folder", str(folder / "Models"))
+    (folder / "Models").mkdir()
+    window.show()
+    stage = Stage(application, window, str(sample_path()), folder / "Models", [])
+    stage.wait("the library", lambda: bool(window.context.library.models()))
+    return stage
+
+
+# ---------------------------------------------------------------- one function per page: brings it to what is shown
+
+
+def show_models(stage: Stage) -> None:
+    """The sample with its tensors, and the histogram of one of them."""
+    stage.window.show_page("models")
+    page = stage.window.page("models")
+    page.select(stage.sample)
+    stage.wait("the sample's tensors", lambda: bool(page.selected() and page.selected().tensors))
+    page.inspector.tensor_table.select(TENSOR)
+    stage.settle()
+
+
+def show_quantize(stage: Stage) -> None:
+    """The plan of the sample for the recommended type."""
+    stage.window.quantize(stage.sample)
+    page = stage.window.page("quantize")
+    page.allow.setChecked(True)
+    stage.wait("the plan", lambda: page.plan is not None)
+
+
+def show_running(stage: Stage) -> None:
+    """The first job under way and the others waiting."""
+    from core.jobs import QuantizeJob, QuantizeOptions
+
+    for target in TARGETS:
+        options = QuantizeOptions(target=target, allow_requantize=True)
+        job = QuantizeJob(source=stage.sample, output=stage.output(target), options=options)
+        stage.jobs.append(stage.window.context.jobs.submit(job))
+    stage.window.show_page("jobs")
+    queue = stage.window.context.jobs
+    stage.wait("progress", lambda: queue.snapshot() is not None and queue.snapshot().done > 0)
+
+
+def show_jobs(stage: Stage) -> None:
+    """Every job ended."""
+    store = stage.window.context.store
+    stage.wait("the jobs", lambda: all(store.get(job).finished for job in stage.jobs))
+    states = [store.get(job).state for job in stage.jobs]
+    if set(states) != {"done"}:
+        raise RuntimeError(f"the jobs ended as {states}")
+    stage.window.show_page("jobs")
+
+
+def show_results(tab: int) -> Callable[[Stage], None]:
+    """The last job's result, at one of the tabs."""
+
+    def show(stage: Stage) -> None:
+        stage.window.show_result(stage.jobs[-1])
+        stage.window.page("results").tabs.setCurrentIndex(tab)
+
+    return show
+
+
+def show_settings(stage: Stage) -> None:
+    """The settings."""
+    stage.window.show_page("settings")
+
+
+STEPS: dict[str, Callable[[Stage], None]] = {
+    "models": show_models,
+    "quantize": show_quantize,
+    "jobs-running": show_running,
+    "jobs": show_jobs,
+    "results": show_results(0),
+    "results-layers": show_results(1),
+    "results-size": show_results(2),
+    "settings": show_settings,
+}
+
+
+def main() -> int:
+    """Takes all pictures and closes the window."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
+        folder = Path(name)
+        os.environ.update({f"BITWRIGHT_{kind}_DIR": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "LOG")})
+        stage = raise_stage(folder)
+        try:
+            for page, show in STEPS.items():
+                show(stage)
+                stage.photograph(page)
+        finally:
+            stage.window.close_unasked()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
