@@ -60,6 +60,7 @@ class Stage:
             for width, height in SIZES:
                 self.window.resize(width, height)
                 self.settle()
+                self.window.status.say("")  # a message would name this machine's folders
                 path = FOLDER / f"{name}-{width}x{height}-{theme}.png"
                 self.window.grab().save(str(path))
                 print(path.relative_to(ROOT), flush=True)
@@ -142,6 +143,15 @@ def show_results(tab: int) -> Callable[[Stage], None]:
     return show
 
 
+def show_chat(stage: Stage) -> None:
+    """The last result beside the sample, both with an answer to the same question."""
+    stage.window.context.settings.set("chat_temperature", 0.0)
+    stage.window.chat(stage.output(TARGETS[-1]), stage.sample)
+    page = stage.window.page("chat")
+    page.send(QUESTION)
+    stage.wait("the answers", lambda: not page.conversation.is_busy)
+
+
 def show_settings(stage: Stage) -> None:
     """The settings."""
     stage.window.show_page("settings")
@@ -155,6 +165,7 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "results": show_results(0),
     "results-layers": show_results(1),
     "results-size": show_results(2),
+    "chat": show_chat,
     "settings": show_settings,
 }
 
