@@ -27,6 +27,8 @@ KEPT = 3
 log = logging.getLogger(__name__)
 qt_log = logging.getLogger("qt")
 
+_crash_file: TextIO | None = None
+
 _QT_LEVELS = {
     QtMsgType.QtDebugMsg: logging.DEBUG,
     QtMsgType.QtInfoMsg: logging.INFO,
@@ -57,7 +59,17 @@ def open_logs() -> None:
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
     qInstallMessageHandler(_on_qt_message)
-    faulthandler.enable(_crash_file())
+    global _crash_file
+    # Kept open for the life of the process: the handler writes to its descriptor while the process dies.
+    _crash_file = (log_dir() / "crash.log").open("a", encoding="utf-8")
+    faulthandler.enable(_crash_file)
+
+
+def close_crash_file() -> None:
+    """Stops writing native crashes to the file."""
+    if _crash_file is not None:
+        faulthandler.disable()
+        _crash_file.close()
 
 
 def catch_exceptions(show: Callable[[ErrorReport], None]) -> None:
@@ -77,11 +89,6 @@ def catch_exceptions(show: Callable[[ErrorReport], None]) -> None:
 
     sys.excepthook = handle
     threading.excepthook = handle_in_thread
-
-
-def _crash_file() -> TextIO:
-    # Kept open for the life of the process: the handler writes to its descriptor while the process dies.
-    return (log_dir() / "crash.log").open("a", encoding="utf-8")
 
 
 def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:

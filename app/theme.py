@@ -25,6 +25,8 @@ MODES = ("system", "light", "dark")
 # name: (light, dark)
 COLORS: dict[str, tuple[str, str]] = {
     "accent": ("#3B6EF5", "#7AA2FF"),
+    # The accent as a ground for words: a shade deeper in light, for a contrast of 4.5 with white.
+    "primary": ("#3669F0", "#7AA2FF"),
     "accent_hover": ("#2F60E0", "#93B4FF"),
     "accent_pressed": ("#2653C8", "#6690F0"),
     "on_accent": ("#FFFFFF", "#10131A"),
@@ -66,7 +68,7 @@ _ROLES: tuple[tuple[QPalette.ColorRole, str], ...] = (
     (QPalette.ColorRole.Button, "button"),
     (QPalette.ColorRole.ButtonText, "text"),
     (QPalette.ColorRole.BrightText, "bad"),
-    (QPalette.ColorRole.Highlight, "accent"),
+    (QPalette.ColorRole.Highlight, "primary"),
     (QPalette.ColorRole.HighlightedText, "on_accent"),
     (QPalette.ColorRole.Accent, "accent"),
     (QPalette.ColorRole.Link, "accent"),

@@ -1,0 +1,35 @@
+"""Fixtures of the window's tests: the application, its long-lived objects, and the whole window, ended in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from app.bootstrap import make_context
+from app.context import AppContext
+from app.main_window import MainWindow
+from core.catalog import SAMPLE_NAME
+
+
+@pytest.fixture
+def context(qapp: QApplication) -> Iterator[AppContext]:
+    """The window's objects over folders of this test's own; every worker has ended afterwards."""
+    qapp.setStyle("Fusion")
+    made = make_context()
+    yield made
+    made.jobs.shutdown()
+
+
+@pytest.fixture
+def window(context: AppContext, qtbot) -> Iterator[MainWindow]:
+    """The whole window, shown, with the sample in its list."""
+    made = MainWindow(context)
+    qtbot.addWidget(made)
+    made.show()
+    with qtbot.waitSignal(context.library.changed, timeout=60_000):
+        context.library.rescan()
+    assert context.library.models()[0].name == SAMPLE_NAME
+    yield made
+    made.close_unasked()
