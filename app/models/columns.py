@@ -24,7 +24,10 @@ _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. value: what is sorted and exported; shown: the text of that value; term: its glossary entry."""
+    """One column. value: what is exported, and sorted unless `order` gives another key; shown: its text.
+
+    term: its glossary entry.
+    """
 
     key: str
     title: str
@@ -32,6 +35,7 @@ class Column:
     shown: Callable[[Any], str] = str
     numeric: bool = False
     term: str = ""
+    order: Callable[[Any], Any] | None = None
 
 
 class RowsModel(QAbstractTableModel):
@@ -97,16 +101,14 @@ class RowsModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return column.shown(column.value(row))
         if role == SORT_ROLE:
-            return sort_key(column.value(row))
+            return column.order(row) if column.order else sort_key(column.value(row))
         if role == NAME_ROLE:
             return row.name
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT if column.numeric else _LEFT
         return self.decorate(row, column, role)
 
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Column titles, aligned like their columns, with the glossary entry as tooltip."""
         if orientation != Qt.Orientation.Horizontal:
             return None
@@ -152,8 +154,6 @@ class RowsFilter(QSortFilterProxyModel):
         if not self._words:
             return True
         model = self.sourceModel()
-        cells = [
-            str(model.data(model.index(source_row, column))) for column in range(model.columnCount(source_parent))
-        ]
+        cells = [str(model.data(model.index(source_row, column))) for column in range(model.columnCount(source_parent))]
         line = " ".join(cells).casefold()
         return all(word in line for word in self._words)

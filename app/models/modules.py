@@ -10,9 +10,20 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol, TypeVar
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
+
+class HasName(Protocol):
+    """A tensor in a plan or a result."""
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+
+
+Named = TypeVar("Named", bound=HasName)
 _IN_LAYER = re.compile(r"^blk\.(\d+)\.(.+?)(?:\.weight|(\.bias))?$")
 _SUFFIX = re.compile(r"\.weight$")
 
@@ -91,9 +102,15 @@ def place(tensor: str) -> Place:
     return Place(int(found[1]) if found else None, name, MODULES[rank], rank)
 
 
-def in_layer_order(tensors: Iterable[str]) -> list[str]:
-    """Tensor names in the model's own order."""
-    return sorted(tensors, key=lambda name: place(name).order)
+def in_layer_order(tensors: Iterable[Named]) -> list[Named]:
+    """Values that have a tensor's name, in the model's own order: embedding, layer by layer, what comes after."""
+    return sorted(tensors, key=lambda tensor: place(tensor.name).order)
+
+
+def order_text(tensor: HasName) -> str:
+    """The model's own order as a text that sorts like it, for views that compare texts."""
+    layer, rank, name = place(tensor.name).order
+    return f"{layer + 1:08d}.{rank:02d}.{name}"
 
 
 def word(label: str) -> str:

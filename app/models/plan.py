@@ -9,6 +9,7 @@ from PySide6.QtGui import QFont, QIcon, QPixmap
 
 from app import text
 from app.models.columns import Column, Index, RowsModel
+from app.models.modules import in_layer_order, order_text
 from core.jobs import Override, Plan, TensorPlan
 from kernels.blocks import ROWS
 
@@ -19,6 +20,12 @@ CHOICES_ROLE = Qt.ItemDataRole.UserRole + 5
 def shape_text(shape: tuple[int, ...]) -> str:
     """A shape as people write it: (49152, 576) -> '49152 × 576'."""
     return " × ".join(str(n) for n in shape)
+
+
+def mib(n_bytes: int) -> str:
+    """Bytes as MiB with two decimals, without the unit; small tensors are '< 0.01'."""
+    value = n_bytes / 2**20
+    return f"{value:.2f}" if value >= 0.005 or n_bytes == 0 else "< 0.01"
 
 
 def types_for(tensor: TensorPlan) -> tuple[str, ...]:
@@ -48,7 +55,7 @@ class PlanModel(RowsModel):
     overrides_changed = Signal()
     CONTEXT = "PlanModel"
     COLUMNS = (
-        Column("tensor", QT_TRANSLATE_NOOP("PlanModel", "Tensor"), lambda t: t.name, term="tensor"),
+        Column("tensor", QT_TRANSLATE_NOOP("PlanModel", "Tensor"), lambda t: t.name, term="tensor", order=order_text),
         Column("shape", QT_TRANSLATE_NOOP("PlanModel", "Shape"), lambda t: t.shape, shape_text, True, "shape"),
         Column("from", QT_TRANSLATE_NOOP("PlanModel", "From"), lambda t: t.source_type, term="type"),
         Column("to", QT_TRANSLATE_NOOP("PlanModel", "To"), lambda t: t.target_type, term="type"),
@@ -57,10 +64,10 @@ class PlanModel(RowsModel):
             "source_bytes",
             QT_TRANSLATE_NOOP("PlanModel", "Before, MiB"),
             lambda t: t.source_bytes,
-            text.mib,
+            mib,
             True,
         ),
-        Column("bytes", QT_TRANSLATE_NOOP("PlanModel", "After, MiB"), lambda t: t.bytes, text.mib, True),
+        Column("bytes", QT_TRANSLATE_NOOP("PlanModel", "After, MiB"), lambda t: t.bytes, mib, True),
         Column("reason", QT_TRANSLATE_NOOP("PlanModel", "Reason"), reason_text, term="fallback"),
     )
 
@@ -76,7 +83,7 @@ class PlanModel(RowsModel):
 
     def set_plan(self, plan: Plan | None) -> None:
         """Shows this plan, or nothing."""
-        self.set_rows(plan.tensors if plan else ())
+        self.set_rows(in_layer_order(plan.tensors) if plan else ())
 
     @property
     def overrides(self) -> tuple[Override, ...]:

@@ -10,7 +10,8 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, QAbstractListModel, QCoreApplicati
 
 from app import text
 from app.models.columns import Column, Index, RowsModel
-from app.models.plan import shape_text
+from app.models.modules import in_layer_order, order_text
+from app.models.plan import mib, shape_text
 from core.jobs import QuantizeResult
 from core.store import JobRecord
 
@@ -33,7 +34,7 @@ class ResultsModel(RowsModel):
 
     CONTEXT = "ResultsModel"
     COLUMNS = (
-        Column("name", QT_TRANSLATE_NOOP("ResultsModel", "Tensor"), lambda t: t.name, term="tensor"),
+        Column("name", QT_TRANSLATE_NOOP("ResultsModel", "Tensor"), lambda t: t.name, term="tensor", order=order_text),
         Column("shape", QT_TRANSLATE_NOOP("ResultsModel", "Shape"), lambda t: t.shape, shape_text, True, "shape"),
         Column("from", QT_TRANSLATE_NOOP("ResultsModel", "From"), lambda t: t.source_type, term="type"),
         Column("type", QT_TRANSLATE_NOOP("ResultsModel", "Type"), lambda t: t.type, term="type"),
@@ -55,9 +56,7 @@ class ResultsModel(RowsModel):
             True,
             "max_error",
         ),
-        Column(
-            "cosine", QT_TRANSLATE_NOOP("ResultsModel", "Cosine"), lambda t: t.cosine, cosine_text, True, "cosine"
-        ),
+        Column("cosine", QT_TRANSLATE_NOOP("ResultsModel", "Cosine"), lambda t: t.cosine, cosine_text, True, "cosine"),
         Column(
             "bpw_before",
             QT_TRANSLATE_NOOP("ResultsModel", "Bits before"),
@@ -71,16 +70,16 @@ class ResultsModel(RowsModel):
             "source_bytes",
             QT_TRANSLATE_NOOP("ResultsModel", "Before, MiB"),
             lambda t: t.source_bytes,
-            text.mib,
+            mib,
             True,
         ),
-        Column("bytes", QT_TRANSLATE_NOOP("ResultsModel", "After, MiB"), lambda t: t.bytes, text.mib, True),
+        Column("bytes", QT_TRANSLATE_NOOP("ResultsModel", "After, MiB"), lambda t: t.bytes, mib, True),
         Column("reason", QT_TRANSLATE_NOOP("ResultsModel", "Reason"), lambda t: t.reason, term="fallback"),
     )
 
     def set_result(self, result: QuantizeResult | None) -> None:
         """Shows this result's tensors, or nothing."""
-        self.set_rows(result.tensors if result else ())
+        self.set_rows(in_layer_order(result.tensors) if result else ())
 
     def decorate(self, row: Any, column: Column, role: int) -> Any:
         """Full names and reasons as tooltips."""

@@ -42,17 +42,16 @@ def size_sentence(plan: Plan) -> str:
 
 def _why_larger(plan: Plan) -> str:
     widened = [t for t in plan.tensors if t.bytes > t.source_bytes]
-    if not widened:
-        return ""
     forced = [t for t in widened if t.fallback]
+    before = text.bits(bits_before(plan))
     if len(forced) > len(widened) / 2:
-        return translate(
-            "Sentences",
-            "because the source already has {0} bits per weight, and {1} tensors need a wider type than {2}",
-        ).format(text.bits(bits_before(plan)), len(forced), plan.target)
-    return translate(
-        "Sentences", "because {0} tensors are stored in a wider type than they have in the source ({1} bits)"
-    ).format(len(widened), text.bits(bits_before(plan)))
+        words = translate(
+            "Sentences", "because the source already has {0} bits per weight and most rows do not fit {1}"
+        )
+        return words.format(before, plan.target)
+    if widened:
+        return translate("Sentences", "because the source has only {0} bits per weight").format(before)
+    return ""
 
 
 def fallback_sentence(plan: Plan) -> str:

@@ -24,6 +24,7 @@ from app.models.sentences import fallback_sentence, size_sentence
 from app.widgets.empty_state import EmptyState
 from app.widgets.glossary import explain
 from app.widgets.memory_bars import SizeBars
+from app.widgets.note_line import NoteLine
 from app.widgets.output_row import OutputRow, problem_with, room_words
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_table import PlanTable
@@ -146,7 +147,7 @@ class QuantizePage(QWidget):
         split.addWidget(self._make_plan())
         split.setStretchFactor(0, 0)
         split.setStretchFactor(1, 1)
-        split.setSizes([336, 824])
+        split.setSizes([324, 836])
         return split
 
     def _make_choice(self) -> QWidget:
@@ -158,7 +159,7 @@ class QuantizePage(QWidget):
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.viewport().setAutoFillBackground(False)
         pane = QWidget()
-        pane.setMinimumWidth(272)
+        pane.setMinimumWidth(324)
         layout = QVBoxLayout(pane)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -203,22 +204,43 @@ class QuantizePage(QWidget):
         self.headline.setWordWrap(True)
         self.headline.setObjectName("size_sentence")
         self.bars = SizeBars(theme)
-        self.fallbacks = QPushButton()
+        self.fallbacks = NoteLine(theme, "warning", "warn")
         self.fallbacks.setObjectName("fallback_sentence")
-        self.fallbacks.setProperty("link", "true")
         self.problem = ProblemBox(theme)
         self.table = PlanTable(theme)
         pane = QWidget()
         layout = QVBoxLayout(pane)
         layout.setContentsMargins(8, 0, 0, 0)
         layout.setSpacing(8)
-        layout.addWidget(_section(self.tr("Plan"), "mix"))
+        layout.addLayout(self._make_plan_title())
+        layout.addWidget(self.remarks)
         layout.addWidget(self.problem)
         layout.addWidget(self.headline)
         layout.addWidget(self.bars)
         layout.addWidget(self.fallbacks)
         layout.addWidget(self.table, 1)
+        # Takes the room where there is nothing but a problem to show.
+        layout.addStretch(0)
         return pane
+
+    def _make_plan_title(self) -> QHBoxLayout:
+        self.remarks = QLabel()
+        self.remarks.setObjectName("remarks")
+        self.remarks.setWordWrap(True)
+        self.remarks.setProperty("role", "muted")
+        self.remarks.hide()
+        self.remark_button = QPushButton()
+        self.remark_button.setObjectName("show_remarks")
+        self.remark_button.setProperty("link", "true")
+        self.remark_button.setCheckable(True)
+        self.remark_button.setStyleSheet("QPushButton { padding: 0; min-height: 0; }")
+        self.remark_button.toggled.connect(self.remarks.setVisible)
+        self.remark_button.hide()
+        row = QHBoxLayout()
+        row.addWidget(_section(self.tr("Plan"), "mix"))
+        row.addStretch(1)
+        row.addWidget(self.remark_button)
+        return row
 
     def _make_foot(self) -> QHBoxLayout:
         self.preview = QLabel()
@@ -245,7 +267,7 @@ class QuantizePage(QWidget):
         self.allow.toggled.connect(self._replan)
         self.table.model.overrides_changed.connect(self._replan)
         self.output.changed.connect(self._show_state)
-        self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback")))
+        self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback:")))
         self.copy.clicked.connect(self._copy_command)
         self.button.clicked.connect(lambda: self.job_requested.emit(self.job()))
         self.context.settings.changed.connect(self._on_setting)
@@ -302,15 +324,21 @@ class QuantizePage(QWidget):
 
     def _show_plan(self) -> None:
         plan = self.plan
-        self.table.model.set_plan(plan)
+        if plan is not None:
+            self.table.model.set_plan(plan)
         self.bars.set_result(plan)
         self.headline.setText(size_sentence(plan) if plan else "")
-        self.headline.setToolTip("\n".join(plan.warnings) if plan else "")
+        remarks = plan.warnings if plan else ()
+        self.remarks.setText("\n".join(f"• {remark}" for remark in remarks))
+        self.remark_button.setText(self.tr("Remarks (%n)", "", len(remarks)))
+        self.remark_button.setVisible(bool(remarks))
+        self.remarks.setVisible(bool(remarks) and self.remark_button.isChecked())
         words = fallback_sentence(plan) if plan else ""
-        self.fallbacks.setText(words)
-        self.fallbacks.setVisible(bool(words))
-        for part in (self.headline, self.bars, self.table):
-            part.setVisible(self.problem.isHidden())
+        self.fallbacks.say(words, self.tr("Show them") if words else "")
+        for part in (self.headline, self.bars):
+            part.setVisible(plan is not None)
+        # The last plan stays beside a problem with an override, so that it can be taken back.
+        self.table.setVisible(self.problem.isHidden() or bool(self.table.model.rows))
         self._show_state()
 
     def _show_state(self) -> None:

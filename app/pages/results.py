@@ -25,7 +25,7 @@ from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
 from app.widgets.memory_bars import SizeBars
 from app.widgets.page_header import MARGIN, PageHeader
-from app.widgets.plan_table import NameDelegate
+from app.widgets.plan_table import NameDelegate, WordsDelegate
 from app.widgets.plot_export import export, export_menu
 from app.widgets.result_head import ResultHead
 from core.jobs import QuantizeResult, TensorResult
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.widgets.error_plot import ErrorPlot
     from app.widgets.heat_map import HeatMap
 
-_WIDTHS = (196, 100, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
+_WIDTHS = (200, 100, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
 
 
 class ResultsPage(QWidget):
@@ -96,6 +96,7 @@ class ResultsPage(QWidget):
             self._places[0].layout().addWidget(self._error_plot)
             if self.result:
                 self._error_plot.set_result(self.result)
+            self._on_row(self.table.current())
         return self._error_plot
 
     @property
@@ -109,6 +110,7 @@ class ResultsPage(QWidget):
             self._places[1].layout().addWidget(self._heat_map)
             if self.result:
                 self._heat_map.set_result(self.result)
+            self._on_row(self.table.current())
         return self._heat_map
 
     def select_tensor(self, name: str) -> None:
@@ -144,7 +146,7 @@ class ResultsPage(QWidget):
         split.addWidget(self.list)
         split.addWidget(self._make_detail())
         split.setStretchFactor(1, 1)
-        split.setSizes([240, 920])
+        split.setSizes([216, 944])
         return split
 
     def _make_detail(self) -> QWidget:
@@ -154,7 +156,7 @@ class ResultsPage(QWidget):
         self._inner.setChildrenCollapsible(False)
         self._inner.addWidget(self._make_plots())
         self._inner.addWidget(self._make_table())
-        self._inner.setSizes([360, 220])
+        self._inner.setSizes([400, 190])
         self._inner.setStretchFactor(0, 3)
         self._inner.setStretchFactor(1, 2)
         detail = QWidget()
@@ -208,7 +210,10 @@ class ResultsPage(QWidget):
         words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
         self.table.set_texts(words)
         self.table.view.set_widths(_WIDTHS)
+        self.table.setMinimumHeight(150)
         self.table.view.setItemDelegateForColumn(0, NameDelegate(self.table.view))
+        reason = self.table_model.column_of("reason")
+        self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))
         self.table.view.horizontalHeader().setStretchLastSection(True)
         csv = QPushButton(self.tr("Export CSV"))
         csv.setObjectName("export_table")
@@ -276,7 +281,7 @@ class ResultsPage(QWidget):
         return model_title(self.result.output)
 
     def _size_sentence(self, result: QuantizeResult) -> str:
-        return self.tr("What each part of the model takes in the file; in all it {0}.").format(
+        return self.tr("What each part of the model takes in the file: {0} in all.").format(
             saving(result.source_bytes, result.bytes)
         )
 

@@ -15,12 +15,13 @@ import pyqtgraph as pg
 from pyqtgraph.graphicsItems.ScatterPlotItem import renderSymbol
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QContextMenuEvent, QIcon, QKeyEvent, QPixmap
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from app import text
-from app.models.modules import SERIES_LABELS, place
+from app.models.modules import SERIES_LABELS, in_layer_order, place
 from app.models.modules import word as module_word
 from app.models.results import decibels, model_title
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.flow import FlowLayout
 from app.widgets.plot_axes import LayerAxis, ValueAxis
 from app.widgets.plot_export import CONTROL, export_menu
@@ -47,25 +48,25 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "relative_rmse",
         QT_TRANSLATE_NOOP("ErrorPlot", "Relative RMSE"),
-        QT_TRANSLATE_NOOP("ErrorPlot", "Relative RMSE (1 = as large as the weights)"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "Relative RMSE"),
         lambda t: t.relative_rmse,
         True,
     ),
     Measure(
         "rmse",
         QT_TRANSLATE_NOOP("ErrorPlot", "RMSE"),
-        QT_TRANSLATE_NOOP("ErrorPlot", "RMSE (in units of the weights)"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "RMSE, units of the weights"),
         lambda t: t.rmse,
         True,
     ),
     Measure(
         "max_error",
         QT_TRANSLATE_NOOP("ErrorPlot", "Max error"),
-        QT_TRANSLATE_NOOP("ErrorPlot", "Max error (in units of the weights)"),
+        QT_TRANSLATE_NOOP("ErrorPlot", "Max error, units of the weights"),
         lambda t: t.max_error,
         True,
     ),
-    Measure("snr_db", QT_TRANSLATE_NOOP("ErrorPlot", "SNR"), "SNR (dB)", lambda t: t.snr_db, False),
+    Measure("snr_db", QT_TRANSLATE_NOOP("ErrorPlot", "SNR"), "SNR, dB", lambda t: t.snr_db, False),
 )
 
 
@@ -103,7 +104,7 @@ class ErrorPlot(QWidget):
 
     def set_result(self, result: QuantizeResult | CompareResult) -> ErrorPlot:
         """Shows the tensors of a result in layer order; returns itself."""
-        self._tensors = sorted(result.tensors, key=lambda t: place(t.name).order)
+        self._tensors = in_layer_order(result.tensors)
         self._title_of = model_title(result.output if isinstance(result, QuantizeResult) else result.other)
         self._selected = ""
         self._hidden_series.clear()
@@ -165,10 +166,14 @@ class ErrorPlot(QWidget):
         self._legend_flow = FlowLayout(self._legend, spacing=4)
         layout.addWidget(self._legend)
         layout.addWidget(self._build_plot(), 1)
-        layout.addLayout(self._build_foot())
+        foot = QHBoxLayout()
+        foot.setSpacing(16)
+        foot.addWidget(self._build_readout(), 1)
+        foot.addWidget(self._build_lossless())
+        layout.addLayout(foot)
 
     def _build_head(self) -> QHBoxLayout:
-        self._title = QLabel()
+        self._title = ElidedLabel()
         self._title.setProperty("role", "section")
         self._choice = QComboBox()
         self._choice.setObjectName("measure")
@@ -204,18 +209,17 @@ class ErrorPlot(QWidget):
         self._plot.viewport().installEventFilter(self)
         return self._plot
 
-    def _build_foot(self) -> QHBoxLayout:
-        self._readout = QLabel()
-        self._readout.setObjectName("readout")
-        self._readout.setTextFormat(Qt.TextFormat.PlainText)
-        self._readout.setSizePolicy(pg.QtWidgets.QSizePolicy.Policy.Ignored, pg.QtWidgets.QSizePolicy.Policy.Preferred)
-        self._lossless = QToolButton()
+    def _build_lossless(self) -> QPushButton:
+        self._lossless = QPushButton()
         self._lossless.setObjectName("lossless")
+        self._lossless.setProperty("link", "true")
         self._lossless.clicked.connect(self.lossless_requested)
-        foot = QHBoxLayout()
-        foot.addWidget(self._readout, 1)
-        foot.addWidget(self._lossless)
-        return foot
+        return self._lossless
+
+    def _build_readout(self) -> QLabel:
+        self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
+        self._readout.setObjectName("readout")
+        return self._readout
 
     # ------------------------------------------------------------ drawing
 
@@ -226,9 +230,7 @@ class ErrorPlot(QWidget):
         n = len(self.lossless())
         self._lossless.setVisible(n > 0)
         self._lossless.setText(
-            translate("ErrorPlot", "{0} of {1} tensors were copied without loss (not on the axis)").format(
-                n, len(self._tensors)
-            )
+            translate("ErrorPlot", "{0} of {1} copied without loss (not drawn)").format(n, len(self._tensors))
         )
         self._lossless.setToolTip(translate("ErrorPlot", "Show them in the table"))
 

@@ -22,11 +22,12 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
 )
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from app.models.modules import place
+from app.models.modules import in_layer_order, place
 from app.models.modules import word as module_word
 from app.models.results import decibels, model_title
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.plot_export import export_menu
 from core.jobs import CompareResult, QuantizeResult, TensorResult
 
@@ -56,7 +57,7 @@ class Grid:
 
 def grid_of(tensors: tuple[TensorResult, ...]) -> Grid:
     """Arranges tensors by layer and module."""
-    ordered = sorted(tensors, key=lambda t: place(t.name).order)
+    ordered = in_layer_order(tensors)
     inside = [(t, place(t.name)) for t in ordered if place(t.name).layer is not None]
     lossy = {where.name for t, where in inside if t.snr_db is not None}
     ranked = sorted({(where.rank, where.name) for _t, where in inside})
@@ -81,11 +82,10 @@ class HeatMap(QWidget):
         super().__init__(parent)
         self.setObjectName("heat_map")
         self._stem = ""
-        self._title = QLabel()
+        self._title = ElidedLabel()
         self._title.setProperty("role", "section")
-        self._readout = QLabel()
+        self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self._readout.setObjectName("readout")
-        self._readout.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._note = QLabel()
         self._note.setProperty("role", "caption")
         self._map = _Map(theme, self)

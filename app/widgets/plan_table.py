@@ -15,11 +15,13 @@ from PySide6.QtWidgets import (
 )
 
 from app.models.columns import NAME_ROLE
-from app.models.plan import AUTOMATIC, PlanModel, types_for
+from app.models.plan import AUTOMATIC, PlanModel, reason_text, types_for
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, monospace
 from app.widgets.type_delegate import TypeDelegate
+from core.jobs import TensorPlan
 
-_WIDTHS = (196, 100, 56, 92, 84, 84, 80)
+_WIDTHS = (200, 104, 60, 92, 88, 88, 80)
 
 
 class PlanTable(FilterTable):
@@ -39,7 +41,15 @@ class PlanTable(FilterTable):
         self.reset.hide()
         self.top.addWidget(self.reset)
         self.model.overrides_changed.connect(self._show_reset)
+        self.detail = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
+        self.detail.setObjectName("plan_detail")
+        self.detail.setProperty("role", "caption")
+        self.layout().addWidget(self.detail)
         self._prepare_view(theme)
+        self.selected.connect(self._explain)
+        self.model.dataChanged.connect(lambda: self._explain(self.current()))
+        self.model.modelReset.connect(lambda: self._explain(None))
+        self._explain(None)
 
     def _prepare_view(self, theme: Any) -> None:
         view = self.view
@@ -48,6 +58,7 @@ class PlanTable(FilterTable):
         view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
         view.setItemDelegateForColumn(0, NameDelegate(view))
+        view.setItemDelegateForColumn(self.model.column_of("reason"), WordsDelegate(view))
         view.set_widths(_WIDTHS)
         view.horizontalHeader().setStretchLastSection(True)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -74,6 +85,11 @@ class PlanTable(FilterTable):
                 action.triggered.connect(lambda _checked=False, name=name: self.model.override(names, name))
         return menu
 
+    def _explain(self, tensor: TensorPlan | None) -> None:
+        """The reason in full, because the column is seldom wide enough."""
+        hint = self.tr("Select a tensor to read its reason in full; double-click its type to choose another.")
+        self.detail.setText(f"{tensor.name}: {reason_text(tensor)}" if tensor else hint)
+
     def _open_menu(self, at: QPoint) -> None:
         menu = self.menu()
         if menu:
@@ -83,6 +99,15 @@ class PlanTable(FilterTable):
         n = len(self.model.overrides)
         self.reset.setVisible(n > 0)
         self.reset.setText(self.tr("Reset %n override(s)", "", n))
+
+
+class WordsDelegate(QStyledItemDelegate):
+    """Sentences: what is cut is their end."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        """Replaces where the text is cut, leaves the rest."""
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideRight  # type: ignore[attr-defined]  # missing in the stubs
 
 
 class NameDelegate(QStyledItemDelegate):

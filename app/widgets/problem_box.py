@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from core.errors import ErrorReport
 
@@ -18,6 +18,7 @@ class ProblemBox(QFrame):
         self._theme = theme
         self.setProperty("card", True)
         self.setObjectName("problem")
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._icon = QLabel()
         self._what, self._why, self._remedy = QLabel(), QLabel(), QLabel()
         self._what.setProperty("role", "section")

@@ -63,7 +63,7 @@ class ResultHead(QWidget):
             (self._memory, text.size(result.peak_memory_bytes)),
         ):
             label.setText(words)
-        self._hash.setText(f"{result.sha256[:12]}…")
+        self._hash.setText(f"{result.sha256[:8]}…")
         self._hash.setToolTip(self.tr("Copy the SHA-256 of the file: {0}").format(result.sha256))
         self.check_file()
 
@@ -78,7 +78,7 @@ class ResultHead(QWidget):
         self.figures = FigureRow()
         self._size = self.figures.add(self.tr("Size"))
         self._bits = self.figures.add(self.tr("Bits per weight"), "bpw")
-        self._snr = self.figures.add(self.tr("SNR, all weights"), "snr")
+        self._snr = self.figures.add(self.tr("SNR"), "snr")
         self._rmse = self.figures.add(self.tr("Relative RMSE"), "relative_rmse")
         self._time = self.figures.add(self.tr("Time"))
         self._memory = self.figures.add(self.tr("Peak memory"), "peak_memory")
@@ -111,4 +111,4 @@ class ResultHead(QWidget):
     def _copy_hash(self) -> None:
         QGuiApplication.clipboard().setText(self._sha256)
         self._hash.setText(self.tr("Copied"))
-        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:12]}…"))
+        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:8]}…"))

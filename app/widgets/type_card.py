@@ -18,7 +18,7 @@ LOSS_WORDS: tuple[str, ...] = (
     QT_TRANSLATE_NOOP("TypeCard", "noticeable loss"),
     QT_TRANSLATE_NOOP("TypeCard", "heavy loss"),
 )
-_PAD, _GAP, _DOT, _STEP = 12, 6, 16, 14
+_PAD, _GAP, _DOT, _STEP = 10, 6, 16, 14
 
 
 translate = QCoreApplication.translate
@@ -152,7 +152,7 @@ class TypeCard(QRadioButton):
         painter.setPen(self._theme.color("text"))
         shown = f"{self.mix.name}  {translate('TypeCard', self.mix.title)}"
         badge = translate("TypeCard", "Recommended") if self.mix.recommended else ""
-        badge_width = QFontMetrics(self._font("caption")).horizontalAdvance(badge) + 14 if badge else 0
+        badge_width = QFontMetrics(self._font("caption")).horizontalAdvance(badge) + 12 if badge else 0
         room = line.width() - badge_width - (8 if badge else 0)
         painter.drawText(
             line, Qt.AlignmentFlag.AlignVCenter, metrics.elidedText(shown, Qt.TextElideMode.ElideRight, room)
