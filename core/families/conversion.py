@@ -94,6 +94,13 @@ def _is_size(value: Any) -> bool:
     return type(value) is int and 0 < value < _MAX_SIZE
 
 
+def _fits(type_name: str, value: Any) -> bool:
+    """Whether a hyperparameter is a positive number that its GGUF type can hold."""
+    if type_name == "UINT32":
+        return _is_size(value)
+    return type(value) in (int, float) and 0 < value < math.inf
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -131,7 +138,7 @@ def hyper_key_values(config: Config) -> tuple[KeyValue, ...]:
     for rule in config.family.keys:
         value = config.values.get(rule.source)
         value = rule.default if value is None else value
-        if value is REQUIRED or isinstance(value, bool) or not isinstance(value, int | float):
+        if value is REQUIRED or not _fits(rule.type, value):
             raise NotAModel(config.path, f"config.json has {rule.source} = {_short(config.values.get(rule.source))}")
         entries.append(KeyValue(f"{prefix}.{rule.target}", rule.type, value))
     entries += [KeyValue(f"{prefix}.{key}", kind, value) for key, kind, value in _head_keys(config)]

@@ -55,10 +55,11 @@ class AtomicFile:
             raise OutputNotWritable(str(self.target), f"the folder {self.target.parent} does not exist")
         try:
             remove_stale_parts(self.target)
+            self._file = self._create()
             free = shutil.disk_usage(self.target.parent).free
             if free < self.needed_bytes:
+                self.__exit__(None, None, None)
                 raise DiskFull(str(self.target), self.needed_bytes, free)
-            self._file = self._create()
         except OSError as error:
             raise self._explained(error) from error
         return self

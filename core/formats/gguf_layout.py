@@ -102,6 +102,14 @@ class PackedArray(Sequence[Any]):
             position += 8 + length
             yield self.data[position - length : position].decode("utf-8", "replace")
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PackedArray):
+            return NotImplemented
+        return (self.element_type, self.data) == (other.element_type, other.data)
+
+    def __hash__(self) -> int:
+        return hash((self.element_type, self.data))
+
     def __len__(self) -> int:
         return self.length
 
