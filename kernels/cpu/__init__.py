@@ -16,9 +16,12 @@ in the functions inlined into it.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -32,14 +35,28 @@ def _source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def _writable_folder() -> Path:
+    """The folder for compiled code; where the user's cache cannot be written, one that ends with this process."""
+    folder = platformdirs.user_cache_path("bitwright") / "numba" / _source_digest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    temporary = tempfile.mkdtemp(prefix="bitwright-numba-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    return Path(temporary)
+
+
 def _keep_compiled_code() -> None:
     """Point numba's cache at the user's cache directory; where numba is imported already, through its live setting."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         return
-    folder = platformdirs.user_cache_path("bitwright") / "numba" / _source_digest()
-    os.environ["NUMBA_CACHE_DIR"] = str(folder)
+    folder = str(_writable_folder())
+    os.environ["NUMBA_CACHE_DIR"] = folder
     if "numba" in sys.modules:
-        sys.modules["numba"].config.CACHE_DIR = str(folder)
+        sys.modules["numba"].config.CACHE_DIR = folder
 
 
 _keep_compiled_code()
