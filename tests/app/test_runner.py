@@ -1,0 +1,198 @@
+"""The bridge to worker processes, with real ones: results, failures, cancellation, deaths and orderly ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QObject
+
+from app.runner import ChatWorker, JobQueue, Questions
+from app.worker_link import exit_words
+from core.jobs import InspectJob, ModelSummary, QuantizeJob, QuantizeOptions, TensorStats, TensorStatsJob
+from core.store import Store
+
+WAIT_MS = 120_000
+
+
+@pytest.fixture
+def quantize(sample, tmp_path):
+    """A job of a few seconds; its output does not exist yet."""
+
+    def make(target: str = "Q8_0", allow: bool = True, name: str = "out.gguf") -> QuantizeJob:
+        options = QuantizeOptions(target=target, allow_requantize=allow)
+        return QuantizeJob(source=str(sample), output=str(tmp_path / name), options=options)
+
+    return make
+
+
+@pytest.fixture
+def queue(context):
+    return context.jobs
+
+
+def wait_for_progress(qtbot, queue: JobQueue, least: float = 0.05) -> None:
+    """Returns when the running job is somewhere between its beginning and its end."""
+    qtbot.waitUntil(lambda: bool(queue.snapshot()) and queue.snapshot().fraction >= least, timeout=WAIT_MS)
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_job_runs_reports_and_is_kept(context, queue, quantize, qtbot):
+    job, seen = quantize(), []
+    queue.progressed.connect(lambda job_id, snapshot: seen.append(snapshot))
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        job_id = queue.submit(job)
+        assert queue.running() == job_id
+        assert queue.running_job() == job
+    record = Store().get(job_id)
+    assert record.state == "done"
+    assert record.result.output == job.output
+    assert Path(job.output).stat().st_size == record.result.bytes
+    assert {snapshot.stage for snapshot in seen} >= {"Quantizing", "Verifying"}
+    assert record.progress is not None
+    assert queue.running() is None
+
+
+def test_a_refused_job_says_why(context, queue, quantize, qtbot, tmp_path):
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        job_id = queue.submit(quantize(allow=False))
+    record = context.store.get(job_id)
+    assert record.state == "failed"
+    assert record.error.kind == "AlreadyQuantized"
+    assert record.error.remedy
+    assert leftovers(tmp_path) == []
+
+
+def test_cancel_half_way_then_retry(context, queue, quantize, qtbot, tmp_path):
+    job_id = queue.submit(quantize())
+    wait_for_progress(qtbot, queue)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.cancel(job_id)
+    assert context.store.get(job_id).state == "cancelled"
+    assert leftovers(tmp_path) == []
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.retry(job_id)
+    assert context.store.get(job_id).state == "done"
+    assert leftovers(tmp_path) == ["out.gguf"]
+
+
+def test_a_killed_worker_fails_its_job_and_the_next_one_runs(context, queue, quantize, qtbot, tmp_path):
+    first, second = queue.submit(quantize()), queue.submit(quantize(name="second.gguf"))
+    assert context.store.get(second).state == "queued"
+    wait_for_progress(qtbot, queue)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        os.kill(queue.worker_pid(), signal.SIGKILL)
+    record = context.store.get(first)
+    assert record.state == "failed"
+    assert record.error.kind == "WorkerDied"
+    assert "killed" in record.error.why
+    assert not (tmp_path / "out.gguf").exists()
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        assert queue.running() == second
+    assert context.store.get(second).state == "done"
+
+
+def test_the_queue_is_one_at_a_time_and_can_be_changed(context, queue, quantize, qtbot):
+    ids = [queue.submit(quantize(name=f"{number}.gguf")) for number in range(4)]
+    queue.move(ids[3], ids[1])
+    queue.cancel(ids[2])
+    queue.remove(ids[0])
+    states = {job_id: context.store.get(job_id).state for job_id in ids}
+    assert states == dict(zip(ids, ["running", "queued", "cancelled", "queued"], strict=True))
+    assert [record.id for record in context.store.jobs("queued")] == [ids[3], ids[1]]
+    queue.remove(ids[1])
+    queue.remove(ids[2])
+    assert {record.id for record in context.store.jobs()} == {ids[0], ids[3]}
+
+
+def test_queued_jobs_go_on_after_a_restart(context, quantize, qtbot):
+    job_id = Store().add(quantize())
+    again = JobQueue(context.store)
+    with qtbot.waitSignal(again.finished, timeout=WAIT_MS):
+        again.resume()
+    assert context.store.get(job_id).state == "done"
+    again.shutdown()
+
+
+def test_shutdown_ends_the_worker_and_cancels_its_job(context, queue, quantize, qtbot, tmp_path):
+    job_id = queue.submit(quantize())
+    wait_for_progress(qtbot, queue, 0.01)
+    worker = psutil.Process(queue.worker_pid())
+    queue.shutdown()
+    assert not worker.is_running()
+    assert context.store.get(job_id).state == "cancelled"
+    assert leftovers(tmp_path) == []
+    queue.submit(quantize())
+    assert queue.running() is None
+
+
+def test_questions_are_answered_in_this_thread(context, qtbot, sample):
+    answers = []
+    context.questions.ask(InspectJob(source=str(sample)), answers.append)
+    qtbot.waitUntil(lambda: bool(answers), timeout=WAIT_MS)
+    assert isinstance(answers[0], ModelSummary)
+    assert len(answers[0].tensors) == 272
+
+
+def test_a_question_that_fails_says_why(context, qtbot, tmp_path):
+    errors = []
+    context.questions.ask(InspectJob(source=str(tmp_path / "none.gguf")), pytest.fail, errors.append)
+    qtbot.waitUntil(lambda: bool(errors), timeout=WAIT_MS)
+    assert errors[0].kind == "SourceNotFound"
+
+
+def test_a_newer_question_of_the_same_owner_drops_the_older_one(context, qtbot, sample):
+    owner, names = QObject(), []
+    for tensor in ("token_embd.weight", "blk.0.ffn_up.weight", "output_norm.weight"):
+        job = TensorStatsJob(source=str(sample), tensor=tensor)
+        context.questions.ask(job, lambda answer: names.append(answer.name), owner=owner)
+    qtbot.waitUntil(lambda: not context.questions.is_busy, timeout=WAIT_MS)
+    assert names == ["output_norm.weight"]
+
+
+def test_an_owner_that_is_gone_gets_no_answer(context, qtbot, sample):
+    owner = QObject()
+    context.questions.ask(InspectJob(source=str(sample)), pytest.fail, owner=owner)
+    owner.deleteLater()
+    qtbot.waitUntil(lambda: not context.questions.is_busy, timeout=WAIT_MS)
+
+
+def test_a_dead_light_worker_is_replaced(context, qtbot, sample):
+    questions: Questions = context.questions
+    answers, errors = [], []
+    questions.ask(InspectJob(source=str(sample)), answers.append)
+    qtbot.waitUntil(lambda: bool(answers), timeout=WAIT_MS)
+    os.kill(questions.worker_pid(), signal.SIGSTOP)
+    job = TensorStatsJob(source=str(sample), tensor="output_norm.weight")
+    questions.ask(InspectJob(source=str(sample)), pytest.fail, errors.append)
+    questions.ask(job, answers.append)
+    os.kill(questions.worker_pid(), signal.SIGKILL)
+    qtbot.waitUntil(lambda: len(answers) == 2, timeout=WAIT_MS)
+    assert errors[0].kind == "WorkerDied"
+    assert isinstance(answers[1], TensorStats)
+
+
+def test_a_chat_worker_that_cannot_load_says_why_and_ends(context, qtbot, tmp_path):
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    chat, errors = ChatWorker(), []
+    chat.failed.connect(errors.append)
+    with qtbot.waitSignal(chat.ended, timeout=WAIT_MS):
+        chat.open(str(broken), 512, 1)
+        qtbot.waitUntil(lambda: bool(errors), timeout=WAIT_MS)
+        chat.close()
+    assert errors[0].what
+    assert not chat.is_open
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(-9, "killed"), (-11, "SIGSEGV"), (3, "code 3"), (-250, "signal 250"), (-1, "SIGHUP")]
+)
+def test_exit_codes_in_words(code, words):
+    assert words in exit_words(code)
