@@ -68,6 +68,8 @@ def test_hostile_headers_are_refused_in_words(tmp_path: Path, name: str) -> None
     assert str(path) in caught.value.line
 
 
+# getrusage would count this process' memory too, which a child shares for a moment when it is started.
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads peak memory from /proc")
 def test_hostile_headers_take_little_memory(tmp_path: Path) -> None:
     cases = [content for content, _, _ in HOSTILE.values()]
     cases += [file_of(b"[" + b"[]," * (2_700_000) + b"[]]"), file_of(b'{"a":[' + b"{}," * 2_700_000 + b"{}]}")]
@@ -76,13 +78,14 @@ def test_hostile_headers_take_little_memory(tmp_path: Path) -> None:
             file.write(content)
             file.truncate(max(len(content), 20 << 30))  # sparse: the claims could be true
     program = (
-        "import resource, sys; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from core.errors import BadInput; from core.formats.safetensors_reader import read_header\n"
         "refused = 0\n"
         "for path in Path(sys.argv[1]).iterdir():\n"
         "    try: read_header(path)\n"
         "    except BadInput: refused += 1\n"
-        "print(refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "status = Path('/proc/self/status').read_text()\n"
+        "print(refused, int(status.split('VmHWM:')[1].split()[0]) * 1024)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
