@@ -35,7 +35,7 @@ BREACHES = (
     Breach("kernels know nothing of files or models", "kernels/codecs.py", "import safetensors"),
     Breach("formats are bytes without policy", "core/formats/gguf_reader.py", "import core.policy"),
     Breach("pages are independent", "app/pages/jobs.py", "import app.pages.settings"),
-    Breach("widgets know nothing of pages or jobs", "app/widgets/memory_bars.py", "import app.runner"),
+    Breach("widgets know no page and no process", "app/widgets/memory_bars.py", "import app.runner"),
 )
 
 

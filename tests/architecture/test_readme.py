@@ -1,0 +1,69 @@
+"""The README keeps its promises: every command, JSON key, target and variable stands in its reference."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from pydantic import BaseModel
+
+from core.catalog import MIXES
+from core.jobs import RESULT_TYPES
+from tests.architecture.tree import CODE, ROOT, python_files
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Answers that only the window asks for.
+COMMANDS = ("inspect", "plan", "quantize", "verify", "compare", "chat")
+
+
+def json_keys(model: type[BaseModel]) -> Iterator[str]:
+    """Every key in a model's JSON, those of nested values included."""
+    definitions = model.model_json_schema(by_alias=True)
+    for schema in (definitions, *definitions.get("$defs", {}).values()):
+        yield from schema.get("properties", {})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_json_key_is_documented(command: str) -> None:
+    section = re.search(rf"^- \*\*{command}\*\*:(.*?)(?=^- \*\*|^#)", README, re.DOTALL | re.MULTILINE)
+    assert section, f"no JSON keys of {command} in the README"
+    # What quantize and compare share is described once.
+    text = section[1] + (README if command == "compare" else "")
+    assert [key for key in json_keys(RESULT_TYPES[command]) if f"`{key}`" not in text] == []
+
+
+def test_every_command_and_target_is_documented() -> None:
+    usage = subprocess.run(
+        [sys.executable, "main.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    commands = re.findall(r"^    (\w+) ", usage, re.MULTILINE)
+    assert set(COMMANDS) < set(commands)
+    assert [command for command in commands if f"| `{command}" not in README] == []
+    assert [mix.name for mix in MIXES if mix.name not in README] == []
+
+
+@pytest.mark.parametrize("command", ["plan", "quantize", "chat"])
+def test_every_option_is_documented(command: str) -> None:
+    usage = subprocess.run(
+        [sys.executable, "main.py", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    options = set(re.findall(r"--[a-z-]+", usage)) - {"--help"}
+    assert [option for option in sorted(options) if option not in README] == []
+
+
+def test_every_variable_is_documented() -> None:
+    found = {
+        name
+        for path in python_files(*CODE)
+        for name in re.findall(r'"(BITWRIGHT_[A-Z]+(?:_[A-Z]+)*)"', path.read_text(encoding="utf-8"))
+    }
+    assert found
+    assert [name for name in sorted(found) if f"| `{name}` |" not in README] == []
+
+
+def test_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
