@@ -37,11 +37,10 @@ class BitwrightError(Exception):
 
     @property
     def line(self) -> str:
-        """The whole message on one line, as the command line prints it after `error: `."""
-        parts = [self.what, self.why, self.remedy]
-        return " ".join(part if part.endswith("?") else f"{part.rstrip('.')}." for part in parts if part).replace(
-            "\n", " "
-        )
+        """The whole message on one line, as the command line prints it: 'what: why. What to do.'."""
+        head = f"{self.what}: {self.why}" if self.why else self.what
+        parts = (part.rstrip(".") for part in (head, self.remedy) if part)
+        return " ".join(part if part.endswith("?") else f"{part}." for part in parts).replace("\n", " ")
 
 
 class BadInput(BitwrightError):

@@ -1,0 +1,292 @@
+"""The command line: answers for people and programs, where files go, the history, and what is never imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app import cli, cli_text
+from core.jobs import RESULT_TYPES, QuantizeResult
+from core.progress import Snapshot
+from core.store import Store
+from tests.core.small_models import small_model
+from tests.end2end.command import ROOT, run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return small_model(tmp_path_factory.mktemp("cli") / "Small-F16.gguf")
+
+
+@pytest.fixture
+def call(capfd):
+    """Runs a command in this process; returns its exit code, standard output and standard error."""
+
+    def called(*words: object) -> tuple[int, str, str]:
+        code = cli.main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return called
+
+
+# ---------------------------------------------------------------- the whole way, on the real sample
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    """The sample quantized to Q4_K_M by the real command."""
+    from core.catalog import sample_path
+
+    folder = tmp_path_factory.mktemp("quantized")
+    words = ("quantize", sample_path(), "--to", "Q4_K_M", "--allow-requantize", "--out", folder / "x.gguf", "--json")
+    ran = run(*words, BITWRIGHT_DATA_DIR=str(folder / "data"))
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def test_types_equal_those_of_llama_quantize(quantized):
+    from tests.core.test_policy import expected
+
+    tensors = quantized.value["tensors"]
+    assert len(tensors) == 272
+    assert {t["name"]: t["type"] for t in tensors} == {t["name"]: expected("Q4_K_M", t["name"]) for t in tensors}
+
+
+def test_json_answer_of_quantize_is_complete_and_true(quantized):
+    result = QuantizeResult.model_validate(quantized.value)
+    assert result.bytes == Path(result.output).stat().st_size
+    assert result.peak_memory_bytes == pytest.approx(quantized.peak_bytes, rel=0.2)
+    assert result.seconds > 0
+    assert all(tensor.rmse >= 0 and tensor.reason for tensor in result.tensors)
+    assert 20 < result.total.snr_db < 40
+
+
+def test_the_result_answers_paris(quantized):
+    words = ("--prompt", "The capital of France is", "--temperature", "0", "--max-tokens", "24", "--json")
+    ran = run("chat", quantized.value["output"], *words)
+    assert ran.code == 0, ran.err
+    assert "Paris" in ran.value["turns"][0]["text"]
+
+
+def test_verify_and_compare_agree_with_it(quantized, sample):
+    verified = run("verify", quantized.value["output"], "--json").value
+    assert verified["sha256"] == quantized.value["sha256"]
+    assert verified["types"] == {"Q8_0": 15, "F32": 61, "Q6_K": 14, "Q5_0": 166, "Q4_K": 16}
+    compared = run("compare", sample, quantized.value["output"], "--json").value
+    assert compared["total"]["rmse"] == pytest.approx(quantized.value["total"]["rmse"])
+
+
+# ---------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (("inspect", "{small}"), "inspect"),
+        (("plan", "{small}", "--to", "q6_k", "--pure"), "plan"),
+        (("quantize", "{small}", "--to", "Q8_0", "--out", "{folder}"), "quantize"),
+        (("verify", "{small}"), "verify"),
+        (("compare", "{small}", "{small}"), "compare"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_answers(call, small, tmp_path, words, kind, as_json):
+    filled = [word.format(small=small, folder=tmp_path) for word in words]
+    code, out, err = call(*filled, *(["--json"] if as_json else []))
+    assert (code, err) == (0, "")
+    if as_json:
+        assert out.count("\n") == 1
+        RESULT_TYPES[kind].model_validate_json(out)
+    else:
+        assert "Q8_0" in out or "F32" in out
+        assert not any(line != line.rstrip() for line in out.splitlines())
+
+
+def test_plan_has_the_promised_keys_and_writes_nothing(call, small):
+    before = list(small.parent.iterdir())
+    value = json.loads(call("plan", small, "--to", "Q4_K_M", "--json")[1])
+    assert {"name", "shape", "from", "to", "bpw", "reason"} <= set(value["tensors"][0])
+    assert value["bytes"] > 0
+    assert list(small.parent.iterdir()) == before
+
+
+def test_options_reach_the_plan(call, small):
+    words = ("--tensor-type", "blk.0.attn_q.weight=F16", "--tensor-type", "blk.1.attn_q.weight=bf16")
+    value = json.loads(call("plan", small, "--to", "Q4_K_M", *words, "--json")[1])
+    types = {tensor["name"]: tensor["to"] for tensor in value["tensors"]}
+    assert (types["blk.0.attn_q.weight"], types["blk.1.attn_q.weight"]) == ("F16", "BF16")
+    assert types["output.weight"] == "Q6_K"
+    pure = json.loads(call("plan", small, "--to", "Q4_K_M", "--pure", "--json")[1])
+    assert {tensor["to"] for tensor in pure["tensors"]} == {"Q4_K", "F32"}
+
+
+def test_reasons_and_notes_are_for_people(call, sample):
+    code, out, _ = call("plan", sample, "--to", "Q4_K_M")
+    assert code == 0
+    assert "rows of 576 are not a multiple of 256, so Q5_0" in out
+    assert "Note: The source is already quantized" in out
+
+
+def test_help_and_version(call, capfd):
+    for words in (["--help"], ["--version"], ["quantize", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            call(*words)
+        assert ended.value.code == 0
+    out = capfd.readouterr().out
+    for promised in ("inspect", "--to", "--tensor-type", "--allow-requantize", "--pure", "--threads", "--device"):
+        assert promised in out
+
+
+# ---------------------------------------------------------------- where the output goes
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "name"),
+    [
+        ("a/SmolLM2-135M-Instruct.Q4_1.gguf", "q4_k_m", "SmolLM2-135M-Instruct-Q4_K_M.gguf"),
+        ("a/model-F16.gguf", "Q8_0", "model-Q8_0.gguf"),
+        ("a/Llama-3.2-1B", "Q6_K", "Llama-3.2-1B-Q6_K.gguf"),
+        ("a/weights.safetensors", "BF16", "weights-BF16.gguf"),
+        ("a/Model-IQ4_XS.gguf", "Q4_0", "Model-Q4_0.gguf"),
+    ],
+)
+def test_name_of_the_output_in_a_folder(tmp_path, source, target, name):
+    assert cli.output_path(source, str(tmp_path), target) == str(tmp_path / name)
+
+
+def test_output_that_is_no_folder_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.output_path("m.gguf", "x.gguf", "Q8_0") == str(tmp_path / "x.gguf")
+
+
+# ---------------------------------------------------------------- history
+
+
+def test_finished_job_is_in_the_history(call, small, tmp_path):
+    call("quantize", small, "--to", "Q8_0", "--out", tmp_path / "o.gguf")
+    (record,) = Store().jobs()
+    assert (record.state, record.result.output) == ("done", str(tmp_path / "o.gguf"))
+    code, out, _ = call("jobs")
+    assert code == 0
+    assert "done" in out
+    listed = json.loads(call("jobs", "--json")[1])["jobs"]
+    assert [(job["id"], job["state"], job["kind"]) for job in listed] == [(record.id, "done", "quantize")]
+
+
+def test_bad_input_is_not_a_job(call, small, tmp_path):
+    assert call("quantize", small, "--to", "nothing", "--out", tmp_path)[0] == 2
+    assert Store().jobs() == []
+    assert call("jobs")[1] == "No jobs yet.\n"
+
+
+def test_failed_job_is_kept_with_its_reason(call, tmp_path):
+    from tests.core.small_models import weights, write
+
+    tensors = weights()
+    tensors["output.weight"][0, 0] = float("nan")
+    code, _, err = call("quantize", write(tmp_path / "s.gguf", tensors), "--to", "Q8_0", "--out", tmp_path / "o.gguf")
+    assert code == 1
+    assert "output.weight" in err
+    (record,) = Store().jobs()
+    assert (record.state, record.error.kind) == ("failed", "NonFiniteWeights")
+    assert "NaN" in call("jobs")[1]
+
+
+# ---------------------------------------------------------------- failures
+
+
+def test_a_bug_is_one_line_and_its_traceback_only_with_debug(call, small, monkeypatch):
+    def broken(job, progress):
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("core.engine.run", broken)
+    code, out, err = call("inspect", small)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "surprise" in err
+    assert "--debug" in err
+    assert "Traceback" in call("inspect", small, "--debug")[2]
+
+
+def test_values_out_of_range_are_bad_input(call, small):
+    code, _, err = call("chat", small, "--prompt", "x", "--temperature", "-1")
+    assert code == 2
+    assert err.startswith("error: temperature: ")
+
+
+def test_a_reader_that_went_away_is_no_failure(small):
+    command = f"'{sys.executable}' main.py inspect '{small}' | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""
+
+
+def test_chat_without_its_library_is_told(small, tmp_path):
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('no such library')")
+    ran = run("chat", small, "--prompt", "x", PYTHONPATH=str(tmp_path))
+    assert ran.code == 1
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1
+    assert run("inspect", small, PYTHONPATH=str(tmp_path)).code == 0
+
+
+# ---------------------------------------------------------------- lightness
+
+
+@pytest.mark.parametrize("words", [["inspect"], ["plan", "--to", "Q8_0"], ["verify"]])
+def test_headers_are_read_without_the_engines(small, words):
+    script = (
+        "import sys; from app.cli import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'numba', 'PySide6', 'transformers', 'xllamacpp'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, words[0], str(small), *words[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_quantizing_needs_neither_torch_nor_qt(small, tmp_path):
+    script = (
+        "import sys; sys.modules['PySide6'] = None; from app.cli import main; code = main(sys.argv[1:]); "
+        "print(code, sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    words = ["quantize", str(small), "--to", "Q4_K_M", "--out", str(tmp_path / "o.gguf")]
+    done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_tables_are_aligned():
+    lines = cli_text.table(("name", "size"), [("a", "1 B"), ("long", "10 KiB")], " r").splitlines()
+    assert lines == ["name    size", "----  ------", "a        1 B", "long  10 KiB"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.42, "0.4 s"), (80, "1 min 20 s"), (7500, "2 h 5 min")])
+def test_durations(seconds, text):
+    assert cli_text.duration(seconds) == text
+
+
+def test_progress_in_one_line():
+    snapshot = Snapshot(stage="Quantizing", done=1 << 20, total=4 << 20, rate=2 << 20, eta_s=1.5, note="blk.0")
+    assert cli_text.progress_line(snapshot) == "Quantizing  25%  2.0 MiB/s  1.5 s left  blk.0"
+    assert cli_text.progress_line(Snapshot(stage="Planning")) == "Planning"
+
+
+def test_progress_is_shown_on_a_terminal_only(small, tmp_path):
+    """With a pseudo-terminal as standard error, the line appears and is wiped; a pipe stays empty."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    command = [sys.executable, "main.py", "quantize", str(small), "--to", "Q8_0", "--out", str(tmp_path / "o.gguf")]
+    subprocess.run([*command, "--json"], cwd=ROOT, stderr=follower, stdout=subprocess.DEVNULL, check=True)
+    os.close(follower)
+    shown = os.read(leader, 1 << 16).decode()
+    os.close(leader)
+    assert "Quantizing" in shown
+    assert shown.endswith("\r")
