@@ -73,7 +73,7 @@ BACKENDS: dict[str, Backend] = {
     for row in (
         Backend("cpu", "numba", 2, 1 << 22, threaded=True),
         Backend("reference", "numpy", 1, 1 << 20),
-        Backend("gpu", "torch", 0, 1 << 21, lift=_to_device, lower=_to_host),
+        Backend("gpu", "torch", 0, 1 << 22, lift=_to_device, lower=_to_host),
     )
 }
 

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from kernels.codecs import AFFINE_SEARCHES
 from kernels.gpu.layout import join, pack_bits, pack_nibbles, split, to_codes, unpack_bits, unpack_nibbles
-from kernels.gpu.search import GROUP_MAX_EPS, make_qkx2_quants, make_qx_quants, quotient, signed_extreme
+from kernels.gpu.search import (
+    GROUP_MAX_EPS,
+    make_qkx2_quants,
+    make_qx_quants,
+    quotient,
+    root,
+    sequential_sum,
+    signed_extreme,
+)
 
 
 def pack_scales(scales: Tensor, mins: Tensor) -> Tensor:
@@ -30,8 +38,8 @@ def unpack_scales(packed: Tensor) -> tuple[Tensor, Tensor]:
 def _six_bit(values: Tensor) -> tuple[Tensor, Tensor]:
     """Per block the largest of values (n, 8), or 0, over 63, and the multiples of it, uint8 (n, 8) in 0..63."""
     largest = torch.nan_to_num(values, nan=0.0, posinf=float("inf")).amax(dim=1, keepdim=True).clamp(min=0)
-    inverse = torch.where(largest > 0, quotient(63, largest), torch.zeros_like(largest))
-    return largest / 63, to_codes((inverse * values).round().clamp(0, 63))
+    inverse = torch.where(largest > 0, quotient(63.0, largest), torch.zeros_like(largest))
+    return quotient(largest, 63.0), to_codes((inverse * values).round().clamp(0, 63))
 
 
 def _affine_scales(fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -44,7 +52,8 @@ def _encode_affine(name: str, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """The fields of Q4_K or Q5_K but for the codes, and the codes, uint8 (n, 8, 32)."""
     search = AFFINE_SEARCHES[name]
     groups = x.reshape(-1, 32)
-    weights = (groups.square().sum(dim=1, keepdim=True) / 32).sqrt() + groups.abs()
+    mean_square = quotient(sequential_sum(groups.T.contiguous().square_()), 32.0)
+    weights = root(mean_square)[:, None] + groups.abs()
     scales, mins = make_qkx2_quants(groups, weights, search)
     d, stored_scales = _six_bit(scales.view(-1, 8))
     dmin, stored_mins = _six_bit(mins.view(-1, 8))
@@ -110,8 +119,8 @@ def encode_q6_k(x: Tensor) -> Tensor:
     scales = make_qx_quants(x.reshape(-1, 16), 32).view(-1, 16)
     extreme = signed_extreme(scales)
     empty = ~(extreme.abs() >= GROUP_MAX_EPS)
-    inverse = torch.where(empty, torch.zeros_like(extreme), -128 / extreme)
-    d = torch.where(empty, torch.zeros_like(extreme), 1 / inverse).half()
+    inverse = torch.where(empty, torch.zeros_like(extreme), quotient(-128.0, extreme))
+    d = torch.where(empty, torch.zeros_like(extreme), quotient(1.0, inverse)).half()
     multiples = torch.nan_to_num((inverse * scales).round(), nan=0.0).clamp(-128, 127)
     scale = (d.float() * multiples)[:, :, None]
     levels = (x.reshape(-1, 16, 16) / scale).round_().clamp_(-32, 31) + 32

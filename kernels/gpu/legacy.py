@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from kernels.gpu.layout import join, pack_bits, pack_nibbles, split, to_codes, unpack_bits, unpack_nibbles
-from kernels.gpu.search import signed_extreme
+from kernels.gpu.search import quotient, signed_extreme
 
 
 def _reciprocal(d: Tensor) -> Tensor:
     """1/d, and 0 where d is 0."""
-    return torch.where(d != 0, 1 / d, torch.zeros_like(d))
+    return torch.where(d != 0, quotient(1.0, d), torch.zeros_like(d))
 
 
 def _symmetric(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
     """Scale (n, 1) and codes (n, 32) in 0..2·levels-1 of w = d·(q - levels)."""
-    d = signed_extreme(x) / -levels
+    d = quotient(signed_extreme(x), float(-levels))
     codes = (x * _reciprocal(d) + (levels + 0.5)).clamp(0, 2 * levels - 1)
     return d, to_codes(codes)
 
@@ -24,7 +24,7 @@ def _symmetric(x: Tensor, levels: int) -> tuple[Tensor, Tensor]:
 def _affine(x: Tensor, nmax: int) -> tuple[Tensor, Tensor, Tensor]:
     """Scale (n, 1), minimum (n, 1) and codes (n, 32) in 0..nmax of w = d·q + m."""
     low, high = x.aminmax(dim=1, keepdim=True)
-    d = (high - low) / nmax
+    d = quotient(high - low, float(nmax))
     return d, low, to_codes(((x - low) * _reciprocal(d) + 0.5).clamp(0, nmax))
 
 
@@ -89,7 +89,7 @@ def decode_q5_1(blocks: Tensor) -> Tensor:
 
 def encode_q8_0(x: Tensor) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 34)."""
-    d = x.abs().amax(dim=1, keepdim=True) / 127
+    d = quotient(x.abs().amax(dim=1, keepdim=True), 127.0)
     scaled = x * _reciprocal(d)
     whole = scaled.trunc()
     rounded = torch.where((scaled - whole).abs() >= 0.5, whole + scaled.sign(), whole)

@@ -1,113 +1,118 @@
-"""The searches of kernels.reference.search in torch: the same candidates, their errors from sums, not a second pass.
+"""The searches of kernels.reference.search in torch, with the same sums in the same order on every device.
 
-A candidate maps x to codes q = round((x - low)/step), which leaves e = (x - low)/step - q. With the step stretched by
-1 + a and the minimum shifted by b steps, the weighted error in steps² follows from five sums over the group:
+A closed form of the error (from Σwq, Σwq² and Σwxq, without a second pass over the weights) would save a third of the
+work, and was measured: on weights that lie on a grid, as those of a model that was quantized before, the last bit of a
+fitted minimum decides which way its 6-bit multiple rounds, and single blocks then lose half of their accuracy against
+ggml. So every sum here runs over the elements one after another, vectorised over groups, and blocks come out equal to
+the byte. For that the elements of a group lie along the first axis inside this module, (n, groups).
 
-    Σ w·(a·q + b - e)² = Σwe² + a²·Σwq² + b²·Σw + 2ab·Σwq - 2a·Σwqe - 2b·Σwe
-
-and the best a and b from the same sums. This is the closed form of least squares in the residuals: all its terms are
-of the order of the error itself. Written in x and q the terms are a thousand times larger than their difference, and
-in float32 a worse candidate wins a close race now and then.
-
-Candidates whose range is a half-integer number of steps (30.5, ...) put the largest element exactly between two codes.
-There only the correctly rounded quotient falls on the side on which ggml falls; hence `quotient`.
+Torch multiplies by a rounded reciprocal where a number is divided by a tensor, and on CUDA also where a tensor is
+divided by a number; `quotient` rounds once. Candidates of 30.5 levels put the largest element exactly between two
+codes, and only the rounded quotient falls on ggml's side.
 
 Only scales are returned: the codes are computed again from the stored scales anyway.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.codecs import AffineSearch
 
 GROUP_MAX_EPS = 1e-15
-SINGULAR = 1e-6  # determinants below this share of their terms are noise of float32
 NUDGES = tuple(k for k in range(-9, 10) if k != 0)
 
 
-def quotient(numerator: float, divisor: Tensor) -> Tensor:
-    """The numerator over the divisor, rounded once; torch itself would multiply with a rounded reciprocal."""
-    return torch.full_like(divisor, numerator) / divisor
+def quotient(a: Tensor | float, b: Tensor | float) -> Tensor:
+    """The correctly rounded a / b of a tensor and a number, on the tensor's device."""
+    if not isinstance(a, Tensor):
+        assert isinstance(b, Tensor)
+        return torch.full_like(b, a) / b
+    return a / torch.full_like(a, b) if not isinstance(b, Tensor) else a / b
+
+
+def root(x: Tensor) -> Tensor:
+    """The correctly rounded square root, by way of float64; torch's own is off by a last bit on the CPU."""
+    if x.device.type == "mps":  # Apple's GPU has no float64
+        return x.sqrt()
+    return x.double().sqrt().float()
+
+
+def sequential_sum(terms: Tensor) -> Tensor:
+    """Σ over axis 0 in float32, one after another."""
+    total = terms[0].clone()
+    for row in terms[1:]:
+        total += row
+    return total
 
 
 def signed_extreme(x: Tensor) -> Tensor:
-    """Per row of x (groups, n) the first element of the largest magnitude, (groups, 1); a NaN is no maximum."""
+    """Per row of x (groups, n) the first element of the largest magnitude, (groups, 1); NaN is no maximum, -0 is +0."""
     magnitude = torch.nan_to_num(x.abs(), nan=0.0, posinf=float("inf"))
     places = torch.arange(x.shape[1], device=x.device).expand_as(x)
     largest = magnitude == magnitude.amax(dim=1, keepdim=True)
     first = torch.where(largest, places, x.shape[1]).amin(dim=1, keepdim=True)
-    return x.gather(1, first)
+    return x.gather(1, first) + 0.0
+
+
+def stretched(nmax: int, first: float, step: float, k: int) -> float:
+    """The number of levels of candidate k, rounded to float32 where C rounds: (first + step·k) + nmax."""
+    return float(np.float32(first) + np.float32(step) * np.float32(k) + np.float32(nmax))
 
 
 def make_qx_quants(x: Tensor, nmax: int) -> Tensor:
     """Scales (groups,), signed, for w = scale·q with q in -nmax..nmax-1 of x (groups, n), weighted by x²."""
-    extreme = signed_extreme(x)
+    extreme = signed_extreme(x)[:, 0]
+    x = x.T.contiguous()
     weights = x * x
-    scale = torch.zeros_like(extreme[:, 0])
-    best = torch.full_like(scale, torch.inf)
+    weighted = weights * x
+    scale = best = torch.zeros_like(extreme)
     for nudge in (0, *NUDGES):
-        inverse_step = quotient(-(nmax + 0.1 * nudge), extreme)
-        scaled = x * inverse_step
-        codes = scaled.round().clamp_(-nmax, nmax - 1)
-        left = scaled.sub_(codes)
-        weighted = weights * left
-        we2 = left.mul_(weighted).sum(dim=1)
-        wqe = weighted.mul_(codes).sum(dim=1)
-        wq2 = codes.square_().mul_(weights).sum(dim=1)
-        step, stretch = 1 / inverse_step[:, 0], wqe / wq2
-        error = (we2 - stretch * wqe) * step * step
-        better = (wq2 > 0) & (error < best)
-        best = torch.where(better, error, best)
-        scale = torch.where(better, step * (1 + stretch), scale)
-    return torch.where(extreme[:, 0].abs() < GROUP_MAX_EPS, torch.zeros_like(scale), scale)
+        inverse = quotient(-stretched(nmax, 0.0, 0.1, nudge), extreme)
+        codes = (x * inverse).round_().clamp_(-nmax, nmax - 1)
+        sum_lx = sequential_sum(weighted * codes)
+        sum_l2 = sequential_sum((weights * codes).mul_(codes))
+        # The first candidate is taken as it is; every other must be better than the best so far.
+        better = sum_l2 != 0 if nudge == 0 else (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2)
+        scale = torch.where(better, sum_lx / sum_l2, scale)
+        best = torch.where(better, scale * sum_lx, best)
+    return torch.where(extreme.abs() < GROUP_MAX_EPS, torch.zeros_like(scale), scale)
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """The codes q of one candidate as sums over the group, all (groups,); e is what rounding left, in steps."""
+class _Groups:
+    """Groups of weights (n, groups), with the sums over them that all candidates share."""
 
-    step: Tensor
-    low: Tensor
-    w: Tensor
-    wq: Tensor
-    wq2: Tensor
-    we: Tensor
-    wqe: Tensor
-    we2: Tensor
+    def __init__(self, x: Tensor, weights: Tensor, nmax: int) -> None:
+        """Groups x and their weights, (groups, n) each; codes are 0..nmax."""
+        self.x = x.T.contiguous()
+        self.weights = weights.T.contiguous()
+        self.nmax = nmax
+        self.sum_w = sequential_sum(self.weights)
+        self.sum_x = sequential_sum(self.weights * self.x)
 
-    @classmethod
-    def of(cls, x: Tensor, weights: Tensor, low: Tensor, inverse_step: Tensor, nmax: int) -> _Candidate:
-        """Round (x - low)·inverse_step to 0..nmax; x and weights (groups, n), the others (groups,)."""
-        scaled = (x - low[:, None]).mul_(inverse_step[:, None])
-        codes = scaled.round().clamp_(0, nmax)
-        left = scaled.sub_(codes)
-        product = weights * codes
-        wq = product.sum(dim=1)
-        wq2 = product.mul_(codes).sum(dim=1)
-        torch.mul(weights, left, out=product)
-        we = product.sum(dim=1)
-        wqe = codes.mul_(product).sum(dim=1)
-        we2 = left.mul_(product).sum(dim=1)
-        return cls(1 / inverse_step, low, weights.sum(dim=1), wq, wq2, we, wqe, we2)
+    def codes(self, inverse: Tensor, low: Tensor) -> Tensor:
+        """The nearest codes, as float32."""
+        return (self.x - low).mul_(inverse).round_().clamp_(0, self.nmax)
 
-    def error(self, stretch: Tensor | float, shift: Tensor | float) -> Tensor:
-        """The weighted error when the step is stretched by 1 + `stretch` and the minimum moved by `shift` steps."""
-        cross = shift * self.wq - self.wqe
-        steps = self.we2 + stretch * (stretch * self.wq2 + 2 * cross) + shift * (shift * self.w - 2 * self.we)
-        return steps * self.step * self.step
+    def error(self, codes: Tensor, scale: Tensor, low: Tensor) -> Tensor:
+        """The weighted squared error Σ w·(scale·q + low - x)²."""
+        difference = (codes * scale).add_(low).sub_(self.x)
+        return sequential_sum(difference.square_().mul_(self.weights))
 
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """The best stretch and shift such that the minimum stays <= 0; NaN where all codes are 0."""
-        determinant = self.w * self.wq2 - self.wq * self.wq
-        shift = (self.wq2 * self.we - self.wq * self.wqe) / determinant
-        # With all codes (nearly) equal the difference above is rounding noise: leave the minimum where it is.
-        shift = torch.where(determinant > SINGULAR * self.w * self.wq2, shift, torch.zeros_like(shift))
-        shift = torch.minimum(shift, -self.low / self.step)
-        return (self.wqe - shift * self.wq) / self.wq2, shift
+    def fit(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The least squares scale and minimum (<= 0) for given codes, and whether there is one."""
+        products = torch.empty((len(codes), 3, codes.shape[1]), device=codes.device)
+        torch.mul(self.weights, codes, out=products[:, 0])
+        torch.mul(products[:, 0], codes, out=products[:, 1])
+        torch.mul(products[:, 0], self.x, out=products[:, 2])
+        sum_l, sum_l2, sum_xl = sequential_sum(products)
+        determinant = self.sum_w * sum_l2 - sum_l * sum_l
+        scale = (self.sum_w * sum_xl - self.sum_x * sum_l) / determinant
+        low = (sum_l2 * self.sum_x - sum_l * sum_xl) / determinant
+        scale = torch.where(low > 0, sum_xl / sum_l2, scale)
+        return scale, torch.where(low > 0, torch.zeros_like(low), low), determinant > 0
 
 
 def make_qkx2_quants(x: Tensor, weights: Tensor, search: AffineSearch) -> tuple[Tensor, Tensor]:
@@ -115,15 +120,16 @@ def make_qkx2_quants(x: Tensor, weights: Tensor, search: AffineSearch) -> tuple[
     low, high = x.aminmax(dim=1)
     low = low.clamp(max=0)
     flat, flat_low = high == low, low
-    tried = _Candidate.of(x, weights, low, quotient(search.nmax, high - low), search.nmax)
-    scale, best = tried.step, tried.error(0.0, 0.0)
+    groups = _Groups(x, weights, search.nmax)
+    inverse = quotient(float(search.nmax), high - low)
+    scale = quotient(1.0, inverse)
+    best = groups.error(groups.codes(inverse, low), scale, low)
     for k in range(search.steps + 1):
-        levels = search.first + search.step * k + search.nmax
-        tried = _Candidate.of(x, weights, low, quotient(levels, high - low), search.nmax)
-        stretch, shift = tried.solve()
-        error = tried.error(stretch, shift)
-        better = error < best
+        levels = stretched(search.nmax, search.first, search.step, k)
+        codes = groups.codes(quotient(levels, high - low), low)
+        new_scale, new_low, solvable = groups.fit(codes)
+        error = groups.error(codes, new_scale, new_low)
+        better = solvable & (error < best)
         best = torch.where(better, error, best)
-        scale = torch.where(better, tried.step * (1 + stretch), scale)
-        low = torch.where(better, torch.clamp(tried.low + shift * tried.step, max=0), low)
+        scale, low = torch.where(better, new_scale, scale), torch.where(better, new_low, low)
     return torch.where(flat, torch.zeros_like(scale), scale), -torch.where(flat, flat_low, low)

@@ -50,8 +50,8 @@ def _c_cast(x: Floats) -> npt.NDArray[np.int8]:
 
 
 def _signed_extreme(x: Floats) -> Floats:
-    """Per block the first element of the largest magnitude, (n, 1)."""
-    return np.take_along_axis(x, np.argmax(np.abs(x), axis=1, keepdims=True), axis=1)
+    """Per block the first element of the largest magnitude, (n, 1); +0 where all are zero, whatever their signs."""
+    return np.take_along_axis(x, np.argmax(np.abs(x), axis=1, keepdims=True), axis=1) + np.float32(0)
 
 
 def _symmetric(x: Floats, levels: int) -> tuple[Floats, Bytes]:

@@ -1,0 +1,115 @@
+"""Every format on every backend against ggml: decoding to the bit, encoding to the byte or to the error."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+
+from kernels import dispatch
+from kernels.codecs import CODECS
+from tests import ggml_oracle
+from tests.kernels import samples
+
+NAMES = tuple(CODECS)
+BACKENDS = tuple(dispatch.BACKENDS)
+ROW = 8192
+
+# The share of blocks on which a backend must write the same bytes as the specification (and that as ggml): all but what
+# fused multiply-add may explain. The cpu searches for the K types take the error from sums, so that of two candidates
+# that are all but equal another one may win.
+EXACT_AGREEMENT = 0.999
+CLOSED_FORM_AGREEMENT = {("cpu", "Q4_K"): 0.9, ("cpu", "Q5_K"): 0.8, ("cpu", "Q6_K"): 0.9}
+
+
+def differences(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The indices of blocks that differ."""
+    return np.flatnonzero((ours != theirs).any(axis=1))
+
+
+def first_difference(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """The first differing block of both, in hex, for the message of a failure."""
+    found = differences(ours, theirs)
+    if not len(found):
+        return "no difference"
+    at = found[0]
+    pair = f"ours   {ours[at].tobytes().hex()}\ntheirs {theirs[at].tobytes().hex()}"
+    return f"{len(found)} of {len(ours)} differ, first block {at}:\n{pair}"
+
+
+def same_floats(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal to the bit, any NaN equal to any other."""
+    nan = np.isnan(a)
+    return bool((nan == np.isnan(b)).all() and np.array_equal(a.view(np.uint32)[~nan], b.view(np.uint32)[~nan]))
+
+
+def random_blocks(name: str) -> np.ndarray:
+    """Blocks of random bytes: every code, every scale, infinities and NaN among them."""
+    return np.random.default_rng(11).integers(0, 256, (3000, CODECS[name].format.bytes), dtype=np.uint8)
+
+
+def read_by_gguf(name: str, blocks: np.ndarray) -> np.ndarray:
+    """The blocks as the gguf package decodes them."""
+    with np.errstate(all="ignore"):
+        decoded = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[name])
+    return np.ascontiguousarray(decoded, dtype=np.float32).reshape(len(blocks), -1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_decodes_random_bytes_as_ggml_and_gguf_do(name, backend):
+    blocks = random_blocks(name)
+    ours = dispatch.decode(name, blocks, CODECS[name].format.elements, backend=backend)
+    assert same_floats(ours, ggml_oracle.decode(name, blocks))
+    assert same_floats(ours, read_by_gguf(name, blocks))
+
+
+@pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_specification_writes_the_bytes_of_ggml(name, distribution):
+    x = samples.blocks_of(name, samples.weights(distribution))
+    ours = dispatch.encode(name, x, backend="reference")
+    theirs, _ = samples.judged(name, distribution)
+    equal = 1 - len(differences(ours, theirs)) / len(ours)
+    assert equal >= EXACT_AGREEMENT, first_difference(ours, theirs)
+
+
+@pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_error_is_no_more_than_that_of_ggml(name, backend, distribution):
+    x = samples.blocks_of(name, samples.weights(distribution))
+    _, ours = dispatch.encode_measured(name, x, backend=backend)
+    _, theirs = samples.judged(name, distribution)
+    assert ours.n == x.size
+    assert ours.squared_error <= 1.001 * theirs.squared_error
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
+@pytest.mark.parametrize("name", NAMES)
+def test_fast_backends_write_the_blocks_of_the_specification(name, backend):
+    x = samples.blocks_of(name, samples.weights("normal"))
+    ours = dispatch.encode(name, x, backend=backend)
+    specified = dispatch.encode(name, x, backend="reference")
+    equal = 1 - len(differences(ours, specified)) / len(ours)
+    assert equal >= CLOSED_FORM_AGREEMENT.get((backend, name), EXACT_AGREEMENT), first_difference(ours, specified)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_equal_what_llama_quantize_writes(name):
+    x = samples.weights("normal")[: 4 * ROW].reshape(4, ROW)
+    ours = dispatch.encode(name, x, backend="reference")
+    assert np.array_equal(ours, ggml_oracle.quantize_chunk(name, x)), first_difference(
+        ours, ggml_oracle.quantize_chunk(name, x)
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_decoded_weights_quantize_to_themselves_or_better(name, backend):
+    """Encoding what was decoded may find another scale but loses next to nothing."""
+    x = samples.blocks_of(name, samples.weights("normal"))[:2048]
+    once, first = dispatch.encode_measured(name, x, backend=backend)
+    decoded = dispatch.decode(name, once, x.shape[1], backend=backend)
+    _, again = dispatch.encode_measured(name, decoded, backend=backend)
+    assert again.squared_error <= 0.2 * first.squared_error
