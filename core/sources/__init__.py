@@ -25,6 +25,8 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         raise SourceNotFound(str(path))
     if place.is_file() and place.suffix != ".safetensors":
         return GGUFSource(place)
+    if not place.is_file() and not place.is_dir():
+        raise NotAModel(str(path), "it is neither a file nor a folder")
     return HFSource(_model_folder(place))
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
+import psutil
 import pytest
 
 from core import errors
@@ -136,6 +139,19 @@ def test_rows_only_take_what_they_need(sample: Path, hf_folder: Path) -> None:
             assert peak < 4 * 100 * tensor.row_bytes
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+@pytest.mark.parametrize(("available", "advised"), [(1 << 20, True), (1 << 40, False)])
+def test_released_pages_go_where_the_file_exceeds_the_cache(
+    sample: Path, monkeypatch: pytest.MonkeyPatch, available: int, advised: bool
+) -> None:
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, offset, length, advice: calls.append((offset, length)))
+    with open_source(sample) as source:
+        source.release(source.tensor("output_norm.weight"))
+    assert calls == ([(98360128, 2304)] if advised else [])
+
+
 def test_reading_from_several_threads(sample: Path) -> None:
     with open_source(sample) as source:
         tensors = source.tensors[1:9]
@@ -239,6 +255,7 @@ def test_what_is_no_model_is_refused_in_words(tmp_path: Path) -> None:
         tmp_path / "broken": (errors.InvalidHeader, "JSON"),
         tmp_path / "list": (errors.NotAModel, "JSON object"),
         unknown: (errors.UnknownArchitecture, "FalconForCausalLM"),
+        Path(os.devnull): (errors.NotAModel, "neither a file nor a folder"),
         nameless: (errors.UnknownArchitecture, "llama (by model_type)"),
     }
     for path, (leaf, words) in cases.items():
