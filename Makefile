@@ -15,7 +15,7 @@ PINS := pyproject.toml packaging/constraints.txt packaging/requirements.py
 
 # Without a display the demo goes on where system libraries are missing: only its plots need them.
 run: $(VENV)/.stamp-run
-	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ]; then \
+	@if $(PY) packaging/has_display.py; then \
 		$(PY) packaging/system_libraries.py && exec $(PY) main.py; \
 	else \
 		$(PY) packaging/system_libraries.py; exec $(PY) -m app.demo; \

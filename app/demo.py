@@ -36,8 +36,8 @@ from core.jobs import (
 )
 from core.progress import Progress
 
-FOLDER = Path(__file__).resolve().parents[1] / "build" / "demo"
-LOG = FOLDER / "error.txt"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "build" / "demo"
 TARGET = "Q4_K_M"
 QUESTION = "What is the capital of France?"
 WORST = 5
@@ -65,8 +65,9 @@ def main() -> int:
         return 130
     except Exception as error:  # the edge of the process: a bug is named in a line, its traceback kept for a report
         report = ErrorReport.of(error)
-        LOG.write_text(traceback.format_exc(), encoding="utf-8")
-        print(f"error: {report.what}. {report.why}. Details: {relative(str(LOG))}", file=sys.stderr)
+        log = FOLDER / "error.txt"
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        print(f"error: {report.what}. {report.why}. Details: {relative(str(log))}", file=sys.stderr)
         return 1
     return 0
 
@@ -191,7 +192,7 @@ def draw_plots(result: QuantizeResult) -> None:
     file.write_text(result.model_dump_json(by_alias=True, indent=1), encoding="utf-8")
     command = [sys.executable, "-m", "app.demo_plots", str(file), str(FOLDER)]
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
-    drawn = subprocess.run(command, env=environment, cwd=FOLDER.parents[1], capture_output=True, text=True, check=False)
+    drawn = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if drawn.returncode:
         reason = (drawn.stderr.strip() or "no reason given").splitlines()[-1]
         print(f"The plots could not be drawn: {reason}")
@@ -223,8 +224,8 @@ def figure(relative_rmse: float) -> str:
 
 
 def relative(path: str) -> str:
-    """A path below the checkout as seen from there."""
-    return str(Path(path).relative_to(FOLDER.parents[1]))
+    """A path below the checkout as seen from there; another one as it is."""
+    return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else path
 
 
 def heading(words: str) -> None:

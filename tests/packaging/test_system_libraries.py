@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from tests.architecture.tree import ROOT
-
 
 @pytest.fixture(scope="module")
-def libraries() -> ModuleType:
+def libraries(load_script: Callable[[str], ModuleType]) -> ModuleType:
     """packaging/system_libraries.py, which is a script and no package's module."""
-    spec = importlib.util.spec_from_file_location("system_libraries", ROOT / "packaging/system_libraries.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("system_libraries")
 
 
 def test_a_library_that_does_not_exist_is_missing(libraries: ModuleType) -> None:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
-from tests.architecture.tree import ROOT
-
 
 @pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def build(load_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """packaging/torch_build.py on a Linux machine without a GPU, where pip would take the build with CUDA."""
-    spec = importlib.util.spec_from_file_location("torch_build", ROOT / "packaging/torch_build.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("torch_build")
     monkeypatch.setattr(module.platform, "system", lambda: "Linux")
     monkeypatch.setattr(module, "has_nvidia_gpu", lambda: False)
     monkeypatch.setattr(module, "torch_requirements", lambda: ["filelock", "nvidia-cublas==13.1; platform_system"])
