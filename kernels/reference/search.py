@@ -11,6 +11,9 @@ For that, groups lie along the second axis inside this module: x.T has shape (n,
 Rounding is nearest_int: adding 1.5·2^23 leaves the nearest integer, ties to even, in the low mantissa bits. Outside
 |x| < 2^22, and for NaN, it yields what those bits happen to be; that is kept, since ggml's result depends on it.
 
+Ties are no rare accident here: a candidate of 30.5 levels puts the largest element of every group exactly between two
+codes, and only the correctly rounded quotient levels/(max - min) makes the same choice as ggml.
+
 Source: ggml-quants.c, nearest_int, make_qx_quants (rmse_type 1, no importance), make_qkx2_quants (squared error).
 """
 
