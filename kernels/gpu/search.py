@@ -2,9 +2,10 @@
 
 A closed form of the error (from Σwq, Σwq² and Σwxq, without a second pass over the weights) would save some work, and
 was measured: on weights that lie on a grid, as those of a model that was quantized before, the last bit of a fitted
-minimum decides which way its 6-bit multiple rounds, and some blocks then lose half of their accuracy against ggml (Q5_K
-on the sample model: total squared error 1.004 times ggml's). So every sum here runs over the elements one after another, vectorised over groups, and blocks come out equal to
-the byte. For that the elements of a group lie along the first axis inside this module, (n, groups).
+minimum decides which way its 6-bit multiple rounds, and some blocks then lose half of their accuracy against ggml
+(Q5_K on the sample model: total squared error 1.004 times ggml's). So every sum here runs over the elements one after
+another, vectorised over groups, and blocks come out equal to the byte. For that the elements of a group lie along the
+first axis inside this module, (n, groups).
 
 Torch multiplies by a rounded reciprocal where a number is divided by a tensor, and on CUDA also where a tensor is
 divided by a number; `quotient` rounds once. Candidates of 30.5 levels put the largest element exactly between two

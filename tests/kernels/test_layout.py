@@ -14,7 +14,6 @@ from kernels.gpu import kquants as gpu_kquants
 from kernels.gpu import layout as gpu_layout
 from kernels.reference import kquants, layout
 
-
 # Another job on the machine may hold any example up for longer than the usual deadline.
 PATIENT = settings(deadline=None)
 
