@@ -6,9 +6,8 @@ and m its offset,
 
     Σ w·(s·q + m - x)² = Σ w·x² - 2·s·Σ w·q·x - 2·m·Σ w·x + s²·Σ w·q² + 2·s·m·Σ w·q + m²·Σ w
 
-and where (s, m) is the least-squares fit it is Σ w·x² - s·Σ w·q·x - m·Σ w·x. In float32 such a difference of sums is
-only as good as the sums are small, so the codes are counted from the middle of their range: weights lie around zero,
-hence Σ w·q and m are small and the products hardly cancel.
+In float32 such a difference of sums is only as good as the sums are small, so the codes are counted from the middle of
+their range: weights lie around zero, hence Σ w·q and m are small and the products hardly cancel.
 
 Source: ggml-quants.c, make_qx_quants (rmse_type 1, no importance) and make_qkx2_quants (squared error).
 """
@@ -24,6 +23,8 @@ GROUP_MAX_EPS = 1e-15  # groups whose largest magnitude is below this count as a
 # What rounding does to an error computed from sums, relative to Σ w·x². A candidate must be better by more: where the
 # first one fits exactly (weights that were quantized before), noise must not replace it by one that almost does.
 NOISE = 2.0**-22
+# A determinant this small beside its first term is rounding: all codes are one.
+FLAT = 1e-5
 LARGEST = 3.0e38  # stands for "no candidate yet"
 NUDGES = 9  # make_qx_quants tries -9 … 9 tenths of a code
 # Some candidates put the extreme of every group exactly between two codes, where ggml's arithmetic, without fused
@@ -59,6 +60,32 @@ def weights_of_k_types(xs: Any, ws: Any, n: int) -> None:
 
 
 @inlined
+def _fit(of_codes: Any, of_weights: Any, middle: int) -> tuple[Any, Any]:
+    """Scale and minimum (<= 0) of least weighted squared error for given codes."""
+    sum_l, sum_l2, sum_xl = of_codes
+    sum_w, sum_x, _ = of_weights
+    determinant = sum_w * sum_l2 - sum_l * sum_l
+    reciprocal = 1 / determinant
+    scale = (sum_w * sum_xl - sum_x * sum_l) * reciprocal
+    minimum = (sum_l2 * sum_x - sum_l * sum_xl) * reciprocal - scale * middle
+    # There is no slope where all codes are one, and no positive minimum in the format; then the scale alone is fitted,
+    # to codes counted from 0.
+    sum_q2 = sum_l2 + middle * (2 * sum_l + middle * sum_w)
+    alone = (sum_xl + middle * sum_x) / sum_q2
+    both = (determinant > FLAT * sum_w * sum_l2) & (minimum < 0)
+    return where(both, scale, alone), where(both, minimum, 0)
+
+
+@inlined
+def _error(of_codes: Any, of_weights: Any, scale: Any, offset: Any) -> Any:
+    """Σ w·(scale·q + offset - x)² from the sums."""
+    sum_l, sum_l2, sum_xl = of_codes
+    sum_w, sum_x, sum_x2 = of_weights
+    linear = scale * sum_xl + offset * sum_x
+    return sum_x2 - 2 * linear + scale * (scale * sum_l2 + 2 * offset * sum_l) + offset * offset * sum_w
+
+
+@inlined
 def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: float, steps: int) -> tuple[Any, Any]:
     """Scales and minima (<= 0) of w = scale·q + minimum, q 0 … nmax, for xs[0 … n-1] with weights ws."""
     low, high = smaller(xs[0], 0), xs[0]
@@ -70,31 +97,19 @@ def make_qkx2_quants(xs: Any, ws: Any, n: int, nmax: int, first: float, step: fl
         sum_w += ws[e]
         sum_x += weighted
         sum_x2 = muladd(weighted, x, sum_x2)
+    of_weights = sum_w, sum_x, sum_x2
 
     margin = NOISE * sum_x2
     middle = (nmax + 1) // 2
     scale, minimum = (high - low) / nmax, low
-    sum_l, sum_l2, sum_xl = _sums_of_codes(xs, ws, n, nmax, nmax / (high - low), minimum)
-    offset = minimum + scale * middle
-    cross = scale * (sum_xl - offset * sum_l) + offset * sum_x
-    best = sum_x2 - 2 * cross + scale * scale * sum_l2 + offset * offset * sum_w
+    of_codes = _sums_of_codes(xs, ws, n, nmax, nmax / (high - low), minimum)
+    best = _error(of_codes, of_weights, scale, minimum + scale * middle)
     for k in range(steps + 1):
         inverse = (nmax + (first + step * k)) / (high - minimum)
-        sum_l, sum_l2, sum_xl = _sums_of_codes(xs, ws, n, nmax, inverse, minimum)
-        determinant = sum_w * sum_l2 - sum_l * sum_l
-        reciprocal = 1 / determinant
-        tried = (sum_w * sum_xl - sum_x * sum_l) * reciprocal
-        offset = (sum_l2 * sum_x - sum_l * sum_xl) * reciprocal
-        error = sum_x2 - tried * sum_xl - offset * sum_x
-        tried_minimum = offset - tried * middle
-        # The format has no positive minimum: there the scale alone is fitted, to codes counted from 0.
-        positive = tried_minimum > 0
-        sum_xq = sum_xl + middle * sum_x
-        alone = sum_xq / (sum_l2 + middle * (2 * sum_l + middle * sum_w))
-        tried = where(positive, alone, tried)
-        tried_minimum = where(positive, 0, tried_minimum)
-        error = where(positive, sum_x2 - alone * sum_xq, error)
-        better = (determinant > 0) & (error < best - margin)
+        of_codes = _sums_of_codes(xs, ws, n, nmax, inverse, minimum)
+        tried, tried_minimum = _fit(of_codes, of_weights, middle)
+        error = _error(of_codes, of_weights, tried, tried_minimum + tried * middle)
+        better = error < best - margin
         best = where(better, error, best)
         scale = where(better, tried, scale)
         minimum = where(better, tried_minimum, minimum)
