@@ -275,7 +275,8 @@ class StatusLine:
     def show(self, snapshot: Snapshot) -> None:
         """Replaces the line."""
         if self._is_terminal:
-            line = text.progress_line(snapshot)[: os.get_terminal_size(sys.stderr.fileno()).columns - 1]
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            line = text.progress_line(snapshot)[: columns - 1]
             print("\r" + line.ljust(self._width), end="", file=sys.stderr, flush=True)
             self._width = len(line)
 

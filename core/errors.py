@@ -12,6 +12,7 @@ from dataclasses import dataclass
 BAD_INPUT = 2
 JOB_FAILED = 1
 INTERRUPTED = 130
+OWN_PACKAGES = ("app", "core", "kernels")
 
 
 class Cancelled(Exception):
@@ -264,6 +265,26 @@ class NonFiniteWeights(BitwrightError):
         )
 
 
+class ValuesTooLarge(BitwrightError):
+    """A tensor's values are beyond what the target type can store (F16 and 16-bit scales end at 65504)."""
+
+    def __init__(self, path: str, tensor: str, type_name: str) -> None:
+        super().__init__(
+            f"Tensor {tensor} of {path} cannot be stored as {type_name}",
+            "some of its values are too large for that type",
+            f"Choose BF16, or keep this tensor with --tensor-type {tensor}=BF16",
+        )
+
+
+class LibraryMissing(BitwrightError):
+    """A library the job needs is not installed, or cannot be loaded."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The library {name} cannot be loaded", reason, "Install the program again with `make run` and retry"
+        )
+
+
 class VerificationFailed(BitwrightError):
     """A file on disk does not hold what it should."""
 
@@ -351,6 +372,8 @@ class ErrorReport:
         # torch's own class is not a MemoryError, and this module imports no torch to name it.
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return cls.of(OutOfMemory(), details)
+        if isinstance(error, ImportError) and not (error.name or "").startswith(OWN_PACKAGES):
+            return cls.of(LibraryMissing((error.name or "needed").partition(".")[0], str(error)), details)
         return cls(
             "Bug",
             "Something went wrong inside Bitwright",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core import memory
-from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource
+from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource, ValuesTooLarge
 from core.formats.atomic import AtomicFile
 from core.formats.gguf_writer import GGUFWriter
 from core.jobs import Plan, QuantizeJob, QuantizeResult, TensorPlan, TensorResult
@@ -66,7 +66,7 @@ def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
 
     peak_memory_bytes is the largest resident set of this process during the job. Raises what open_source, make_plan
     and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull, NonFiniteWeights,
-    DeviceNotAvailable, Cancelled.
+    ValuesTooLarge, DeviceNotAvailable, Cancelled.
     """
     began = time.monotonic()
     memory.reset_peak()
@@ -94,7 +94,7 @@ def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
 def write_tensors(
     source: Source, made: Plan, writer: GGUFWriter, compute: Compute, progress: Progress
 ) -> list[Written]:
-    """Streams every tensor of the plan through memory into the writer, in order. Raises NonFiniteWeights."""
+    """Streams every tensor of the plan through memory into the writer, in order."""
     progress.stage("Quantizing", sum(row.source_bytes for row in made.tensors))
     by_name = {tensor.name: tensor for tensor in source.tensors}
     written, done = [], 0
@@ -119,7 +119,10 @@ class Stream:
     pen: ThreadPoolExecutor
 
     def tensor(self, tensor: SourceTensor, row: TensorPlan, report: Callable[[int], None]) -> Written:
-        """Quantizes one tensor, and reports the source bytes behind it after every chunk. Raises NonFiniteWeights."""
+        """Quantizes one tensor, and reports the source bytes behind it after every chunk.
+
+        Raises NonFiniteWeights, ValuesTooLarge.
+        """
         sums, done = ErrorSums(), 0
         crc = self.pen.submit(int)  # the CRC-32 of nothing
         for raw in ahead(self.reader, lambda part: self.source.raw(tensor, *part), _parts(tensor)):
@@ -127,6 +130,8 @@ class Stream:
             sums += chunk_sums
             if not math.isfinite(sums.squared_x):
                 raise NonFiniteWeights(str(self.source.path), tensor.name)
+            if not math.isfinite(sums.squared_y):
+                raise ValuesTooLarge(str(self.source.path), tensor.name, row.target_type)
             crc = self.pen.submit(_put, self.writer, tensor.name, data, crc.result())
             done += raw.nbytes
             report(done)

@@ -227,10 +227,10 @@ def test_a_reader_that_went_away_is_no_failure(small):
 
 
 def test_chat_without_its_library_is_told(small, tmp_path):
-    (tmp_path / "xllamacpp.py").write_text("raise ImportError('no such library')")
+    (tmp_path / "xllamacpp.py").write_text("raise ImportError('no such library', name='xllamacpp')")
     ran = run("chat", small, "--prompt", "x", PYTHONPATH=str(tmp_path))
     assert ran.code == 1
-    assert ran.err.startswith("error: ")
+    assert ran.err.startswith("error: The library xllamacpp cannot be loaded")
     assert ran.err.count("\n") == 1
     assert run("inspect", small, PYTHONPATH=str(tmp_path)).code == 0
 

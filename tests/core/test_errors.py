@@ -56,6 +56,12 @@ def test_memory_error_is_explained():
     assert ErrorReport.of(MemoryError()).kind == "OutOfMemory"
 
 
+@pytest.mark.parametrize(("name", "kind"), [("gguf.constants", "LibraryMissing"), ("core.plan", "Bug")])
+def test_missing_libraries_are_told_from_bugs(name, kind):
+    report = ErrorReport.of(ImportError("no such module", name=name))
+    assert report.kind == kind
+
+
 def test_cancelled_is_not_an_error():
     assert not issubclass(Cancelled, BitwrightError)
 

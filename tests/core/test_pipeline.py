@@ -19,6 +19,7 @@ from core.errors import (
     DeviceNotAvailable,
     NonFiniteWeights,
     OutputIsSource,
+    ValuesTooLarge,
     VerificationFailed,
 )
 from core.jobs import CompareJob, Override, PlanJob, QuantizeJob, QuantizeOptions
@@ -120,6 +121,29 @@ def test_non_finite_weights_are_named_and_nothing_is_left(tmp_path, bad, mix):
     with pytest.raises(NonFiniteWeights, match=r"blk\.1\.ffn_down\.weight"):
         run(job_for(source, tmp_path / "o.gguf", mix))
     assert [path.name for path in tmp_path.iterdir()] == ["s.gguf"]
+
+
+@pytest.mark.parametrize("mix", ["F16", "Q8_0", "Q4_K_M"])
+def test_values_beyond_the_target_type_are_refused(tmp_path, mix):
+    tensors = weights()
+    tensors["blk.0.attn_k.weight"][2, 2] = 3e9
+    source = write(tmp_path / "s.gguf", tensors)
+    with pytest.raises(ValuesTooLarge, match=r"blk\.0\.attn_k\.weight"):
+        run(job_for(source, tmp_path / "o.gguf", mix))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.gguf"]
+    assert run(job_for(source, tmp_path / "o.gguf", "BF16")).total.relative_rmse < 0.01
+
+
+def test_hugging_face_folder_in_one_pass(hf_folder, sample, tmp_path):
+    from tests.core.test_policy import expected
+
+    result = run(job_for(hf_folder, tmp_path / "o.gguf", "Q4_K_S"))
+    assert {t.name: t.type for t in result.tensors} == {t.name: expected("Q4_K_S", t.name) for t in result.tensors}
+    assert len(result.tensors) == 272
+    assert [path.name for path in tmp_path.iterdir()] == ["o.gguf"]
+    against_sample = run(CompareJob(source=str(sample), other=str(tmp_path / "o.gguf")))
+    assert against_sample.missing == ()
+    assert against_sample.total.snr_db > 20
 
 
 def test_cancelling_at_any_report_leaves_nothing(small, tmp_path):
