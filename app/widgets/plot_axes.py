@@ -86,7 +86,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         if len(ticks) > most and len(best) >= 2:
             break
         best = ticks
-    return best if len(best) >= min(5, most) else _linear_ticks(low, high, most)
+    few = len(best) < min(5, most) and high - low < 1
+    return _linear_ticks(low, high, most) if few else best
 
 
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:
