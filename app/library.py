@@ -145,7 +145,9 @@ class Library(QObject):
 
 
 def _is_within(path: str, place: str) -> bool:
-    return path == place or Path(place) in Path(path).parents
+    """Whether a path is that place or below it, links followed."""
+    real, real_place = Path(path).resolve(), Path(place).resolve()
+    return real == real_place or real_place in real.parents
 
 
 def _is_collection(path: Path) -> bool:

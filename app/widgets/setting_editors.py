@@ -103,7 +103,7 @@ class IntegerEditor(Editor):
         if row.special:
             self.box.setSpecialValueText(QCoreApplication.translate("Settings", row.special))
         self.box.setKeyboardTracking(False)
-        self.box.valueChanged.connect(self.edited.emit)
+        self.box.valueChanged.connect(lambda value: self.edited.emit(value))
         self.place(self.box, NARROW)
 
     def show_value(self, value: Any) -> None:
@@ -123,7 +123,7 @@ class NumberEditor(Editor):
         self.box.setSingleStep(0.05)
         self.box.setDecimals(2)
         self.box.setKeyboardTracking(False)
-        self.box.valueChanged.connect(self.edited.emit)
+        self.box.valueChanged.connect(lambda value: self.edited.emit(value))
         self.place(self.box, NARROW)
 
     def show_value(self, value: Any) -> None:
@@ -139,7 +139,7 @@ class SwitchEditor(Editor):
     def __init__(self, row: Setting, theme: Theme) -> None:
         super().__init__(row, theme)
         self.box = QCheckBox(QCoreApplication.translate("SwitchEditor", "Yes"))
-        self.box.clicked.connect(self.edited.emit)
+        self.box.clicked.connect(lambda ticked: self.edited.emit(ticked))
         self.place(self.box, NARROW)
 
     def show_value(self, value: Any) -> None:

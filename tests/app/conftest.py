@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication
 
 from app.bootstrap import make_context
@@ -20,6 +21,8 @@ def context(qapp: QApplication) -> Iterator[AppContext]:
     made = make_context()
     yield made
     made.jobs.shutdown()
+    # Widgets that a test closed would otherwise live on, and every later change of the style would repaint them.
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture

@@ -95,3 +95,11 @@ def test_a_place_that_is_gone_does_not_spoil_the_list(library, qtbot, tmp_path):
     rescan(library, qtbot)
     assert names(library) == [SAMPLE_NAME]
     assert library.error() is None
+
+
+def test_a_link_to_a_model_that_is_known_leads_to_that_model(library, qtbot, sample, tmp_path):
+    link = tmp_path / "link.gguf"
+    link.symlink_to(sample)
+    with qtbot.waitSignal(library.arrived, timeout=WAIT_MS) as heard:
+        library.add(str(link))
+    assert heard.args == [str(sample)]
