@@ -326,9 +326,9 @@ class WorkerDied(BitwrightError):
 class ChatUnavailable(BitwrightError):
     """llama.cpp could not load the model, or the conversation could not go on."""
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: str, remedy: str = "") -> None:
         super().__init__(
-            f"{path} could not be used for chat", reason, "Try a shorter context, or verify the file on the Models page"
+            f"{path} could not be used for chat", reason, remedy or "Try a shorter context, or another model"
         )
 
 

@@ -36,6 +36,11 @@ SAMPLERS = ["top_k", "top_p", "temperature"]
 
 NO_TEMPLATE_NOTE = "This model has no chat template, so it continues the text as it stands."
 _NO_MEMORY = re.compile(r"failed to allocate|unable to allocate|insufficient memory|bad_alloc", re.IGNORECASE)
+# What to do, by what llama.cpp says; the first row that is found counts.
+_REMEDIES = (
+    (re.compile("unknown model architecture"), "The built-in llama.cpp does not run it yet; choose another model"),
+    (re.compile("not found|wrong|corrupted|not within|missing"), "The file is damaged or incomplete: make it again"),
+)
 _ASKED_MIB = re.compile(r"attempted to allocate ([\d.]+) MB")
 
 
@@ -116,7 +121,9 @@ def _load(parameters: xllamacpp.CommonParams, path: Path, log: NativeLog) -> xll
 def _load_failure(path: Path, log: NativeLog) -> BitwrightError:
     text = "\n".join(log.lines())
     if not _NO_MEMORY.search(text):
-        return ChatUnavailable(str(path), log.reason() or "llama.cpp gave no reason")
+        reason = log.reason() or "llama.cpp gave no reason"
+        remedy = next((remedy for pattern, remedy in _REMEDIES if pattern.search(reason)), "")
+        return ChatUnavailable(str(path), reason, remedy)
     asked = _ASKED_MIB.search(text)
     needed = int(float(asked[1]) * 2**20) if asked else None
     return OutOfMemory(needed, "Choose a shorter context or a smaller model, or close other programs")
