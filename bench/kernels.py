@@ -96,10 +96,10 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def seconds_per_call(call: Call) -> float:
+def seconds_per_call(call: Call, clock: Callable[[], float]) -> float:
     """Mean of as many calls as fill the shortest measurement."""
-    calls, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < MIN_SECONDS or calls == 0:
+    calls, start = 0, clock()
+    while (elapsed := clock() - start) < MIN_SECONDS or calls == 0:
         call()
         calls += 1
     return elapsed / calls
@@ -109,7 +109,8 @@ def speeds(ours: Call, ggml: Call) -> tuple[float, float]:
     """Median speeds in millions of weights per second, measured in turns after one call of each."""
     ours()
     ggml()
-    times = [(seconds_per_call(ours), seconds_per_call(ggml)) for _ in range(ROUNDS)]
+    # Time of this thread on its core, so that other programs do not count.
+    times = [tuple(seconds_per_call(call, time.thread_time) for call in (ours, ggml)) for _ in range(ROUNDS)]
     median_ours, median_ggml = (statistics.median(column) for column in zip(*times, strict=True))
     return ELEMENTS / median_ours / 1e6, ELEMENTS / median_ggml / 1e6
 
@@ -144,7 +145,7 @@ def scaling(weights: Floats) -> list[tuple[int, float]]:
     x = weights.reshape(-1, CODECS[THREADS_TYPE].format.elements)
 
     def speed(threads: int) -> float:
-        return ELEMENTS / seconds_per_call(lambda: module.encode_q4_k(x, threads=threads)) / 1e6
+        return ELEMENTS / seconds_per_call(lambda: module.encode_q4_k(x, threads=threads), time.perf_counter) / 1e6
 
     return [(threads, statistics.median(speed(threads) for _ in range(ROUNDS))) for threads in counts]
 

@@ -31,6 +31,11 @@ from kernels.cpu.vectors import (
     to_integers,
 )
 
+BLOCK = 32
+Q4_0_BYTES, Q4_1_BYTES, Q5_0_BYTES, Q5_1_BYTES, Q8_0_BYTES = (
+    FORMATS[name].bytes for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+)
+
 
 @inlined
 def _reciprocal(d: Any) -> Any:
@@ -88,8 +93,8 @@ def _load_five_bits(blocks: Any, qh: int, qs: int) -> tuple[Any, Any]:
 
 @compiled
 def _encode_q4_0(x: Any, out: Any) -> None:
-    for b in range(out.size // 18):
-        start, at = 32 * b, 18 * b
+    for b in range(out.size // Q4_0_BYTES):
+        start, at = BLOCK * b, Q4_0_BYTES * b
         d = _signed_extreme(x, start) / np.float32(-8)
         inverse = _reciprocal(d)
         store_half(out, at, d)
@@ -99,8 +104,8 @@ def _encode_q4_0(x: Any, out: Any) -> None:
 
 @compiled
 def _encode_q5_0(x: Any, out: Any) -> None:
-    for b in range(out.size // 22):
-        start, at = 32 * b, 22 * b
+    for b in range(out.size // Q5_0_BYTES):
+        start, at = BLOCK * b, Q5_0_BYTES * b
         d = _signed_extreme(x, start) / np.float32(-16)
         inverse = _reciprocal(d)
         store_half(out, at, d)
@@ -120,8 +125,8 @@ def _span(x: Any, start: int, nmax: int) -> tuple[Any, Any]:
 
 @compiled
 def _encode_q4_1(x: Any, out: Any) -> None:
-    for b in range(out.size // 20):
-        start, at = 32 * b, 20 * b
+    for b in range(out.size // Q4_1_BYTES):
+        start, at = BLOCK * b, Q4_1_BYTES * b
         low, d = _span(x, start, 15)
         inverse = _reciprocal(d)
         store_half(out, at, d)
@@ -132,8 +137,8 @@ def _encode_q4_1(x: Any, out: Any) -> None:
 
 @compiled
 def _encode_q5_1(x: Any, out: Any) -> None:
-    for b in range(out.size // 24):
-        start, at = 32 * b, 24 * b
+    for b in range(out.size // Q5_1_BYTES):
+        start, at = BLOCK * b, Q5_1_BYTES * b
         low, d = _span(x, start, 31)
         inverse = _reciprocal(d)
         store_half(out, at, d)
@@ -146,8 +151,8 @@ def _encode_q5_1(x: Any, out: Any) -> None:
 
 @compiled
 def _encode_q8_0(x: Any, out: Any) -> None:
-    for b in range(out.size // 34):
-        start, at = 32 * b, 34 * b
+    for b in range(out.size // Q8_0_BYTES):
+        start, at = BLOCK * b, Q8_0_BYTES * b
         d = largest(larger(magnitude(load(x, start)), magnitude(load(x, start + 16)))) / np.float32(127)
         inverse = _reciprocal(d)
         store_half(out, at, d)
@@ -158,47 +163,47 @@ def _encode_q8_0(x: Any, out: Any) -> None:
 
 @compiled
 def _decode_q4_0(blocks: Any, out: Any) -> None:
-    for b in range(blocks.size // 18):
-        d = load_half(blocks, 18 * b)
-        nibbles = load_bytes(blocks, 18 * b + 2)
-        store(out, 32 * b, to_floats((nibbles & 15) - 8) * d)
-        store(out, 32 * b + 16, to_floats((nibbles >> 4) - 8) * d)
+    for b in range(blocks.size // Q4_0_BYTES):
+        d = load_half(blocks, Q4_0_BYTES * b)
+        nibbles = load_bytes(blocks, Q4_0_BYTES * b + 2)
+        store(out, BLOCK * b, to_floats((nibbles & 15) - 8) * d)
+        store(out, BLOCK * b + 16, to_floats((nibbles >> 4) - 8) * d)
 
 
 @compiled
 def _decode_q5_0(blocks: Any, out: Any) -> None:
-    for b in range(blocks.size // 22):
-        d = load_half(blocks, 22 * b)
-        first, second = _load_five_bits(blocks, 22 * b + 2, 22 * b + 6)
-        store(out, 32 * b, to_floats(first - 16) * d)
-        store(out, 32 * b + 16, to_floats(second - 16) * d)
+    for b in range(blocks.size // Q5_0_BYTES):
+        d = load_half(blocks, Q5_0_BYTES * b)
+        first, second = _load_five_bits(blocks, Q5_0_BYTES * b + 2, Q5_0_BYTES * b + 6)
+        store(out, BLOCK * b, to_floats(first - 16) * d)
+        store(out, BLOCK * b + 16, to_floats(second - 16) * d)
 
 
 @compiled
 def _decode_q4_1(blocks: Any, out: Any) -> None:
-    for b in range(blocks.size // 20):
-        d, m = load_half(blocks, 20 * b), load_half(blocks, 20 * b + 2)
-        nibbles = load_bytes(blocks, 20 * b + 4)
-        store(out, 32 * b, to_floats(nibbles & 15) * d + m)
-        store(out, 32 * b + 16, to_floats(nibbles >> 4) * d + m)
+    for b in range(blocks.size // Q4_1_BYTES):
+        d, m = load_half(blocks, Q4_1_BYTES * b), load_half(blocks, Q4_1_BYTES * b + 2)
+        nibbles = load_bytes(blocks, Q4_1_BYTES * b + 4)
+        store(out, BLOCK * b, to_floats(nibbles & 15) * d + m)
+        store(out, BLOCK * b + 16, to_floats(nibbles >> 4) * d + m)
 
 
 @compiled
 def _decode_q5_1(blocks: Any, out: Any) -> None:
-    for b in range(blocks.size // 24):
-        d, m = load_half(blocks, 24 * b), load_half(blocks, 24 * b + 2)
-        first, second = _load_five_bits(blocks, 24 * b + 4, 24 * b + 8)
-        store(out, 32 * b, to_floats(first) * d + m)
-        store(out, 32 * b + 16, to_floats(second) * d + m)
+    for b in range(blocks.size // Q5_1_BYTES):
+        d, m = load_half(blocks, Q5_1_BYTES * b), load_half(blocks, Q5_1_BYTES * b + 2)
+        first, second = _load_five_bits(blocks, Q5_1_BYTES * b + 4, Q5_1_BYTES * b + 8)
+        store(out, BLOCK * b, to_floats(first) * d + m)
+        store(out, BLOCK * b + 16, to_floats(second) * d + m)
 
 
 @compiled
 def _decode_q8_0(blocks: Any, out: Any) -> None:
-    for b in range(blocks.size // 34):
-        d = load_half(blocks, 34 * b)
+    for b in range(blocks.size // Q8_0_BYTES):
+        d = load_half(blocks, Q8_0_BYTES * b)
         for half in range(2):
-            codes = load_signed_bytes(blocks, 34 * b + 2 + 16 * half)
-            store(out, 32 * b + 16 * half, to_floats(codes) * d)
+            codes = load_signed_bytes(blocks, Q8_0_BYTES * b + 2 + 16 * half)
+            store(out, BLOCK * b + 16 * half, to_floats(codes) * d)
 
 
 def encode_q4_0(x: Floats, threads: int = 0) -> Bytes:

@@ -15,7 +15,7 @@ from kernels.blocks import BlockFormat
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-# A compiled function of (flat input, flat output) that fills the output and returns nothing.
+# A function of (flat input, flat output), usually compiled, that fills the output and returns nothing.
 BlockFunction = Callable[[Any, Any], None]
 
 # Below this many elements a task costs more to hand over than to run.

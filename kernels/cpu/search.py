@@ -9,6 +9,9 @@ and m its offset,
 In float32 such a difference of sums is only as good as the sums are small, so the codes are counted from the middle of
 their range: weights lie around zero, hence Σ w·q and m are small and the products hardly cancel.
 
+Millions of weights per second of the Q4_K search on one core of a Zen 5 server, by what is in the lanes: neighbouring
+elements, by LLVM's vectoriser 60; groups, by LLVM's vectoriser with sums in memory 111; groups, with lane types 330.
+
 Source: ggml-quants.c, make_qx_quants (rmse_type 1, no importance) and make_qkx2_quants (squared error).
 """
 
