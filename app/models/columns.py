@@ -15,6 +15,8 @@ from PySide6.QtCore import (
     Qt,
 )
 
+from app.glossary import explanation
+
 Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 NAME_ROLE = Qt.ItemDataRole.UserRole + 2
@@ -117,8 +119,6 @@ class RowsModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _RIGHT if self.COLUMNS[section].numeric else _LEFT
         if role == Qt.ItemDataRole.ToolTipRole and self.COLUMNS[section].term:
-            from app.widgets.glossary import explanation
-
             return explanation(self.COLUMNS[section].term)
         return None
 

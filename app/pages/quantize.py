@@ -20,9 +20,9 @@ from PySide6.QtWidgets import (
 
 from app import actions, text
 from app.context import AppContext
+from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
 from app.widgets.empty_state import EmptyState
-from app.widgets.glossary import explain
 from app.widgets.memory_bars import SizeBars
 from app.widgets.note_line import NoteLine
 from app.widgets.output_row import OutputRow, problem_with, room_words

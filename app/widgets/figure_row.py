@@ -5,8 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from app.glossary import explain
 from app.widgets.flow import FlowLayout
-from app.widgets.glossary import explain
 
 
 class FigureRow(QWidget):

@@ -135,6 +135,7 @@ def double_click(viewport):
 
 def test_double_click_shows_everything_again(plot, qtbot):
     view = plot._plot.getPlotItem().getViewBox()
+    plot.reset_view()
     whole = view.viewRange()
     view.setRange(xRange=(3, 4), yRange=(-2, -1.9), padding=0)
     double_click(plot._plot.viewport())

@@ -9,7 +9,7 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QWidget
 
-PATH = Path(__file__).parents[2] / "resources" / "glossary.toml"
+PATH = Path(__file__).parents[1] / "resources" / "glossary.toml"
 
 
 @cache
