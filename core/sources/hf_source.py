@@ -23,7 +23,8 @@ from core.families.conversion import (
     rope_frequency_factors,
 )
 from core.families.model_card import general_key_values, license_of, model_name
-from core.families.tokenizer import convert_tokenizer, has_chat_template
+from core.families.token_table import has_chat_template
+from core.families.tokenizer import convert_tokenizer
 from core.formats.file_rows import RangeReader
 from core.formats.gguf_layout import KeyValue
 from core.formats.json_file import read_json_object

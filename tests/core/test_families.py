@@ -16,7 +16,7 @@ from core.families import FAMILIES
 from core.families.conversion import interleaved_rows
 from core.families.llama import LLAMA
 from core.families.pretokenizers import BY_HASH, BY_RULES, ROWS
-from core.families.tokenizer import CONTROL, NORMAL, UNUSED, USER_DEFINED, looks_special
+from core.families.token_table import CONTROL, NORMAL, UNUSED, USER_DEFINED, looks_special
 from core.formats.gguf_layout import KeyValue
 from core.formats.gguf_writer import GGUFWriter, TensorSlot, layout
 from core.jobs import ChatJob, ChatResult, Sampling
@@ -305,8 +305,8 @@ def test_special_numbers_come_from_the_other_files_too(tmp_path: Path) -> None:
 
 
 def test_chat_templates_are_copied_verbatim(tmp_path: Path) -> None:
-    template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %} ü"
-    with opened(tmp_path / "jinja", chat_template__jinja=template) as source:
+    template = "{% for message in messages %}\r\n{{ message['content'] }}\n{% endfor %} ü"
+    with opened(tmp_path / "jinja", chat_template__jinja=template.encode()) as source:
         assert source.has_chat_template
         assert values(source)["tokenizer.chat_template"] == template
     named = [{"name": "default", "template": template}, {"name": "tool_use", "template": "tools"}]
