@@ -14,7 +14,7 @@ from core.progress import Progress
 FUNCTIONS: dict[str, str] = {
     "inspect": "core.inspection:inspect",
     "scan": "core.inspection:scan",
-    "tensor_stats": "core.inspection:tensor_stats",
+    "tensor_stats": "core.distribution:tensor_stats",
     "plan": "core.plan:plan",
     "quantize": "core.pipeline:quantize",
     "verify": "core.verify:verify",

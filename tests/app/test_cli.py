@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,11 @@ def test_help_and_version(call, capfd):
     out = capfd.readouterr().out
     for promised in ("inspect", "--to", "--tensor-type", "--allow-requantize", "--pure", "--threads", "--device"):
         assert promised in out
+
+
+def test_version_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == cli.VERSION
 
 
 # ---------------------------------------------------------------- where the output goes

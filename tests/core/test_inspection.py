@@ -1,18 +1,16 @@
-"""Summaries from headers, folders scanned without fear, and the distribution of one tensor."""
+"""Summaries from headers, and folders scanned without fear."""
 
 from __future__ import annotations
 
 import os
 
-import numpy as np
 import pytest
 
 from core.catalog import SAMPLE_NAME
 from core.engine import run
-from core.errors import NonFiniteWeights, UnknownTensor
 from core.formats.gguf_layout import KeyValue
 from core.inspection import FILE_TYPES, as_text, candidates, is_first_part
-from core.jobs import InspectJob, ScanJob, TensorStatsJob
+from core.jobs import InspectJob, ScanJob
 from tests.core.small_models import metadata, small_model, weights, write
 
 
@@ -129,47 +127,3 @@ def test_files_that_hold_no_model_are_left_out(tmp_path):
     keys = [*metadata(), KeyValue("general.type", "STRING", "imatrix")]
     write(tmp_path / "i.gguf", weights(), keys=keys)
     assert scan(tmp_path) == scan()
-
-
-# ---------------------------------------------------------------- one tensor
-
-
-def stats(path, tensor, bins=16):
-    return run(TensorStatsJob(source=str(path), tensor=tensor, bins=bins))
-
-
-def test_statistics_equal_numpys(tmp_path, monkeypatch):
-    monkeypatch.setattr("core.inspection.CHUNK_ELEMENTS", 700)
-    tensors = weights()
-    tensors["output.weight"][0, :5] = 0
-    found = stats(write(tmp_path / "a.gguf", tensors), "output.weight")
-    x = tensors["output.weight"].astype(np.float64)
-    assert (found.minimum, found.maximum, found.zeros) == (x.min(), x.max(), 5)
-    assert (found.mean, found.std) == (pytest.approx(x.mean()), pytest.approx(x.std()))
-    assert sum(found.counts) == found.elements == x.size
-    counts, edges = np.histogram(x, bins=16)
-    assert np.abs(np.array(found.counts) - counts).max() <= 1
-    assert found.edges == pytest.approx(edges)
-
-
-def test_a_constant_tensor_has_a_histogram_too(tmp_path):
-    found = stats(small_model(tmp_path / "a.gguf"), "output_norm.weight", bins=4)
-    assert sum(found.counts) == found.elements
-    assert (found.std, len(found.edges)) == (0, 5)
-
-
-def test_quantized_tensors_are_decoded(sample):
-    found = stats(sample, "blk.0.attn_k.weight")
-    assert found.type == "Q4_1"
-    assert -5 < found.minimum < 0 < found.maximum < 5
-
-
-def test_unknown_and_damaged_tensors(tmp_path):
-    tensors = weights()
-    tensors["output.weight"][1, 1] = np.nan
-    path = write(tmp_path / "a.gguf", tensors)
-    with pytest.raises(NonFiniteWeights):
-        stats(path, "output.weight")
-    with pytest.raises(UnknownTensor, match="no tensor") as caught:
-        stats(path, "outputt.weight")
-    assert "Did you mean output.weight?" in caught.value.line
