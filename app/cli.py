@@ -7,6 +7,7 @@ carries one JSON object and nothing else; progress, notes and errors go to stand
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -56,6 +57,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code; every failure becomes one line on standard error."""
     debug = "--debug" in arguments
+    _make_printable("--json" in arguments)
     try:
         options = make_parser().parse_args(arguments)
         return int(options.run(options))
@@ -75,6 +77,15 @@ def main(arguments: Sequence[str]) -> int:
         report = ErrorReport.of(error)
         hint = report.remedy if debug or report.kind != "Bug" else "Run it again with --debug to see where"
         return _report(error, BitwrightError(report.what, report.why, hint).line, 1, debug)
+
+
+def _make_printable(as_json: bool) -> None:
+    """A terminal's encoding may lack '×' or a letter of a name: JSON is UTF-8 anyway, other text gets a '?'."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if as_json and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _report(error: BaseException, line: str, code: int, debug: bool) -> int:
@@ -123,12 +134,13 @@ def run_compare(options: argparse.Namespace) -> int:
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
+    default = ChatJob.model_fields["sampling"].default.model_dump()
     job = ChatJob(
         model=options.model,
         against=options.against,
         prompt=options.prompt,
         system=options.system,
-        sampling=Sampling(**{name: value for name, value in given.items() if value is not None}),
+        sampling=Sampling(**default | {name: value for name, value in given.items() if value is not None}),
         context=options.context,
         threads=options.threads,
     )
@@ -268,9 +280,10 @@ def _chat(parser: Parser) -> None:
     parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
     parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    default = ChatJob.model_fields["sampling"].default
     for name, info in Sampling.model_fields.items():
-        kind = info.annotation
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=f"sampling ({info.default})")
+        words = f"sampling ({getattr(default, name)})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=info.annotation, metavar="N", help=words)
 
 
 def _nothing(parser: Parser) -> None:

@@ -232,6 +232,13 @@ def test_a_reader_that_went_away_is_no_failure(small):
     assert done.stderr == ""
 
 
+def test_a_terminal_without_unicode_is_served_too(small):
+    ran = run("inspect", small, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert ran.code == 0, ran.err
+    assert "64 ? 256" in ran.out
+    assert run("inspect", small, "--json", PYTHONIOENCODING="ascii").value["parameters"] > 0
+
+
 def test_chat_without_its_library_is_told(small, tmp_path):
     (tmp_path / "xllamacpp.py").write_text("raise ImportError('no such library', name='xllamacpp')")
     ran = run("chat", small, "--prompt", "x", PYTHONPATH=str(tmp_path))
