@@ -54,7 +54,7 @@ class Answer(QFrame):
         super().__init__(parent)
         self._theme = theme
         self.setProperty("card", True)
-        self._who = Caption(who)
+        self._who = Caption(who, Qt.TextElideMode.ElideMiddle)
         self._view = MarkdownView(theme)
         self._view.hide()
         self._status = QLabel()

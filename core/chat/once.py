@@ -35,7 +35,8 @@ def chat(job: ChatJob, progress: Progress) -> ChatResult:
 def _ask(model: ModelFile, job: ChatJob, progress: Progress, native: NativeLog) -> ChatTurn:
     progress.stage(f"Loading {model.path.name}")
     engine = Engine(model, job.context, job.threads, native)
-    progress.stage(f"{model.path.name} answers", job.sampling.max_tokens, "tokens")
+    # How long the answer will be is not known, so no share of it and no time left is reported.
+    progress.stage(f"{model.path.name} answers", unit="tokens")
     generation = Generation(engine, _conversation(job), job.sampling)
     try:
         while not generation.finished:
