@@ -59,7 +59,7 @@ class PlanModel(RowsModel):
         Column("shape", QT_TRANSLATE_NOOP("PlanModel", "Shape"), lambda t: t.shape, shape_text, True, "shape"),
         Column("from", QT_TRANSLATE_NOOP("PlanModel", "From"), lambda t: t.source_type, term="type"),
         Column("to", QT_TRANSLATE_NOOP("PlanModel", "To"), lambda t: t.target_type, term="type"),
-        Column("bpw", QT_TRANSLATE_NOOP("PlanModel", "Bits/weight"), lambda t: t.bpw, text.bits, True, "bpw"),
+        Column("bpw", QT_TRANSLATE_NOOP("PlanModel", "Bits"), lambda t: t.bpw, text.bits, True, "bpw"),
         Column(
             "source_bytes",
             QT_TRANSLATE_NOOP("PlanModel", "Before, MiB"),

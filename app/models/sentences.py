@@ -93,7 +93,7 @@ def fidelity(snr_db: float | None, relative_rmse: float) -> str:
     """How far the weights are from the source: '2.1 % error (33.6 dB SNR)' or 'without loss'."""
     if snr_db is None:
         return translate("Sentences", "the weights are copied without loss")
-    return translate("Sentences", "the weights differ from the source by {0} on average (SNR {1} dB)").format(
+    return translate("Sentences", "the weights typically differ from the source by {0} (SNR {1} dB)").format(
         _share(relative_rmse), f"{snr_db:.1f}"
     )
 

@@ -330,7 +330,7 @@ class QuantizePage(QWidget):
         self.headline.setText(size_sentence(plan) if plan else "")
         remarks = plan.warnings if plan else ()
         self.remarks.setText("\n".join(f"• {remark}" for remark in remarks))
-        self.remark_button.setText(self.tr("Remarks (%n)", "", len(remarks)))
+        self.remark_button.setText(self.tr("Remarks ({0})").format(len(remarks)))
         self.remark_button.setVisible(bool(remarks))
         self.remarks.setVisible(bool(remarks) and self.remark_button.isChecked())
         words = fallback_sentence(plan) if plan else ""
@@ -362,8 +362,8 @@ class QuantizePage(QWidget):
         assert self.plan is not None
         path = self.output.path
         threads = self.context.settings.value("threads")
-        shown = self.tr("all threads") if threads == 0 else self.tr("%n thread(s)", "", threads)
-        needs = self.tr("Needs about {0} of memory while it runs, on {1}.").format(
+        shown = str(threads) if threads else self.tr("all")
+        needs = self.tr("Needs about {0} of memory while it runs; threads: {1}.").format(
             text.size(self.plan.memory_bytes), shown
         )
         replaced = self.tr(" Replaces the file of this name.") if Path(path).exists() else ""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from app.widgets.error_plot import ErrorPlot
     from app.widgets.heat_map import HeatMap
 
-_WIDTHS = (200, 100, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
+_WIDTHS = (200, 106, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
 
 
 class ResultsPage(QWidget):
@@ -248,6 +248,8 @@ class ResultsPage(QWidget):
         for plot in (self._error_plot, self._heat_map):
             if plot is not None:
                 plot.set_result(result)
+        # Another type of the same model has the same rows, so the selection stays.
+        self._on_row(self.table.current())
         if self.isVisible():
             self._show_plot()
 

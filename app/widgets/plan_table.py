@@ -21,7 +21,7 @@ from app.widgets.filter_table import FilterTable, monospace
 from app.widgets.type_delegate import TypeDelegate
 from core.jobs import TensorPlan
 
-_WIDTHS = (200, 104, 60, 92, 88, 88, 80)
+_WIDTHS = (192, 102, 58, 86, 62, 90, 80)
 
 
 class PlanTable(FilterTable):
@@ -76,7 +76,7 @@ class PlanTable(FilterTable):
         if not common:
             return None
         menu = QMenu(self)
-        heading = menu.addAction(self.tr("Type of %n selected tensor(s)", "", len(names)))
+        heading = menu.addAction(self.tr("Type of the selected tensors ({0})").format(len(names)))
         heading.setEnabled(False)
         menu.addAction(self.tr("Automatic")).triggered.connect(lambda: self.model.override(names, AUTOMATIC))
         for name in types_for(self.model.rows[self.model.row_of(names[0])]):
@@ -98,7 +98,7 @@ class PlanTable(FilterTable):
     def _show_reset(self) -> None:
         n = len(self.model.overrides)
         self.reset.setVisible(n > 0)
-        self.reset.setText(self.tr("Reset %n override(s)", "", n))
+        self.reset.setText(self.tr("Reset overrides ({0})").format(n))
 
 
 class WordsDelegate(QStyledItemDelegate):

@@ -87,7 +87,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
             break
         best = ticks
     few = len(best) < min(5, most) and high - low < 1
-    return _linear_ticks(low, high, most) if few else best
+    return max(best, _linear_ticks(low, high, most), key=len) if few else best
 
 
 def _linear_ticks(low: float, high: float, most: int) -> list[float]:

@@ -89,6 +89,13 @@ def test_plot_heat_map_and_table_select_the_same_tensor(page):
     assert page.table.current().name == "blk.2.attn_q.weight"
 
 
+def test_the_selection_stays_with_another_result_of_the_same_model(page, context):
+    page.select_tensor("blk.1.ffn_up.weight")
+    page.show_job(add_finished(context.store, make_result(6, "/models/again.Q8_0.gguf")))
+    assert page.result.output == "/models/again.Q8_0.gguf"
+    assert page.table.current().name == page.error_plot._selected == "blk.1.ffn_up.weight"
+
+
 def test_a_click_in_the_plot_takes_away_a_filter_that_hides_the_row(page):
     page.table.filter_box.setText("ffn_down")
     page.select_tensor("blk.4.attn_v.weight")
