@@ -219,6 +219,7 @@ class ErrorPlot(QWidget):
     def _build_readout(self) -> QLabel:
         self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self._readout.setObjectName("readout")
+        self._readout.setProperty(CONTROL, True)
         return self._readout
 
     # ------------------------------------------------------------ drawing

@@ -28,7 +28,7 @@ from app.models.modules import in_layer_order, place
 from app.models.modules import word as module_word
 from app.models.results import decibels, model_title
 from app.widgets.elided_label import ElidedLabel
-from app.widgets.plot_export import export_menu
+from app.widgets.plot_export import CONTROL, export_menu
 from core.jobs import CompareResult, QuantizeResult, TensorResult
 
 COLOR_MAP = "viridis"
@@ -86,6 +86,7 @@ class HeatMap(QWidget):
         self._title.setProperty("role", "section")
         self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self._readout.setObjectName("readout")
+        self._readout.setProperty(CONTROL, True)
         self._note = QLabel()
         self._note.setProperty("role", "caption")
         self._map = _Map(theme, self)
