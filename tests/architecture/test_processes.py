@@ -44,22 +44,27 @@ def run_without_qt(loaded: Path, *arguments: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_window_process_is_light() -> None:
-    """Importing the window and every page brings none of the engine's libraries, nor any kernel but the table."""
+@pytest.fixture(scope="module")
+def window_modules() -> list[str]:
+    """The names of all modules in a process that has imported the window and every page."""
     command = [sys.executable, "-c", WINDOW]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    names = json.loads(done.stdout)
-    assert packages(names) & HEAVY == set()
-    assert {name for name in names if name.startswith("kernels.")} <= {"kernels.blocks"}
-    assert "PySide6" in names
+    names: list[str] = json.loads(done.stdout)
+    return names
 
 
-def test_the_window_draws_no_plot_before_it_is_asked() -> None:
+def test_the_window_process_is_light(window_modules: list[str]) -> None:
+    """The window and its pages bring none of the engine's libraries, nor any kernel but the table of formats."""
+    assert "PySide6" in window_modules
+    assert packages(window_modules) & HEAVY == set()
+    kernels = {name for name in window_modules if name.startswith("kernels.")}
+    assert kernels <= {"kernels.blocks"}
+
+
+def test_the_window_loads_no_plots_before_they_are_shown(window_modules: list[str]) -> None:
     """The plots' library costs a good part of a second, so no page imports it at module level."""
-    command = [sys.executable, "-c", WINDOW]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    assert "pyqtgraph" not in json.loads(done.stdout)
+    assert "pyqtgraph" not in window_modules
 
 
 @pytest.mark.parametrize("kind", ["inspect", "plan"])
