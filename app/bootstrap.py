@@ -23,10 +23,11 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from app import logs, marker
 from app.context import AppContext
 from app.library import Library
-from app.main_window import MainWindow
+from app.main_window import PAGES, MainWindow
 from app.runner import JobQueue, Questions
 from app.settings import Settings, delete_settings
 from app.theme import Theme
+from app.warm import Warmer
 from core.errors import ErrorReport
 from core.store import Store
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 RESOURCES = Path(__file__).parents[1] / "resources"
 HEAVY = ("torch", "numba", "transformers", "pyqtgraph", "numpy")
 FONT_PX = 13
+WARM_AFTER_MS = 400
 PROBE = "BITWRIGHT_STARTUP_PROBE"
 
 
@@ -54,8 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     _quit_on_signals(window)
     if os.environ.get(PROBE):
         window.painted.connect(lambda: _report_start(window), Qt.ConnectionType.QueuedConnection)
+    warmer = Warmer(("numpy", "pyqtgraph", *(row.module for row in PAGES)))
+    window.painted.connect(lambda: QTimer.singleShot(WARM_AFTER_MS, warmer.start))
     window.show()
     code = application.exec()
+    warmer.stop()
     window.context.jobs.shutdown()
     marker.remove()
     return code
