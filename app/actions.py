@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from app.settings import Settings
+from core.catalog import output_name
 from core.jobs import Job, QuantizeJob, QuantizeOptions
 
 
@@ -16,7 +17,7 @@ def quantize_job(source: str, output: str, options: QuantizeOptions, settings: S
 
 
 def proposed_output(source: str, target: str, settings: Settings) -> str:
-    """Where the result goes unless the user says otherwise: NAME.TARGET.gguf, never an existing file.
+    """Where the result goes unless the user says otherwise: NAME-TARGET.gguf, never an existing file.
 
     The folder is the one of the settings, else the source's, else (where that cannot be written) the home folder.
     """
@@ -25,23 +26,12 @@ def proposed_output(source: str, target: str, settings: Settings) -> str:
     folder = Path(chosen) if chosen else path.parent
     if not chosen and not _is_writable(folder):
         folder = Path.home()
-    stem = path.stem if path.suffix in {".gguf", ".safetensors"} else path.name
-    for known in _TYPE_SUFFIXES:
-        if stem.upper().endswith(known):
-            stem = stem[: -len(known)]
-    candidate = folder / f"{stem}.{target}.gguf"
+    first = candidate = folder / output_name(path, target)
     number = 2
     while candidate.exists():
-        candidate = folder / f"{stem}.{target}-{number}.gguf"
+        candidate = first.with_name(f"{first.stem}-{number}.gguf")
         number += 1
     return str(candidate)
-
-
-_TYPE_SUFFIXES = tuple(
-    f"{mark}{name}"
-    for name in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K_M", "Q4_K_S", "Q5_K_M", "Q6_K")
-    for mark in ".-"
-)
 
 
 def _is_writable(folder: Path) -> bool:

@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import re
 import sqlite3
 import sys
 import traceback
@@ -23,7 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_text as text
 from app.cli_running import Recorder, run_job
-from core.catalog import MIXES
+from core.catalog import MIXES, output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BadInput, BitwrightError, Cancelled, ErrorReport
 from core.jobs import (
     ChatJob,
@@ -40,6 +39,9 @@ from core.jobs import (
 from core.store import JobRecord, Store
 
 VERSION = "0.1.0"
+
+# One question asked twice gets the same answer, so that what differs between two models is the models' doing.
+COMMAND_SAMPLING = Sampling(temperature=0)
 
 
 class BadUsage(BadInput):
@@ -134,13 +136,12 @@ def run_compare(options: argparse.Namespace) -> int:
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
-    default = ChatJob.model_fields["sampling"].default.model_dump()
     job = ChatJob(
         model=options.model,
         against=options.against,
         prompt=options.prompt,
         system=options.system,
-        sampling=Sampling(**default | {name: value for name, value in given.items() if value is not None}),
+        sampling=Sampling(**given),
         context=options.context,
         threads=options.threads,
     )
@@ -187,10 +188,7 @@ def output_path(source: str, out: str, target: str) -> str:
     """The output's absolute path: `out` itself, or `<model>-<TYPE>.gguf` in it where it is a folder."""
     path = Path(out)
     if path.is_dir():
-        model = Path(os.path.abspath(source))
-        stem = model.stem if model.suffix in (".gguf", ".safetensors") else model.name
-        stem = re.sub(r"[.-](BF16|F16|F32|I?Q\d\w*|TQ\d_0|MXFP4\w*)$", "", stem, flags=re.IGNORECASE)
-        path = path / f"{stem}-{target.upper()}.gguf"
+        path = path / output_name(Path(os.path.abspath(source)), target)
     return os.path.abspath(path)
 
 
@@ -280,10 +278,11 @@ def _chat(parser: Parser) -> None:
     parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
     parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
-    default = ChatJob.model_fields["sampling"].default
+    default = COMMAND_SAMPLING.model_dump()
     for name, info in Sampling.model_fields.items():
-        words = f"sampling ({getattr(default, name)})"
-        parser.add_argument(f"--{name.replace('_', '-')}", type=info.annotation, metavar="N", help=words)
+        option = f"--{name.replace('_', '-')}"
+        words = f"sampling ({default[name]})"
+        parser.add_argument(option, type=info.annotation, default=default[name], metavar="N", help=words)
 
 
 def _nothing(parser: Parser) -> None:

@@ -7,6 +7,7 @@ person needs to choose, and which type most tensors get.
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,15 @@ MIXES: tuple[Mix, ...] = (
 )
 
 MIX: dict[str, Mix] = {mix.name: mix for mix in MIXES}
+
+
+_TYPE_SUFFIX = re.compile(r"[.-](BF16|F16|F32|I?Q\d\w*|TQ\d_0|MXFP4\w*)$", re.IGNORECASE)
+
+
+def output_name(source: Path, target: str) -> str:
+    """NAME-TARGET.gguf: the model's file or folder name without the type it is in, then the type it gets."""
+    stem = source.stem if source.suffix.lower() in (".gguf", ".safetensors") else source.name
+    return f"{_TYPE_SUFFIX.sub('', stem)}-{target.upper()}.gguf"
 
 
 def sample_path() -> Path | None:

@@ -156,8 +156,8 @@ def test_a_proposed_output_is_never_an_existing_file(context, tmp_path):
     source = tmp_path / "tiny-F16.gguf"
     source.write_bytes(b"")
     first = actions.proposed_output(str(source), "Q8_0", context.settings)
-    assert first == str(tmp_path / "tiny.Q8_0.gguf")
-    (tmp_path / "tiny.Q8_0.gguf").write_bytes(b"")
-    assert actions.proposed_output(str(source), "Q8_0", context.settings) == str(tmp_path / "tiny.Q8_0-2.gguf")
+    assert first == str(tmp_path / "tiny-Q8_0.gguf")
+    (tmp_path / "tiny-Q8_0.gguf").write_bytes(b"")
+    assert actions.proposed_output(str(source), "Q8_0", context.settings) == str(tmp_path / "tiny-Q8_0-2.gguf")
     context.settings.set("output_folder", str(tmp_path / "elsewhere"))
     assert actions.proposed_output(str(source), "Q4_0", context.settings).startswith(str(tmp_path / "elsewhere"))
