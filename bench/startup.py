@@ -2,8 +2,8 @@
 
 Usage: `packaging/virtual_screen.sh python -m bench.startup [RUNS]`. Each run is a new process with empty settings
 and data; the window measures from the time the system says its process began (BITWRIGHT_STARTUP_PROBE). The files
-are in the system's cache after the first run, which is shown but not counted. Exit code 1 where a heavy library was
-loaded before the first paint.
+are in the system's cache after the first run, which is shown but not counted. Exit code 1 where the target is missed
+or a heavy library was loaded before the first paint.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def start_once() -> dict[str, Any]:
 
 
 def main(runs: int) -> int:
-    """Measures, prints, and returns 1 where the window process is not light."""
+    """Measures, prints, and returns 1 where it is too slow or not light."""
     first = start_once()
     reports = [start_once() for _ in range(runs)]
     seconds = [report["first_paint_s"] for report in reports]
     loaded = {name for report in [first, *reports] for name in report["heavy_modules"]}
-    show(
+    missed = show(
         f"Start of the window to its first paint, {runs} runs",
         [
             Figure("median", statistics.median(seconds), "s", TARGET_S, at_most=True),
@@ -59,7 +59,7 @@ def main(runs: int) -> int:
     )
     platform = os.environ.get("QT_QPA_PLATFORM") or f"display {os.environ.get('DISPLAY', 'of the system')}"
     print(f"  Qt platform: {platform}; heavy libraries loaded before the first paint: {', '.join(loaded) or 'none'}")
-    return 1 if loaded & FORBIDDEN else 0
+    return 1 if missed or loaded & FORBIDDEN else 0
 
 
 if __name__ == "__main__":

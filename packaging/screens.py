@@ -106,8 +106,9 @@ def show_quantize(stage: Stage) -> None:
     """The plan of the sample for the recommended type."""
     stage.window.quantize(stage.sample)
     page = stage.window.page("quantize")
+    stage.wait("the model", lambda: page.plan is not None)
     page.allow.setChecked(True)
-    stage.wait("the plan", lambda: page.plan is not None)
+    stage.wait("the plan", page.button.isEnabled)
 
 
 def show_running(stage: Stage) -> None:
