@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "screens"
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("light", "dark")
-TARGETS = ("Q6_K", "Q4_K_M")
+# A 16-bit copy of the sample comes first, so that the other jobs start from where a user should: not from 4 bits.
+ORIGINAL, *TARGETS = ("F16", "Q6_K", "Q4_K_M")
 TENSOR = "blk.12.ffn_down.weight"
 QUESTION = "Explain in two sentences why the sky is blue."
 PATIENCE_MS = 180_000
@@ -27,7 +28,7 @@ HEARTBEAT_MS = 20
 
 @dataclass
 class Stage:
-    """The window on show: a helper of the steps below. jobs: ids of the quantize jobs, in the order of TARGETS."""
+    """The window on show: a helper of the steps below. jobs: ids of the quantize jobs, in their order."""
 
     application: Any
     window: Any
@@ -93,7 +94,7 @@ def raise_stage(folder: Path) -> Stage:
 
 
 def show_models(stage: Stage) -> None:
-    """The sample with its tensors, and the histogram of one of them."""
+    """The sample with its tensors, and the histogram of one of them: alone, or later beside what was made of it."""
     stage.window.show_page("models")
     page = stage.window.page("models")
     page.select(stage.sample)
@@ -112,16 +113,21 @@ def show_quantize(stage: Stage) -> None:
 
 
 def show_running(stage: Stage) -> None:
-    """The first job under way and the others waiting."""
-    from core.jobs import QuantizeJob, QuantizeOptions
-
-    for target in TARGETS:
-        options = QuantizeOptions(target=target, allow_requantize=True)
-        job = QuantizeJob(source=stage.sample, output=stage.output(target), options=options)
-        stage.jobs.append(stage.window.context.jobs.submit(job))
+    """A job under way and others waiting."""
+    stage.jobs.append(submit(stage, stage.sample, ORIGINAL))
+    stage.jobs.extend(submit(stage, stage.output(ORIGINAL), target) for target in TARGETS)
     stage.window.show_page("jobs")
     queue = stage.window.context.jobs
-    stage.wait("progress", lambda: queue.snapshot() is not None and queue.snapshot().done > 0)
+    stage.wait("the second job", lambda: queue.running() == stage.jobs[1] and queue.snapshot() is not None)
+    stage.wait("its progress", lambda: queue.snapshot() is None or queue.snapshot().done > 0)
+
+
+def submit(stage: Stage, source: str, target: str) -> str:
+    """Puts a quantization into the window's queue and returns its id."""
+    from core.jobs import QuantizeJob, QuantizeOptions
+
+    options = QuantizeOptions(target=target, allow_requantize=source == stage.sample)
+    return stage.window.context.jobs.submit(QuantizeJob(source=source, output=stage.output(target), options=options))
 
 
 def show_jobs(stage: Stage) -> None:
@@ -145,9 +151,9 @@ def show_results(tab: int) -> Callable[[Stage], None]:
 
 
 def show_chat(stage: Stage) -> None:
-    """The last result beside the sample, both with an answer to the same question."""
+    """The last result beside its source, both with an answer to the same question."""
     stage.window.context.settings.set("chat_temperature", 0.0)
-    stage.window.chat(stage.output(TARGETS[-1]), stage.sample)
+    stage.window.chat(stage.output(TARGETS[-1]), stage.output(ORIGINAL))
     page = stage.window.page("chat")
     page.send(QUESTION)
     stage.wait("the answers", lambda: not page.conversation.is_busy)
@@ -159,10 +165,11 @@ def show_settings(stage: Stage) -> None:
 
 
 STEPS: dict[str, Callable[[Stage], None]] = {
-    "models": show_models,
+    "models-first": show_models,
     "quantize": show_quantize,
     "jobs-running": show_running,
     "jobs": show_jobs,
+    "models": show_models,
     "results": show_results(0),
     "results-layers": show_results(1),
     "results-size": show_results(2),
