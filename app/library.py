@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from app.models.library import shown_name
 from app.runner import Questions
 from app.settings import Settings
 from core.catalog import sample_path
@@ -109,7 +110,7 @@ class Library(QObject):
         assert isinstance(answer, ScanResult)
         hidden = set(self._settings.value("hidden_models"))
         models = [model for model in answer.models if model.path not in hidden]
-        self._models = tuple(sorted(models, key=lambda model: (not model.is_sample, model.name.casefold(), model.path)))
+        self._models = tuple(sorted(models, key=_order))
         self._problems = tuple(problem for problem in answer.problems if problem.path not in hidden)
         self._error = None
         self._settle()
@@ -142,6 +143,10 @@ class Library(QObject):
     def _on_setting(self, key: str) -> None:
         if key in SCANNED_KEYS:
             self.rescan()
+
+
+def _order(model: ModelSummary) -> tuple[bool, str, str]:
+    return not model.is_sample, shown_name(model).casefold(), model.path
 
 
 def _is_within(path: str, place: str) -> bool:

@@ -48,7 +48,7 @@ COLORS: dict[str, tuple[str, str]] = {
     "grid": ("#E6E9EE", "#2E323A"),
     "scroll": ("#C3C9D2", "#4A505A"),
     "selection": ("#DFE8FE", "#2B3A5C"),
-    "drop": ("#E9F0FFE8", "#232B3DE8"),
+    "drop": ("#E9F0FFF6", "#232B3DF6"),
     "series0": ("#0072B2", "#3E9BD6"),
     "series1": ("#E69F00", "#E69F00"),
     "series2": ("#009E73", "#1DB58A"),

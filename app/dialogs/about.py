@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import PySide6.QtCore
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from app.cli import VERSION
 from app.logs import log_path
 from app.settings import config_dir
 from core.store import data_dir
@@ -30,15 +30,15 @@ class AboutDialog(QDialog):
         layout.addWidget(QLabel(self.tr("Shrink language models on your own computer, and see what it cost.")))
         layout.addLayout(self._facts())
         layout.addWidget(QLabel(self.tr("Apache License 2.0. Nothing is sent from this computer unless you ask.")))
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        buttons.rejected.connect(self.reject)
-        layout.addWidget(buttons)
+        close = QPushButton(self.tr("Close"))
+        close.clicked.connect(self.accept)
+        layout.addWidget(close, alignment=Qt.AlignmentFlag.AlignRight)
 
     def _facts(self) -> QFormLayout:
         form = QFormLayout()
         form.setHorizontalSpacing(16)
         for name, fact in (
-            (self.tr("Version"), own_version()),
+            (self.tr("Version"), VERSION),
             (self.tr("Qt and Python"), f"{PySide6.QtCore.__version__}, {platform.python_version()}"),
             (self.tr("Settings"), str(config_dir())),
             (self.tr("Queue and history"), str(data_dir())),
@@ -48,11 +48,3 @@ class AboutDialog(QDialog):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             form.addRow(name, label)
         return form
-
-
-def own_version() -> str:
-    """The version of this program, or 'unknown' where it runs without having been installed."""
-    try:
-        return version("bitwright")
-    except PackageNotFoundError:
-        return "unknown"

@@ -28,7 +28,7 @@ class LibraryModel(RowsModel):
 
     CONTEXT = "LibraryModel"
     COLUMNS = (
-        Column("name", _T("LibraryModel", "Name"), lambda row: row.model.name),
+        Column("name", _T("LibraryModel", "Name"), lambda row: shown_name(row.model)),
         Column("architecture", _T("LibraryModel", "Architecture"), lambda row: row.model.architecture),
         Column("parameters", _T("LibraryModel", "Parameters"), lambda row: row.model.parameters, text.count, True),
         Column("type", _T("LibraryModel", "Type"), lambda row: row.model.type),
@@ -45,10 +45,18 @@ class LibraryModel(RowsModel):
         return row.model.path if role == Qt.ItemDataRole.ToolTipRole else None
 
 
-def location(model: ModelSummary) -> str:
-    """The folder a model lies in, the home folder shortened; the sample comes with the program."""
+def shown_name(model: ModelSummary) -> str:
+    """What tells a model from its siblings on this computer: the name of its file or folder; the sample has its own."""
     if model.is_sample:
-        return _tr("comes with Bitwright")
+        return model.name
+    path = Path(model.path)
+    return path.stem if path.suffix in {".gguf", ".safetensors"} else path.name
+
+
+def location(model: ModelSummary) -> str:
+    """The folder a model lies in, the home folder shortened; the sample lies in the program."""
+    if model.is_sample:
+        return _tr("bundled")
     folder = str(Path(model.path).parent)
     home = str(Path.home())
     return f"~{folder[len(home) :]}" if folder.startswith(home) else folder

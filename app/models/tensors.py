@@ -33,8 +33,8 @@ class TensorsModel(RowsModel):
         Column("name", _T("TensorsModel", "Tensor"), lambda row: row.name),
         Column("shape", _T("TensorsModel", "Shape"), lambda row: row.shape, shape_words, True),
         Column("type", _T("TensorsModel", "Type"), lambda row: row.type),
-        Column("bytes", _T("TensorsModel", "Size, MiB"), lambda row: row.bytes, text.mib, True),
-        Column("bpw", _T("TensorsModel", "Bits/weight"), bits_per_weight, text.bits, True),
+        Column("bytes", _T("TensorsModel", "MiB"), lambda row: row.bytes, text.mib, True),
+        Column("bpw", _T("TensorsModel", "Bits"), bits_per_weight, text.bits, True, "bpw"),
     )
 
     def __init__(self, name_font: QFont, parent: Any = None) -> None:

@@ -20,6 +20,7 @@ from core.store import JobRecord
 
 REFRESH_MS = 1000
 INSPECTOR_WIDTH = 380
+INSPECTOR_SHARE = 0.32
 
 
 class JobsPage(QWidget):
@@ -86,7 +87,7 @@ class JobsPage(QWidget):
         )
         self.table.setMinimumWidth(320)
         self.inspector.setMinimumWidth(320)
-        split = InspectorSplit("jobs_split", self.table, self.inspector, INSPECTOR_WIDTH)
+        split = InspectorSplit("jobs_split", self.table, self.inspector, INSPECTOR_WIDTH, INSPECTOR_SHARE)
         empty = EmptyState(
             self.context.theme,
             "jobs",

@@ -22,7 +22,8 @@ from core.catalog import sample_path
 from core.errors import ErrorReport
 from core.jobs import InspectJob, ModelSummary, TensorStats, TensorStatsJob, Value
 
-INSPECTOR_WIDTH = 500
+INSPECTOR_WIDTH = 520
+INSPECTOR_SHARE = 0.42
 
 
 class ModelsPage(QWidget):
@@ -116,7 +117,7 @@ class ModelsPage(QWidget):
                 "rows": self.tr("{0} on this computer"),
             }
         )
-        self.table.view.set_widths((-170, 88, 92, 64, 84, 150))
+        self.table.view.set_widths((-176, 96, 92, 60, 88, 104))
         self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         full = QWidget()
         layout = QVBoxLayout(full)
@@ -165,7 +166,7 @@ class ModelsPage(QWidget):
         self._list.setMinimumWidth(320)
         self._side.setMinimumWidth(340)
         self._fold.toggled.connect(self._side.setVisible)
-        return InspectorSplit("models_split", self._list, self._side, INSPECTOR_WIDTH)
+        return InspectorSplit("models_split", self._list, self._side, INSPECTOR_WIDTH, INSPECTOR_SHARE)
 
     def _connect(self) -> None:
         library = self.context.library

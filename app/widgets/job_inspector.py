@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QTextCursor
 from PySide6.QtWidgets import (
-    QFormLayout,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
@@ -62,9 +62,9 @@ class JobInspector(QWidget):
         self._doing = QLabel()
         self._doing.setProperty("role", "caption")
         self._error = self._make_error()
-        self._facts = QFormLayout()
+        self._facts = QGridLayout()
+        self._facts.setColumnStretch(1, 1)
         self._facts.setHorizontalSpacing(16)
-        self._facts.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         self._facts.setVerticalSpacing(4)
         self._buttons: dict[str, QPushButton | QToolButton] = {}
         self._log = self._make_log()
@@ -138,16 +138,17 @@ class JobInspector(QWidget):
         self._error.setText("\n".join(sentences(error)))
 
     def _show_facts(self, row: JobRow) -> None:
-        while self._facts.rowCount():
-            self._facts.removeRow(0)
-        for name, value in self._facts_of(row):
+        while (item := self._facts.takeAt(0)) is not None:
+            item.widget().deleteLater()
+        for at, (name, value) in enumerate(self._facts_of(row)):
             label = QLabel(name)
             label.setProperty("role", "muted")
             shown = QLabel(value)
             shown.setWordWrap(True)
             shown.setToolTip(value)
             shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self._facts.addRow(label, shown)
+            self._facts.addWidget(label, at, 0, Qt.AlignmentFlag.AlignTop)
+            self._facts.addWidget(shown, at, 1)
 
     def _facts_of(self, row: JobRow) -> list[tuple[str, str]]:
         job, record = row.record.job, row.record

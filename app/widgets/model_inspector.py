@@ -15,9 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.models.library import describe, facts
+from app.models.library import describe, facts, shown_name
 from app.models.tensors import MetadataModel, TensorsModel
 from app.theme import Theme
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, monospace
 from core.jobs import ModelSummary, TensorStats
 
@@ -41,6 +42,8 @@ class ModelInspector(QWidget):
         self._title = QLabel()
         self._title.setProperty("role", "section")
         self._title.setWordWrap(True)
+        self._path = ElidedLabel()
+        self._path.setProperty("role", "caption")
         self._words = QLabel()
         self._words.setWordWrap(True)
         self._facts = QGridLayout()
@@ -54,6 +57,7 @@ class ModelInspector(QWidget):
         layout.setContentsMargins(16, 0, 0, 0)
         layout.setSpacing(8)
         layout.addWidget(self._title)
+        layout.addWidget(self._path)
         layout.addWidget(self._words)
         layout.addLayout(self._facts)
         layout.addSpacing(4)
@@ -63,8 +67,8 @@ class ModelInspector(QWidget):
 
     def show_model(self, model: ModelSummary) -> None:
         """Shows a model; where the summary carries no tensors yet, the tables are emptied until they come."""
-        self._title.setText(model.name)
-        self._title.setToolTip(model.path)
+        self._title.setText(shown_name(model))
+        self._path.setText(model.path)
         self._words.setText(describe(model))
         self._show_facts(model)
         self.tensors.set_rows(model.tensors)
@@ -162,7 +166,7 @@ class ModelInspector(QWidget):
         table.set_texts(
             {"filter": self.tr("Filter by name or type"), "name": self.tr("Tensors"), "rows": self.tr("{0} tensors")}
         )
-        table.view.set_widths((-150, 100, 56, 78, 88))
+        table.view.set_widths((-150, 110, 58, 68, 66))
         table.selected.connect(self._on_tensor)
         return table
 

@@ -35,7 +35,9 @@ class ProblemList(QWidget):
 
     def show_problems(self, problems: tuple[ScanProblem, ...]) -> None:
         """Lists these, or disappears."""
-        self._head.setText(self.tr("%n file(s) could not be read", "", len(problems)))
+        count = len(problems)
+        many = self.tr("{0} files could not be read").format(count)
+        self._head.setText(self.tr("One file could not be read") if count == 1 else many)
         self._list.setText("\n".join(f"{problem.path}: {problem.problem}" for problem in problems[:SHOWN]))
         self.setVisible(bool(problems))
 

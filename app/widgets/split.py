@@ -10,9 +10,12 @@ HANDLE = 8
 
 
 class InspectorSplit(QSplitter):
-    """`name` is the object name under which its place is remembered. side_width and minimums are in pixels."""
+    """`name` is the object name under which its place is remembered.
 
-    def __init__(self, name: str, main: QWidget, side: QWidget, side_width: int) -> None:
+    side_width: pixels of the inspector at first; share: it gets at least this share of a wide window (0 to 1).
+    """
+
+    def __init__(self, name: str, main: QWidget, side: QWidget, side_width: int, share: float = 0.0) -> None:
         super().__init__(Qt.Orientation.Horizontal)
         self.setObjectName(name)
         self.setChildrenCollapsible(False)
@@ -20,8 +23,8 @@ class InspectorSplit(QSplitter):
         self.addWidget(main)
         self.addWidget(side)
         self.setStretchFactor(0, 1)
-        self.setStretchFactor(1, 0)
-        self._side_width = side_width
+        self.setStretchFactor(1, 1 if share else 0)
+        self._side_width, self._share = side_width, share
         self._is_placed = False
 
     def restoreState(self, state: QByteArray | bytes) -> bool:
@@ -34,4 +37,5 @@ class InspectorSplit(QSplitter):
         super().showEvent(event)
         if not self._is_placed:
             self._is_placed = True
-            self.setSizes([self.width() - self._side_width - HANDLE, self._side_width])
+            side = max(self._side_width, round(self._share * self.width()))
+            self.setSizes([self.width() - side - HANDLE, side])

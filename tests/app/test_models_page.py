@@ -30,7 +30,7 @@ def cells(table) -> list[list[str]]:
 
 
 def test_the_sample_is_listed_first_and_described(page):
-    assert cells(page.table) == [[SAMPLE_NAME, "llama", "134.5 M", "Q4_1", "93.8 MiB", "comes with Bitwright"]]
+    assert cells(page.table) == [[SAMPLE_NAME, "llama", "134.5 M", "Q4_1", "93.8 MiB", "bundled"]]
     assert "134.5 M parameters" in describe(page.selected())
     assert ("Chat template", "included") in facts(page.selected())
 
