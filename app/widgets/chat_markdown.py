@@ -9,22 +9,18 @@ import time
 
 from PySide6.QtCore import QByteArray, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import (
-    QFontDatabase,
     QResizeEvent,
-    QTextBlock,
-    QTextBlockFormat,
     QTextCursor,
     QTextDocument,
-    QTextFormat,
 )
 from PySide6.QtWidgets import QFrame, QSizePolicy, QTextEdit, QWidget
 
 from app.theme import Theme
+from app.widgets.chat_style import style
 
 # Re-reading a long answer takes a while; at most this share of the time is spent on it.
 INTERVAL_MS = 50
 LOAD_FACTOR = 4
-CODE_MARGIN = 8
 FEATURES = QTextDocument.MarkdownFeature.MarkdownDialectGitHub | QTextDocument.MarkdownFeature.MarkdownNoHTML
 
 
@@ -35,6 +31,7 @@ class MarkdownView(QTextEdit):
         super().__init__(parent)
         self._theme = theme
         self._source = ""
+        self._is_rendering = False
         self.setObjectName("answerText")
         self.setReadOnly(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -85,8 +82,11 @@ class MarkdownView(QTextEdit):
         started = time.perf_counter()
         selected = self.textCursor()
         anchor, position = selected.anchor(), selected.position()
+        # Reading and styling change the size block by block; only the last of these sizes counts.
+        self._is_rendering = True
         self.document().setMarkdown(self._source, FEATURES)
-        self._style_code()
+        style(self.document(), self._theme)
+        self._is_rendering = False
         if anchor != position:
             self._select(anchor, position)
         self._fit()
@@ -99,32 +99,10 @@ class MarkdownView(QTextEdit):
         cursor.setPosition(min(position, last), QTextCursor.MoveMode.KeepAnchor)
         self.setTextCursor(cursor)
 
-    def _style_code(self) -> None:
-        """Gives fenced code the system's fixed font and a background of its own."""
-        family = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
-        block = self.document().begin()
-        while block.isValid():
-            if _is_code(block):
-                cursor = QTextCursor(block)
-                shape = QTextBlockFormat()
-                shape.setBackground(self._theme.color("window"))
-                shape.setTopMargin(0 if _is_code(block.previous()) else CODE_MARGIN)
-                shape.setBottomMargin(0 if _is_code(block.next()) else CODE_MARGIN)
-                cursor.mergeBlockFormat(shape)
-                cursor.select(QTextCursor.SelectionType.BlockUnderCursor)
-                letters = cursor.charFormat()
-                letters.setFontFamilies([family])
-                cursor.mergeCharFormat(letters)
-            block = block.next()
-
     def _text_height(self) -> int:
         return max(int(self.document().size().height() + 0.999), self.fontMetrics().height())
 
     def _fit(self) -> None:
-        height = self._text_height()
+        height = self.height() if self._is_rendering else self._text_height()
         if height != self.height():
             self.setFixedHeight(height)
-
-
-def _is_code(block: QTextBlock) -> bool:
-    return block.isValid() and block.blockFormat().hasProperty(QTextFormat.Property.BlockCodeFence)
