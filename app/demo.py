@@ -17,24 +17,21 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from app.cli import StatusLine, interruptible, own_output
+from app.cli_running import run_job
 from app.cli_text import decibels, facts, table
-from core import catalog, engine
+from core import catalog
 from core.errors import BitwrightError, Cancelled, ErrorReport, size
 from core.jobs import (
     ChatJob,
     ChatResult,
     InspectJob,
-    Job,
     ModelSummary,
     QuantizeJob,
     QuantizeOptions,
     QuantizeResult,
-    Result,
     Sampling,
     TensorResult,
 )
-from core.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "demo"
@@ -89,19 +86,9 @@ def run_demo(source: Path) -> None:
     print(HOW_TO_OPEN)
 
 
-def run(job: Job) -> Result:
-    """Runs a job in this process, its progress on one line of a terminal."""
-    line = StatusLine()
-    with interruptible() as interrupted, own_output():
-        try:
-            return engine.run(job, Progress(line.show, interrupted))
-        finally:
-            line.clear()
-
-
 def inspect(source: Path) -> ModelSummary:
     """Prints what the headers say."""
-    summary = run(InspectJob(source=str(source)))
+    summary = run_job(InspectJob(source=str(source)))
     assert isinstance(summary, ModelSummary)
     types = Counter(tensor.type for tensor in summary.tensors)
     print(
@@ -120,11 +107,11 @@ def quantize(source: Path) -> QuantizeResult:
     """Quantizes into build/demo, over the result of an earlier run."""
     job = QuantizeJob(
         source=str(source),
-        output=str(FOLDER / f"{source.name.split('.')[0]}.{TARGET}.gguf"),
+        output=str(FOLDER / catalog.output_name(source, TARGET)),
         # The sample is itself 4-bit (the small download is the point of it), so quantizing again must be allowed.
         options=QuantizeOptions(target=TARGET, allow_requantize=True),
     )
-    result = run(job)
+    result = run_job(job)
     assert isinstance(result, QuantizeResult)
     return result
 
@@ -204,7 +191,7 @@ def draw_plots(result: QuantizeResult) -> None:
 def chat(model: Path) -> None:
     """Asks the result one question and prints the answer."""
     sampling = Sampling(temperature=0, max_tokens=48, seed=1)
-    answer = run(ChatJob(model=str(model), prompt=QUESTION, sampling=sampling))
+    answer = run_job(ChatJob(model=str(model), prompt=QUESTION, sampling=sampling))
     assert isinstance(answer, ChatResult)
     turn = answer.turns[0]
     speed = f"{turn.tokens} tokens at {turn.tokens_per_second:.0f} per second, {size(turn.memory_bytes)} of memory"

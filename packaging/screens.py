@@ -68,7 +68,9 @@ class Stage:
 
     def output(self, target: str) -> str:
         """Where the job for `target` writes."""
-        return str(self.output_folder / f"SmolLM2-135M-Instruct-{target}.gguf")
+        from core.catalog import output_name
+
+        return str(self.output_folder / output_name(Path(self.sample), target))
 
 
 def raise_stage(folder: Path) -> Stage:
