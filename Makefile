@@ -77,6 +77,7 @@ $(VENV)/.stamp-venv:
 			echo "error: $$python cannot create virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; \
 			exit 1; \
 		fi; \
+		echo "Creating $(VENV) with $$python"; \
 		"$$python" -m venv $(VENV) && touch $@; \
 		exit; \
 	done; \

@@ -41,6 +41,20 @@ def test_the_whole_demo_runs_twice(folder: Path, capsys: pytest.CaptureFixture[s
         assert all(path.read_bytes().startswith(PNG) for path in folder.glob("*.png"))
 
 
+def test_where_qt_cannot_be_loaded_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine without Qt's system libraries: only the plots are missing, and it says why."""
+    broken = tmp_path / "broken" / "PySide6"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("libEGL.so.1: cannot open shared object file")')
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    assert demo.main() == 0
+    said = capsys.readouterr().out
+    assert "The plots could not be drawn: ImportError: libEGL.so.1" in said
+    assert "Paris" in said
+
+
 def test_without_the_sample_it_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
