@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -22,14 +23,16 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 
 from app import logs, marker
 from app.context import AppContext
+from app.dialogs.error import ErrorDialog
 from app.library import Library
 from app.main_window import PAGES, MainWindow
 from app.runner import JobQueue, Questions
-from app.settings import Settings, delete_settings
+from app.settings import Settings, config_dir, delete_settings
 from app.theme import Theme
 from app.warm import Warmer
+from app.widgets.error_words import sentences
 from core.errors import ErrorReport
-from core.store import Store
+from core.store import Store, data_dir
 
 log = logging.getLogger(__name__)
 RESOURCES = Path(__file__).parents[1] / "resources"
@@ -43,14 +46,17 @@ def main(arguments: Sequence[str]) -> int:
     """Opens the window and runs until it is closed. `--reset-settings` forgets the settings first."""
     if "--reset-settings" in arguments:
         delete_settings()
-    logs.open_logs()
     application = make_application()
     found = marker.look()
     if found == "open":
         QMessageBox.information(None, "Bitwright", QCoreApplication.translate("Start", "Bitwright is already open."))
         return 0
-    marker.leave()
-    window = open_window()
+    try:
+        logs.open_logs()
+        marker.leave()
+        window = open_window()
+    except (OSError, sqlite3.OperationalError) as error:
+        return _explain_failed_start(error)
     if found == "unclean":
         tell_unclean_end(window)
     _quit_on_signals(window)
@@ -64,6 +70,20 @@ def main(arguments: Sequence[str]) -> int:
     window.context.jobs.shutdown()
     marker.remove()
     return code
+
+
+def _explain_failed_start(error: Exception) -> int:
+    """Says on the screen and in the terminal why the window cannot open; the exit code is 1."""
+    places = ", ".join(map(str, (data_dir(), config_dir(), logs.log_dir())))
+    report = ErrorReport(
+        type(error).__name__,
+        QCoreApplication.translate("Start", "Bitwright cannot open its files"),
+        str(error),
+        QCoreApplication.translate("Start", "Check the disk and the permissions of {0}").format(places),
+    )
+    sys.stderr.write(f"error: {' '.join(sentences(report))}\n")
+    ErrorDialog(report).exec()
+    return 1
 
 
 def make_application() -> QApplication:
@@ -83,7 +103,7 @@ def make_application() -> QApplication:
 def make_context() -> AppContext:
     """The long-lived objects of the window."""
     settings = Settings()
-    store = Store()
+    store = open_store()
     questions = Questions()
     return AppContext(
         settings=settings,
@@ -93,6 +113,20 @@ def make_context() -> AppContext:
         library=Library(settings, questions),
         theme=Theme(settings.value("theme")),
     )
+
+
+def open_store() -> Store:
+    """The queue and its history; a file that is damaged is set aside under another name. Raises OperationalError."""
+    try:
+        return Store()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        path = data_dir() / "jobs.sqlite3"
+        aside = path.with_suffix(".damaged.sqlite3")
+        log.exception("the history could not be read; kept as %s, a new one begins", aside)
+        path.replace(aside)
+        return Store()
 
 
 def open_window() -> MainWindow:
@@ -124,8 +158,6 @@ class ErrorReporter(QObject):
     def _show(self, report: ErrorReport) -> None:
         if self._is_shown:
             return
-        from app.dialogs.error import ErrorDialog
-
         dialog = ErrorDialog(report, self._window)
         dialog.finished.connect(self._on_closed)
         self._is_shown = True

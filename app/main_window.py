@@ -243,6 +243,7 @@ class MainWindow(QMainWindow):
         context.library.arrived.connect(lambda path: self.status.say(self.tr("Added {0}").format(path)))
         context.library.refused.connect(lambda path, why: self.status.say(f"{path}: {why}"))
         context.settings.changed.connect(self._on_setting)
+        context.settings.not_saved.connect(self._on_settings_not_saved)
 
     # ------------------------------------------------------------ reactions
 
@@ -268,6 +269,17 @@ class MainWindow(QMainWindow):
     def _on_setting(self, key: str) -> None:
         if key == "theme":
             self.context.theme.set_mode(self.context.settings.value("theme"))
+
+    def _on_settings_not_saved(self, reason: str) -> None:
+        folder = self.context.settings.path.parent
+        self.banner.show_message(
+            self.tr(
+                "The settings could not be saved: {0}. They hold until you quit. "
+                "Check the disk and the permissions of {1}."
+            ).format(reason, folder),
+            self.tr("Open folder"),
+            lambda: _open(folder),
+        )
 
     def _toggle_inspector(self) -> None:
         page = self._stack.currentWidget()

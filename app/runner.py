@@ -77,6 +77,10 @@ class JobQueue(QObject):
         """The latest progress of the running job."""
         return self._run.snapshot if self._run else None
 
+    def is_cancelling(self, job_id: str) -> bool:
+        """Whether this job runs and has been asked to stop."""
+        return bool(self._run and self._run.id == job_id and self._run.cancelled)
+
     def cancel(self, job_id: str) -> None:
         """Takes a queued job out of the queue, or asks the running one to stop; `finished` tells when it has."""
         if self._run and self._run.id == job_id:

@@ -209,9 +209,13 @@ def config_dir() -> Path:
 
 
 class Settings(QObject):
-    """The values of ROWS. `changed` carries the key of each value that changed."""
+    """The values of ROWS. `changed` carries the key of each value that changed.
+
+    not_saved: the reason why the file could not be written; the value holds until the window closes.
+    """
 
     changed = Signal(str)
+    not_saved = Signal(str)
 
     def __init__(self, path: Path | None = None, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -224,7 +228,7 @@ class Settings(QObject):
         return self._values.get(key, ROW[key].default)
 
     def set(self, key: str, value: object) -> None:
-        """Sets, saves and announces. Raises ValueError where the value is not allowed, OSError where saving fails."""
+        """Sets, saves and announces. Raises ValueError where the value is not allowed."""
         row = ROW[key]
         if not row.accepts(value):
             raise ValueError(f"{key} cannot be {value!r}")
@@ -232,7 +236,11 @@ class Settings(QObject):
         if kept == self.value(key):
             return
         self._values[key] = kept
-        self._save()
+        try:
+            self._save()
+        except OSError as error:
+            log.exception("the settings could not be saved")
+            self.not_saved.emit(error.strerror or str(error))
         self.changed.emit(key)
 
     def reset(self) -> None:
@@ -264,11 +272,14 @@ class Settings(QObject):
     def _save(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f".{self.path.name}.part")
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump({"version": VERSION, "values": self._foreign | self._values}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                json.dump({"version": VERSION, "values": self._foreign | self._values}, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def delete_settings() -> Path:

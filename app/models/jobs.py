@@ -58,12 +58,16 @@ def state_words(state: State) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One job as the table shows it; `name` is its id. is_ours: it runs, or would run, in this window's queue."""
+    """One job as the table shows it; `name` is its id.
+
+    is_ours: it runs, or would run, in this window's queue. is_cancelling: it has been asked to stop.
+    """
 
     name: str
     record: JobRecord
     snapshot: Snapshot | None
     is_ours: bool = True
+    is_cancelling: bool = False
 
     @property
     def state(self) -> State:
@@ -99,6 +103,11 @@ class JobRow:
         return self.snapshot.eta_s if self.state == "running" and self.snapshot else None
 
 
+def standing(row: JobRow) -> str:
+    """How a job stands, in a word or two."""
+    return _tr("Cancelling…") if row.is_cancelling else state_words(row.state)
+
+
 def _progress_words(row: JobRow) -> str:
     return text.percent(row.fraction) if row.state in {"running", "done"} else ""
 
@@ -121,7 +130,7 @@ class JobsModel(RowsModel):
     CONTEXT = "JobsModel"
     COLUMNS = (
         Column("title", _T("JobsModel", "Job"), lambda row: row.title),
-        Column("state", _T("JobsModel", "State"), lambda row: state_words(row.state)),
+        Column("state", _T("JobsModel", "State"), lambda row: standing(row)),
         Column("progress", _T("JobsModel", "Progress"), _progress_words),
         Column("rate", _T("JobsModel", "Speed"), _speed, numeric=True),
         Column("left", _T("JobsModel", "Time left"), lambda row: row.left_s, _remaining, True),

@@ -123,7 +123,7 @@ class JobsPage(QWidget):
         running = self.context.jobs.running()
         is_ours = record.state != "running" or record.id == running
         snapshot = self.context.jobs.snapshot() if record.id == running else record.progress
-        return JobRow(record.id, record, snapshot, is_ours)
+        return JobRow(record.id, record, snapshot, is_ours, self.context.jobs.is_cancelling(record.id))
 
     def _on_changed(self, job_id: str) -> None:
         self.refresh()
@@ -160,7 +160,7 @@ class JobsPage(QWidget):
     def _act(self, key: str) -> None:
         row = self.table.current()
         offered = {**BUTTONS, **TOOLS}[key][0]
-        if row is not None and row.state in offered and (row.is_ours or key == "copy"):
+        if row is not None and row.state in offered and (key == "copy" or (row.is_ours and not row.is_cancelling)):
             _ACTIONS[key](self, row)
 
     def _result(self, row: JobRow) -> None:

@@ -6,7 +6,6 @@ from PySide6.QtCore import QCoreApplication, QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QGridLayout,
     QLabel,
-    QMessageBox,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -83,7 +82,7 @@ class SettingsPage(QWidget):
     def _add_row(self, grid: QGridLayout, row: Setting) -> None:
         editor = EDITORS[row.kind](row, self.context.theme)
         editor.show_value(self.context.settings.value(row.key))
-        editor.edited.connect(lambda value: self._set(row.key, value))
+        editor.edited.connect(lambda value: self.context.settings.set(row.key, value))
         editor.setAccessibleName(_words(row.label))
         editor.setAccessibleDescription(_words(row.help))
         self.editors[row.key] = editor
@@ -100,18 +99,6 @@ class SettingsPage(QWidget):
         grid.addWidget(label, at, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(editor, at, 1)
         grid.addWidget(explanation, at + 1, 1)
-
-    def _set(self, key: str, value: object) -> None:
-        try:
-            self.context.settings.set(key, value)
-        except OSError as error:
-            QMessageBox.warning(
-                self,
-                "Bitwright",
-                self.tr("The settings could not be saved: {0}. Check the disk and the permissions of {1}.").format(
-                    error.strerror, self.context.settings.path.parent
-                ),
-            )
 
     def _on_changed(self, key: str) -> None:
         if key in self.editors:

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app import text
-from app.models.jobs import STATES, JobRow, stage_words, state_words
+from app.models.jobs import STATES, JobRow, stage_words, standing
 from app.theme import Theme
 from app.widgets.error_words import sentences
 from app.widgets.filter_table import monospace
@@ -74,7 +74,7 @@ class JobInspector(QWidget):
     def show_row(self, row: JobRow) -> None:
         """Shows another job, or the same one as it stands now."""
         is_other = self._row is None or self._row.name != row.name
-        is_new_state = is_other or self._row.state != row.state or self._row.is_ours != row.is_ours
+        is_new_state = is_other or _situation(self._row) != _situation(row)
         self._row = row
         self._show_progress(row)
         if is_new_state:
@@ -112,7 +112,7 @@ class JobInspector(QWidget):
         self._bar.setVisible(running)
         self._doing.setVisible(running)
         self._bar.setValue(round(1000 * row.fraction))
-        words = state_words(row.state)
+        words = standing(row)
         if running and not row.is_ours:
             words = self.tr("Running in another program")
         if row.elapsed_s is not None and row.state != "running":
@@ -165,7 +165,7 @@ class JobInspector(QWidget):
 
     def _show_buttons(self, row: JobRow) -> None:
         for key, (states, *_) in {**BUTTONS, **TOOLS}.items():
-            offered = row.state in states and (row.is_ours or key in {"copy"})
+            offered = row.state in states and (key == "copy" or (row.is_ours and not row.is_cancelling))
             self._buttons[key].setVisible(offered)
 
     def _restyle(self) -> None:
@@ -245,6 +245,10 @@ class JobInspector(QWidget):
         log.setPlaceholderText(self.tr("Nothing was logged."))
         log.setAccessibleName(self.tr("Log"))
         return log
+
+
+def _situation(row: JobRow) -> tuple[str, bool, bool]:
+    return row.state, row.is_ours, row.is_cancelling
 
 
 def _breakable(path: str) -> str:

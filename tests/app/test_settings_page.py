@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QMessageBox
 
 from app.pages.settings import SettingsPage
 from app.settings import ROWS, Settings
@@ -93,12 +92,11 @@ def test_folders_can_be_taken_away(page):
     assert page.context.settings.value("model_folders") == ("/b",)
 
 
-def test_a_disk_that_fails_is_explained(page, monkeypatch):
-    said = []
-    monkeypatch.setattr(QMessageBox, "warning", lambda *words: said.append(words[-1]))
+def test_a_disk_that_fails_is_explained(window, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    page.editors["threads"].edited.emit(1)
-    assert "No space left on device" in said[0]
+    window.page("settings").editors["threads"].edited.emit(1)
+    assert window.context.settings.value("threads") == 1
+    assert "No space left on device" in window.banner.words()
 
 
 def test_reset_gives_the_defaults_after_a_question(page, monkeypatch):

@@ -1,0 +1,98 @@
+"""The start of the window when its own files are in the way, and when another window or a signal is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app import marker
+from app.bootstrap import _explain_failed_start, open_store, process_age_s
+from app.dialogs.error import ErrorDialog
+from core.store import data_dir
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(**environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py")],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.05)
+
+
+def test_a_damaged_history_is_set_aside(own_folders):
+    data_dir().mkdir(parents=True)
+    (data_dir() / "jobs.sqlite3").write_bytes(b"this is no database" * 100)
+    store = open_store()
+    assert store.jobs() == []
+    assert (data_dir() / "jobs.damaged.sqlite3").read_bytes().startswith(b"this is no database")
+
+
+def test_a_start_that_fails_says_why(qapp, own_folders, monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(ErrorDialog, "exec", lambda dialog: shown.append(dialog.as_text()))
+    data_dir().parent.mkdir(parents=True, exist_ok=True)
+    data_dir().write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="File exists") as refused:
+        open_store()
+    assert _explain_failed_start(refused.value) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: Bitwright cannot open its files: ")
+    assert str(data_dir()) in line
+    assert line.count("\n") == 1
+    assert "File exists" in shown[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_closes_the_window_in_order(own_folders, number):
+    window = start()
+    wait_for(own_folders / "data" / "window.json")
+    # The mark is left before the event loop begins; the light worker's scan is answered in it.
+    time.sleep(2)
+    window.send_signal(number)
+    out, err = window.communicate(timeout=60)
+    assert (window.returncode, out, err) == (0, "", "")
+    assert marker.look() == "nothing"
+    assert (own_folders / "config" / "window.ini").exists()
+
+
+def test_a_killed_window_is_noticed_and_its_worker_goes_too(own_folders):
+    import psutil
+
+    window = start()
+    wait_for(own_folders / "data" / "window.json")
+    children = []
+    until = time.monotonic() + 60
+    while not children and time.monotonic() < until:
+        children = psutil.Process(window.pid).children()
+        time.sleep(0.05)
+    window.kill()
+    window.communicate(timeout=60)
+    assert children
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert marker.look() == "unclean"
+
+
+def test_the_age_of_a_process_is_told_to_the_hundredth():
+    program = "import time; t = time.monotonic(); from app.bootstrap import process_age_s as age; time.sleep(0.5)"
+    checked = f"{program}; told = age(); print(told - (time.monotonic() - t))"
+    done = subprocess.run([sys.executable, "-c", checked], cwd=ROOT, capture_output=True, text=True, check=True)
+    # What is left is the interpreter's own start.
+    assert 0 <= float(done.stdout) < 5
+    assert process_age_s() > 0
