@@ -27,7 +27,8 @@ NO_ERROR = ErrorFigures(rmse=0, relative_rmse=0, snr_db=None, max_error=0, cosin
 
 @pytest.fixture
 def page(context, qtbot):
-    for key, value in (("chat_context", 256), ("chat_max_tokens", 24), ("chat_temperature", 0.0)):
+    # One thread: llama.cpp's threads wait actively for each other, which is slow where others want the cores too.
+    for key, value in (("chat_context", 256), ("chat_max_tokens", 24), ("chat_temperature", 0.0), ("threads", 1)):
         context.settings.set(key, value)
     with qtbot.waitSignal(context.library.changed, timeout=WAIT_MS):
         context.library.rescan()

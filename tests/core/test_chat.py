@@ -42,7 +42,7 @@ def user(text: str) -> tuple[Message, ...]:
 
 def loaded(path: Path, context: int = CONTEXT) -> Engine:
     with captured() as log:
-        return Engine(read_model_file(path), context, 0, log)
+        return Engine(read_model_file(path), context, 1, log)
 
 
 def changed(sample: Path, target: Path, old: bytes, new: bytes) -> Path:

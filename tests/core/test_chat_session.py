@@ -37,7 +37,7 @@ class Session:
         self._readers = [threading.Thread(target=target) for target in (self._read, self._read_log)]
         for reader in self._readers:
             reader.start()
-        self.send({"job": ChatSessionJob(model=str(model), context=CONTEXT).model_dump(), "id": "chat"})
+        self.send({"job": ChatSessionJob(model=str(model), context=CONTEXT, threads=1).model_dump(), "id": "chat"})
 
     def send(self, message: dict) -> None:
         self.process.stdin.write(json.dumps(message) + "\n")
