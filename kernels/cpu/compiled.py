@@ -30,8 +30,8 @@ intrinsic: Callable[[Callable[..., Any]], Any] = _intrinsic
 def compiled(function: Function) -> Function:
     """Compile at the first call, keep the code on disk, release the GIL; division by zero gives infinity or NaN.
 
-    No fast-math flags: they let LLVM assume that NaN does not occur, or reorder what must equal ggml's result. Where
-    fusing is wanted, `kernels.cpu.vectors` offers it by name.
+    No fast-math flags: they let LLVM assume that NaN does not occur, or fuse and reorder what must equal ggml's
+    result.
     """
     result: Function = njit(cache=True, nogil=True, error_model="numpy")(function)
     return result

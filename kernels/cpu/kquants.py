@@ -21,7 +21,7 @@ from kernels.cpu.half import load_half, store_half
 from kernels.cpu.lanes import advanced, load, load_bytes, load_columns, room, store, store_bytes
 from kernels.cpu.parallel import Bytes, Floats
 from kernels.cpu.search import GROUP_MAX_EPS, make_qkx2_quants, make_qx_quants, weights_of_k_types
-from kernels.cpu.vectors import larger, muladd, rint, smaller, splat, to_floats, to_integers
+from kernels.cpu.vectors import larger, rint, smaller, splat, to_floats, to_integers
 
 SUPER_BLOCK = 256
 Q4_K_BYTES, Q5_K_BYTES, Q6_K_BYTES = (FORMATS[name].bytes for name in ("Q4_K", "Q5_K", "Q6_K"))
@@ -35,13 +35,13 @@ Q6_K_HIGH_AT, Q6_K_SCALES_AT, Q6_K_D_AT = 128, 192, 208
 
 
 @inlined
-def _fit_two_blocks(x: Any, first: int, second: int, xs: Any, ws: Any, search: Any, scales: Any, minima: Any) -> None:
+def _fit_two_blocks(x: Any, first: int, second: int, rooms: Any, search: Any, scales: Any, minima: Any) -> None:
     """Scales and negated minima of the 8 + 8 sub-blocks of the super-blocks that start at `first` and `second`."""
-    nmax, begin, step, steps = search
+    xs, ws, codes = rooms
     for half in range(2):
         load_columns(x, first + 16 * half, second + 16 * half, 32, advanced(xs, 16 * half))
     weights_of_k_types(xs, ws, 32)
-    scale, minimum = make_qkx2_quants(xs, ws, 32, nmax, begin, step, steps)
+    scale, minimum = make_qkx2_quants(xs, ws, codes, 32, search)
     store(scales, 0, scale)
     store(minima, 0, 0 - minimum)
 
@@ -83,9 +83,9 @@ def _store_header(out: Any, at: int, scales: Any, minima: Any, lane: int, codes:
 
 @inlined
 def _affine_codes(x: Any, start: int, scale: Any, minimum: Any, nmax: int) -> Any:
-    """Codes 0 … nmax of 16 elements for a stored scale and negated minimum."""
-    inverse = np.float32(1) / scale if scale != 0 else np.float32(0)
-    return to_integers(smaller(larger(rint(muladd(load(x, start), inverse, minimum * inverse)), 0), nmax))
+    """Codes 0 … nmax of 16 elements for a stored scale and negated minimum; 0 where the scale is."""
+    divisor = scale if scale != 0 else np.float32(np.inf)
+    return to_integers(smaller(larger(rint((load(x, start) + minimum) / divisor), 0), nmax))
 
 
 @inlined
@@ -115,13 +115,13 @@ def _store_q5_k(out: Any, at: int, x: Any, start: int, scales: Any, minima: Any,
 
 @compiled
 def _encode_q4_k(x: Any, out: Any) -> None:
-    xs, ws = room(32), room(32)
+    rooms = room(32), room(32), room(32)
     scales, minima = np.empty(16, np.float32), np.empty(16, np.float32)
     codes = np.empty(16, np.uint8)
     n_blocks = out.size // Q4_K_BYTES
     for b in range(0, n_blocks, 2):
         last = min(b + 1, n_blocks - 1)
-        _fit_two_blocks(x, b * SUPER_BLOCK, last * SUPER_BLOCK, xs, ws, Q4_K_SEARCH, scales, minima)
+        _fit_two_blocks(x, b * SUPER_BLOCK, last * SUPER_BLOCK, rooms, Q4_K_SEARCH, scales, minima)
         for i in range(b, last + 1):
             lane = 8 * (i - b)
             _store_header(out, i * Q4_K_BYTES, scales, minima, lane, codes)
@@ -130,13 +130,13 @@ def _encode_q4_k(x: Any, out: Any) -> None:
 
 @compiled
 def _encode_q5_k(x: Any, out: Any) -> None:
-    xs, ws = room(32), room(32)
+    rooms = room(32), room(32), room(32)
     scales, minima = np.empty(16, np.float32), np.empty(16, np.float32)
     codes = np.empty(16, np.uint8)
     n_blocks = out.size // Q5_K_BYTES
     for b in range(0, n_blocks, 2):
         last = min(b + 1, n_blocks - 1)
-        _fit_two_blocks(x, b * SUPER_BLOCK, last * SUPER_BLOCK, xs, ws, Q5_K_SEARCH, scales, minima)
+        _fit_two_blocks(x, b * SUPER_BLOCK, last * SUPER_BLOCK, rooms, Q5_K_SEARCH, scales, minima)
         for i in range(b, last + 1):
             lane = 8 * (i - b)
             _store_header(out, i * Q5_K_BYTES, scales, minima, lane, codes)
@@ -185,7 +185,7 @@ def _decode_q5_k(blocks: Any, out: Any) -> None:
 
 @inlined
 def _store_q6_k_scales(out: Any, at: int, scales: Any) -> bool:
-    """Store d and 16 scale codes; `scales` become the reciprocals to multiply by. False where all scales vanish."""
+    """Store d and 16 scale codes; `scales` become the divisors of the codes. False where all scales vanish."""
     extreme = np.float32(0)
     for j in range(16):
         if abs(scales[j]) > abs(extreme):
@@ -199,19 +199,19 @@ def _store_q6_k_scales(out: Any, at: int, scales: Any) -> bool:
         code = np.int32(min(scaled, np.float32(127))) if scaled > -128 else np.int32(-128)
         out[at + Q6_K_SCALES_AT + j] = np.uint8(code & 255)
         step = d * np.float32(code)
-        scales[j] = np.float32(1) / step if step != 0 else np.float32(0)
+        scales[j] = step if step != 0 else np.float32(np.inf)
     return True
 
 
 @inlined
-def _symmetric_codes(x: Any, start: int, inverse: Any) -> Any:
+def _symmetric_codes(x: Any, start: int, scale: Any) -> Any:
     """Codes 0 … 63, standing for -32 … 31, of 16 elements."""
-    return to_integers(smaller(larger(rint(load(x, start) * inverse), -32), 31) + 32)
+    return to_integers(smaller(larger(rint(load(x, start) / scale), -32), 31) + 32)
 
 
 @compiled
 def _encode_q6_k(x: Any, out: Any) -> None:
-    xs, ws = room(16), room(16)
+    xs, ws = room(16), room(32)
     scales = np.empty(16, np.float32)
     for b in range(out.size // Q6_K_BYTES):
         start, at = b * SUPER_BLOCK, b * Q6_K_BYTES
