@@ -25,6 +25,8 @@ from app.settings import Setting
 from app.theme import Theme
 
 NARROW = 200
+# A style sheet's padding does not reach the line inside a spin box.
+TEXT_MARGIN = 6
 
 
 class Editor(QWidget):
@@ -103,6 +105,7 @@ class IntegerEditor(Editor):
         if row.special:
             self.box.setSpecialValueText(QCoreApplication.translate("Settings", row.special))
         self.box.setKeyboardTracking(False)
+        self.box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
         self.box.valueChanged.connect(lambda value: self.edited.emit(value))
         self.place(self.box, NARROW)
 
@@ -123,6 +126,7 @@ class NumberEditor(Editor):
         self.box.setSingleStep(0.05)
         self.box.setDecimals(2)
         self.box.setKeyboardTracking(False)
+        self.box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
         self.box.valueChanged.connect(lambda value: self.edited.emit(value))
         self.place(self.box, NARROW)
 
