@@ -5,7 +5,13 @@ This module is light: standard library only. Figures made from the sums (RMSE, S
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+
+def _larger(a: float, b: float) -> float:
+    """The larger of two numbers, NaN counting as above all others: an error that is no number must not vanish."""
+    return a if a > b or math.isnan(a) else b
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +36,5 @@ class ErrorSums:
             self.squared_x + other.squared_x,
             self.squared_y + other.squared_y,
             self.product_xy + other.product_xy,
-            max(self.max_error, other.max_error),
+            _larger(self.max_error, other.max_error),
         )

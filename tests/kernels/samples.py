@@ -67,29 +67,61 @@ def judged(name: str, distribution: str) -> tuple[np.ndarray, ErrorSums]:
     return encoded, measure(x, ggml_oracle.decode(name, encoded))
 
 
-def _noise(scale: float, offset: float = 0.0) -> np.ndarray:
-    return np.random.default_rng(3).standard_normal((16, 512)) * scale + offset
+ROWS = (256, 512)  # of an edge made at random: 512 super-blocks
 
 
-def _outlier(scale: float) -> np.ndarray:
-    rows = _noise(scale)
-    rows[:, 77::256] = 50.0
-    return rows
+def _noise(scale: float | np.ndarray, offset: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(ROWS) * scale + offset
+
+
+def _outlier(outlier: float, scale: float) -> np.ndarray:
+    """One weight in 256, at any place and of either sign, is `outlier`; the others are noise."""
+    rng = np.random.default_rng(5)
+    rows = _noise(scale).reshape(-1, 256)
+    rows[np.arange(len(rows)), rng.integers(0, 256, len(rows))] = outlier * rng.choice([-1, 1], len(rows))
+    return rows.reshape(ROWS)
+
+
+def _constants(repeats: int) -> np.ndarray:
+    """One value for so many neighbours, then another."""
+    values = np.random.default_rng(6).standard_normal(ROWS[0] * ROWS[1] // repeats)
+    return np.repeat(values, repeats).reshape(ROWS)
+
+
+def _chosen(share: float) -> np.ndarray:
+    """Whether a group of 32 is chosen, for every weight."""
+    groups = np.random.default_rng(7).random(ROWS[0] * ROWS[1] // 32) < share
+    return np.repeat(groups, 32).reshape(ROWS)
 
 
 EDGES = {
     "zeros": np.zeros((3, 512)),
     "one positive value": np.full((3, 512), 0.3),
     "one negative value": np.full((3, 512), -0.3),
+    "constant blocks": _constants(256),
+    "constant groups": _constants(32),
+    "constant but for the last bit": _constants(256) * (1 + 2.0**-23 * np.random.default_rng(8).integers(0, 3, ROWS)),
+    "few normal weights": _noise(0.02),
+    "few heavy tails": np.random.default_rng(4).standard_t(3, ROWS) * 0.02,
+    "all positive": abs(_noise(0.02)),
+    "away from zero": _noise(0.1, -1.0),
     "far above zero": _noise(0.01, 5.0),
     "far below zero": _noise(0.01, -5.0),
-    "one outlier in noise": _outlier(1e-3),
-    "one outlier in zeros": _outlier(0.0),
-    "one negative outlier in zeros": -_outlier(0.0),
+    "farther below zero": _noise(1e-4, -5.0),
+    "one outlier in weights": _outlier(5.0, 0.02),
+    "one outlier in noise": _outlier(50.0, 1e-3),
+    "one huge outlier in noise": _outlier(1e4, 1e-3),
+    "one outlier in zeros": _outlier(50.0, 0.0),
+    "mostly zeros": np.where(np.random.default_rng(9).random(ROWS) < 0.05, _noise(0.02), 0),
+    "three values": np.random.default_rng(10).integers(-1, 2, ROWS) * 0.02,
+    "rows of the sample model": weights("real")[: ROWS[0] * ROWS[1]].reshape(ROWS),
+    "groups of many sizes": _noise(10 ** np.random.default_rng(11).uniform(-12, 0, (ROWS[0], 16)).repeat(32, axis=1)),
+    "denormal groups": _noise(np.where(_chosen(0.3), 1e-42, 0.02)),
     "small": _noise(1e-7),
     "below the halves": _noise(1e-14),
     "squares underflow": _noise(1e-25),
     "denormal": _noise(1e-42),
+    "some scales beyond the halves": _noise(3e6),
     "beyond the halves": _noise(1e10),
     "squares overflow": _noise(1e30),
     "alternating signs": np.tile([0.5, -0.5], (3, 256)),
@@ -100,3 +132,10 @@ EDGES = {
 def edge(name: str) -> np.ndarray:
     """Rows of 512 at an edge, float32."""
     return EDGES[name].astype(np.float32)
+
+
+@functools.cache
+def judged_edge(name: str, edge_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """What ggml makes of rows at an edge: blocks, and their values."""
+    encoded = ggml_oracle.encode(name, blocks_of(name, edge(edge_name)))
+    return encoded, ggml_oracle.decode(name, encoded)

@@ -1,4 +1,4 @@
-"""Every format on every backend against ggml: decoding to the bit, encoding to the byte or to the error."""
+"""Every format on every backend against ggml: decoding to the bit, encoding to the byte and in the error."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ NAMES = tuple(CODECS)
 BACKENDS = tuple(dispatch.BACKENDS)
 ROW = 8192
 
-# The share of blocks on which a backend must write the same bytes as the specification (and that as ggml): all but what
-# fused multiply-add may explain. The cpu searches for the K types take the error from sums, so that of two candidates
-# that are all but equal another one may win.
+# The share of blocks on which a backend must write the same bytes as ggml: all but what fused multiply-add may explain,
+# where a C compiler chose it.
 EXACT_AGREEMENT = 0.999
-CLOSED_FORM_AGREEMENT = {("cpu", "Q4_K"): 0.9, ("cpu", "Q5_K"): 0.8, ("cpu", "Q6_K"): 0.9}
 
 
 def differences(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -65,34 +63,16 @@ def test_decodes_random_bytes_as_ggml_and_gguf_do(name, backend):
 
 
 @pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
-@pytest.mark.parametrize("name", NAMES)
-def test_specification_writes_the_bytes_of_ggml(name, distribution):
-    x = samples.blocks_of(name, samples.weights(distribution))
-    ours = dispatch.encode(name, x, backend="reference")
-    theirs, _ = samples.judged(name, distribution)
-    equal = 1 - len(differences(ours, theirs)) / len(ours)
-    assert equal >= EXACT_AGREEMENT, first_difference(ours, theirs)
-
-
-@pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", NAMES)
-def test_error_is_no_more_than_that_of_ggml(name, backend, distribution):
+def test_blocks_and_errors_are_those_of_ggml(name, backend, distribution):
     x = samples.blocks_of(name, samples.weights(distribution))
-    _, ours = dispatch.encode_measured(name, x, backend=backend)
-    _, theirs = samples.judged(name, distribution)
-    assert ours.n == x.size
-    assert ours.squared_error <= 1.001 * theirs.squared_error
-
-
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
-@pytest.mark.parametrize("name", NAMES)
-def test_fast_backends_write_the_blocks_of_the_specification(name, backend):
-    x = samples.blocks_of(name, samples.weights("normal"))
-    ours = dispatch.encode(name, x, backend=backend)
-    specified = dispatch.encode(name, x, backend="reference")
-    equal = 1 - len(differences(ours, specified)) / len(ours)
-    assert equal >= CLOSED_FORM_AGREEMENT.get((backend, name), EXACT_AGREEMENT), first_difference(ours, specified)
+    ours, error = dispatch.encode_measured(name, x, backend=backend)
+    theirs, their_error = samples.judged(name, distribution)
+    equal = 1 - len(differences(ours, theirs)) / len(ours)
+    assert equal >= EXACT_AGREEMENT, first_difference(ours, theirs)
+    assert error.n == x.size
+    assert error.squared_error <= 1.001 * their_error.squared_error
 
 
 @pytest.mark.parametrize("name", NAMES)

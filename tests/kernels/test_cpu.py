@@ -20,10 +20,8 @@ from tests import ggml_oracle
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
 needs_ggml = pytest.mark.skipif(not ggml_oracle.available(), reason="ggml's functions are not installed")
-QUANTIZED = [codec for codec in CODECS.values() if codec.format.quantized]
 
-# The types without a search equal ggml byte for byte; the searches only in what they achieve.
-ROUNDED = [codec for codec in CODECS.values() if codec.module != "kquants" and codec.format.name != "F32"]
+CODED = [codec for codec in CODECS.values() if codec.format.name != "F32"]
 
 
 def functions(codec: Codec):
@@ -126,9 +124,9 @@ def test_other_shapes_are_refused(codec):
 
 
 @needs_ggml
-@pytest.mark.parametrize("codec", ROUNDED, ids=lambda codec: codec.format.name)
+@pytest.mark.parametrize("codec", CODED, ids=lambda codec: codec.format.name)
 @pytest.mark.parametrize("values", [normal, student, coarse])
-def test_rounded_types_equal_ggml(codec, values):
+def test_encoding_equals_ggml(codec, values):
     encode, _ = functions(codec)
     x = values(codec, (1 << 17) // codec.format.elements)
     np.testing.assert_array_equal(encode(x), ggml_oracle.encode(codec.format.name, x))
@@ -140,20 +138,6 @@ def test_decoding_equals_ggml_on_any_bytes(codec):
     _, decode = functions(codec)
     blocks = np.random.default_rng(2).integers(0, 256, (500, codec.format.bytes), dtype=np.uint8)
     np.testing.assert_array_equal(decode(blocks), ggml_oracle.decode(codec.format.name, blocks))
-
-
-def squared_error(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.sum((x.astype(np.float64) - y) ** 2))
-
-
-@needs_ggml
-@pytest.mark.parametrize("codec", QUANTIZED, ids=lambda codec: codec.format.name)
-@pytest.mark.parametrize("values", [normal, student])
-def test_squared_error_is_not_above_ggmls(codec, values):
-    encode, decode = functions(codec)
-    x = values(codec, (1 << 19) // codec.format.elements)
-    theirs = decode(ggml_oracle.encode(codec.format.name, x))
-    assert squared_error(x, decode(encode(x))) <= 1.001 * squared_error(x, theirs)
 
 
 def test_error_sums_equal_the_specification():
@@ -185,6 +169,7 @@ def test_error_sums_show_what_is_not_finite():
     assert measure(x, y).max_error == np.inf
     y[50] = np.nan
     assert np.isnan(measure(x, y).squared_error)
+    assert np.isnan(measure(x, y).max_error)
 
 
 USE_ONE = "import numpy; from kernels.cpu import floats; floats.decode_bf16(numpy.zeros((1, 2), numpy.uint8))"
@@ -258,5 +243,4 @@ def test_a_processor_without_half_conversions_and_wide_vectors(tmp_path):
     )
     encoded = np.load(tmp_path / "y.npz")
     np.testing.assert_array_equal(encoded["f16"], x.reshape(-1, 1).astype(np.float16).view(np.uint8))
-    theirs, ours = (squared_error(x, kquants.decode_q4_k(b)) for b in (encoded["q4_k"], kquants.encode_q4_k(x)))
-    assert theirs == pytest.approx(ours, rel=1e-3)
+    np.testing.assert_array_equal(encoded["q4_k"], kquants.encode_q4_k(x))

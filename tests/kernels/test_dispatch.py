@@ -107,6 +107,16 @@ def test_sums_add_up():
     assert first + second == ErrorSums(3, 11.0, 22.0, 33.0, 44.0, 5.0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_error_that_is_no_number_survives_the_sum_of_chunks(backend, at):
+    """Whichever chunk holds the NaN."""
+    x, y = np.zeros((3, 8), np.float32), np.ones((3, 8), np.float32)
+    y[at, 5] = np.nan
+    chunks = [dispatch.measure(a, b, backend=backend) for a, b in zip(x, y, strict=True)]
+    assert np.isnan(sum(chunks, ErrorSums()).max_error)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
