@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -35,13 +36,12 @@ def proposed_output(source: str, target: str, settings: Settings) -> str:
 
 
 def _is_writable(folder: Path) -> bool:
-    import os
-
+    """Whether a user's file belongs there; installed packages are not a place for them, even where root may write."""
     return folder.is_dir() and os.access(folder, os.W_OK) and "site-packages" not in folder.parts
 
 
 def title(job: Job) -> str:
-    """A job in a few words: 'Quantize SmolLM2 to Q4_K_M'."""
+    """A job in a few words: 'SmolLM2-135M → Q4_K_M'."""
     if isinstance(job, QuantizeJob):
         return f"{_short(job.source)} → {job.options.target}"
     return job.kind

@@ -11,7 +11,7 @@ from app import actions
 from app.models.jobs import FRACTION_ROLE, fraction, ordered
 from app.pages.jobs import JobsPage
 from core.errors import ErrorReport
-from core.jobs import QuantizeJob, QuantizeOptions
+from core.jobs import Override, QuantizeJob, QuantizeOptions
 from core.progress import Snapshot
 from core.store import Store
 
@@ -94,7 +94,8 @@ def test_copy_as_command_gives_what_the_command_line_accepts(page, context, monk
     from app.cli import make_parser
 
     monkeypatch.setattr(context.jobs, "resume", lambda: None)
-    wanted = job("with space", pure=True, allow_requantize=True)
+    overrides = (Override(tensor="output.weight", type="Q6_K"),)
+    wanted = job("with space", pure=True, allow_requantize=True, overrides=overrides)
     page.select(context.jobs.submit(wanted))
     page.inspector.asked.emit("copy")
     words = shlex.split(QGuiApplication.clipboard().text())

@@ -88,7 +88,7 @@ def test_the_button_asks_for_exactly_what_is_chosen(planned, qtbot, tmp_path, sa
         child(planned, QAbstractButton, "quantize_button").click()
     job = asked.args[0]
     assert isinstance(job, QuantizeJob)
-    assert (job.source, job.output) == (str(sample), str(tmp_path / "SmolLM2-135M-Instruct.Q6_K.gguf"))
+    assert (job.source, job.output) == (str(sample), str(tmp_path / "SmolLM2-135M-Instruct-Q6_K.gguf"))
     assert job.options.target == "Q6_K"
     assert job.options.allow_requantize
     assert job.options.overrides == (Override(tensor=QUERY, type="Q8_0"),)
@@ -99,7 +99,7 @@ def test_every_card_makes_its_plan_and_names_its_file(planned, qtbot, mix):
     card = child(planned, QAbstractButton, f"target_{mix.name}")
     card.click()
     wait_for_plan(planned, qtbot, lambda plan: plan.target == mix.name)
-    assert child(planned, QLineEdit, "output_name").text().endswith(f".{mix.name}.gguf")
+    assert child(planned, QLineEdit, "output_name").text().endswith(f"-{mix.name}.gguf")
 
 
 def test_pure_changes_the_plan(planned, qtbot):
