@@ -4,6 +4,9 @@ Usage: `python -m bench.kernels [--json]`. For every format: millions of weights
 ggml's (the reference functions in xllamacpp's shared object), measured in turns, medians; the quotient beside its
 target; and the squared error of ours as a multiple of ggml's. Ours allocate their results, ggml's write into given
 arrays. Then what more threads give, and what compiling costs at the first start and at the second.
+
+Quotients of processor time hardly depend on what else the machine does, so a missed one fails the run. The seconds of a
+start do depend on it: a missed one is printed, no more.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ MIN_SECONDS = 0.02
 THREADS_TYPE = "Q4_K"
 
 # How many times ggml's speed encoding should reach; formats without a row have no target.
-ENCODE_TARGETS = {"Q4_0": 1, "Q4_1": 1, "Q5_0": 1, "Q5_1": 1, "Q8_0": 1, "Q4_K": 5, "Q5_K": 5, "Q6_K": 4}
+ENCODE_TARGETS = {"Q4_0": 1, "Q4_1": 1, "Q5_0": 1, "Q5_1": 1, "Q8_0": 1, "Q4_K": 8, "Q5_K": 8, "Q6_K": 6}
 ERROR_TARGET = 1.001
 
 FIRST_CALL = """
@@ -171,18 +174,18 @@ def print_table(rows: list[Row]) -> None:
 
 
 def main(as_json: bool) -> int:
-    """Measures and prints; returns 1 where a target is missed."""
+    """Measures and prints; returns 1 where an encoding is slower or worse than its target."""
     weights = np.random.default_rng(0).standard_normal(ELEMENTS, dtype=np.float32) * np.float32(0.02)
     with one_core():
         pairs = [compare(row, weights) for row in CODECS.values() if row.format.name != "F32"]
     rows = [row for column in zip(*pairs, strict=True) for row in column]
     threads, (cold, warm) = scaling(weights), first_calls()
-    missed = sum(row.verdict() == "MISSED" for row in rows)
+    missed = any(row.verdict() == "MISSED" for row in rows)
     if as_json:
         results = [asdict(row) | {"ratio": row.ratio, "verdict": row.verdict()} for row in rows]
         report = {"machine": machine(), "rows": results, "threads": threads, "cold_s": cold, "warm_s": warm}
         print(json.dumps(report, indent=1))
-        return min(missed, 1)
+        return int(missed)
     print_table(rows)
     line = ", ".join(f"{count} thread{'s' * (count > 1)} {speed:.0f}" for count, speed in threads)
     print(f"  {THREADS_TYPE} encoding: {line}")
@@ -190,7 +193,8 @@ def main(as_json: bool) -> int:
         Figure("first start, code compiled", cold, "s", 6, at_most=True),
         Figure("later starts, code from the cache", warm, "s", 0.3, at_most=True),
     ]
-    return min(missed + show("Import and first encoding of Q4_K, beyond `import numba`", figures), 1)
+    show("Import and first encoding of Q4_K, beyond `import numba`", figures)
+    return int(missed)
 
 
 if __name__ == "__main__":
