@@ -3,23 +3,39 @@
 A backend (`kernels.reference`, `kernels.cpu`, `kernels.gpu`) has the same module stems with the same function names,
 so a format is one row here, one function pair per backend, and nothing else. This module is light: it names
 functions and imports none.
+
+Importance says how much the error in each column of a tensor matters (the mean square of the activations that meet
+it). An encoder that uses it takes `encode(x, importance=None)`, importance float32 (blocks_per_row, elements) of one
+row: block b is weighted by importance[b % blocks_per_row], and a row is blocks_per_row consecutive blocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kernels.blocks import FORMATS, BlockFormat
+
+BACKENDS = ("reference", "cpu", "gpu")
+# What an encoder does with importance: nothing at all, weigh errors where it is given, or refuse to work without it.
+Importance = Literal["ignored", "used", "required"]
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one format is coded: `encode(x: f32 (n, elements)) -> u8 (n, bytes)` and `decode`, by name."""
+    """How one format is coded: `encode(x: f32 (n, elements)) -> u8 (n, bytes)` and `decode`, by name.
+
+    importance: what ggml's encoder, and so every backend's, does with it; functions that ignore it do not take it.
+    backends: those that have the two functions. weighted: those of them whose `encode` takes importance.
+    """
 
     format: BlockFormat
     module: str
     encode: str
     decode: str
+    importance: Importance
+    backends: tuple[str, ...] = BACKENDS
+    weighted: tuple[str, ...] = BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +51,30 @@ class AffineSearch:
     steps: int
 
 
-def _codec(name: str, module: str) -> Codec:
+def _codec(
+    name: str,
+    module: str,
+    importance: Importance,
+    backends: tuple[str, ...] = BACKENDS,
+    weighted: tuple[str, ...] = BACKENDS,
+) -> Codec:
     stem = name.lower()
-    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}")
+    able = tuple(backend for backend in backends if backend in weighted)
+    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}", importance, backends, able)
 
 
 ROWS: tuple[Codec, ...] = (
-    _codec("F32", "floats"),
-    _codec("F16", "floats"),
-    _codec("BF16", "floats"),
-    _codec("Q4_0", "legacy"),
-    _codec("Q4_1", "legacy"),
-    _codec("Q5_0", "legacy"),
-    _codec("Q5_1", "legacy"),
-    _codec("Q8_0", "legacy"),
-    _codec("Q4_K", "kquants"),
-    _codec("Q5_K", "kquants"),
-    _codec("Q6_K", "kquants"),
+    _codec("F32", "floats", "ignored"),
+    _codec("F16", "floats", "ignored"),
+    _codec("BF16", "floats", "ignored"),
+    _codec("Q4_0", "legacy", "used", weighted=()),
+    _codec("Q4_1", "legacy", "used", weighted=()),
+    _codec("Q5_0", "legacy", "used", weighted=()),
+    _codec("Q5_1", "legacy", "used", weighted=()),
+    _codec("Q8_0", "legacy", "ignored"),
+    _codec("Q4_K", "kquants", "used", weighted=()),
+    _codec("Q5_K", "kquants", "used", weighted=()),
+    _codec("Q6_K", "kquants", "used", weighted=()),
 )
 
 CODECS: dict[str, Codec] = {row.format.name: row for row in ROWS}

@@ -13,6 +13,9 @@ from tests.kernels import samples
 
 NAMES = tuple(CODECS)
 BACKENDS = tuple(dispatch.BACKENDS)
+# Every codec on every backend that has it.
+TWINS = tuple((row.format.name, backend) for row in CODECS.values() for backend in row.backends)
+every_twin = pytest.mark.parametrize(("name", "backend"), TWINS)
 ROW = 8192
 
 # The share of blocks on which a backend must write the same bytes as the specification (and that as ggml): all but what
@@ -55,8 +58,7 @@ def read_by_gguf(name: str, blocks: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(decoded, dtype=np.float32).reshape(len(blocks), -1)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_decodes_random_bytes_as_ggml_and_gguf_do(name, backend):
     blocks = random_blocks(name)
     ours = dispatch.decode(name, blocks, CODECS[name].format.elements, backend=backend)
@@ -75,8 +77,7 @@ def test_specification_writes_the_bytes_of_ggml(name, distribution):
 
 
 @pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_error_is_no_more_than_that_of_ggml(name, backend, distribution):
     x = samples.blocks_of(name, samples.weights(distribution))
     _, ours = dispatch.encode_measured(name, x, backend=backend)
@@ -85,8 +86,7 @@ def test_error_is_no_more_than_that_of_ggml(name, backend, distribution):
     assert ours.squared_error <= 1.001 * theirs.squared_error
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "reference"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "backend"), [twin for twin in TWINS if twin[1] != "reference"])
 def test_fast_backends_write_the_blocks_of_the_specification(name, backend):
     x = samples.blocks_of(name, samples.weights("normal"))
     ours = dispatch.encode(name, x, backend=backend)
@@ -104,8 +104,7 @@ def test_rows_equal_what_llama_quantize_writes(name):
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_decoded_weights_quantize_to_themselves_or_better(name, backend):
     """Encoding what was decoded may find another scale but loses next to nothing."""
     x = samples.blocks_of(name, samples.weights("normal"))[:2048]

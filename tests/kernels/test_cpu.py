@@ -18,12 +18,13 @@ from kernels.cpu.measure import TASK, measure
 from kernels.reference.measure import measure as specified
 from tests import ggml_oracle
 
-every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+CPU_CODECS = {name: row for name, row in CODECS.items() if "cpu" in row.backends}
+every_codec = pytest.mark.parametrize("codec", CPU_CODECS.values(), ids=list(CPU_CODECS))
 needs_ggml = pytest.mark.skipif(not ggml_oracle.available(), reason="ggml's functions are not installed")
-QUANTIZED = [codec for codec in CODECS.values() if codec.format.quantized]
+QUANTIZED = [codec for codec in CPU_CODECS.values() if codec.format.quantized]
 
 # The types without a search equal ggml byte for byte; the searches only in what they achieve.
-ROUNDED = [codec for codec in CODECS.values() if codec.module != "kquants" and codec.format.name != "F32"]
+ROUNDED = [row for row in CPU_CODECS.values() if row.module in ("floats", "legacy") and row.format.name != "F32"]
 
 
 def functions(codec: Codec):

@@ -9,7 +9,7 @@ from kernels import dispatch
 from kernels.codecs import CODECS
 from tests import ggml_oracle
 from tests.kernels import samples
-from tests.kernels.test_codecs import BACKENDS, EXACT_AGREEMENT, NAMES, differences, first_difference
+from tests.kernels.test_codecs import BACKENDS, EXACT_AGREEMENT, NAMES, differences, every_twin, first_difference
 
 # Where a format meets a row all but exactly, which of two tiny errors is smaller says nothing: 50 dB below is equal.
 NEGLIGIBLE = 1e-5
@@ -28,8 +28,7 @@ def test_specification_writes_the_bytes_of_ggml_at_the_edges(name, edge):
 
 
 @pytest.mark.parametrize("edge", samples.EDGES)
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_edges_are_met_as_well_as_by_ggml(name, backend, edge):
     x = samples.blocks_of(name, samples.edge(edge))
     theirs = ggml_oracle.decode(name, ggml_oracle.encode(name, x))
@@ -41,8 +40,7 @@ def test_edges_are_met_as_well_as_by_ggml(name, backend, edge):
     assert squared(x[finite] - ours[finite]) <= bound
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_zeros_stay_zero(name, backend):
     zeros = np.zeros((2, 256), dtype=np.float32)
     data, sums = dispatch.encode_measured(name, zeros, backend=backend)
@@ -50,8 +48,7 @@ def test_zeros_stay_zero(name, backend):
     assert sums.squared_error == sums.max_error == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 @pytest.mark.parametrize("n_blocks", [1, 2, 3, 17, 33])
 def test_few_blocks_are_coded_like_many(name, backend, n_blocks):
     x = samples.blocks_of(name, samples.weights("normal"))[:64]
