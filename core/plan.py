@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from core.catalog import MIX, Mix
+from core.catalog import ALIASES, MIX, Mix
 from core.errors import AlreadyQuantized, IllegalType, TensorIsKept, UnknownTensor, UnknownType, UnsupportedType
 from core.formats.gguf_writer import Layout, TensorSlot, layout
 from core.jobs import Override, Plan, PlanJob, QuantizeOptions, TensorPlan
-from core.policy import Choice, Model, Tensor, choose, describe, kept_reason
+from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
+from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor, open_source
 from kernels.blocks import FORMATS
 
@@ -69,7 +70,7 @@ def make_plan(source: Source, options: QuantizeOptions) -> Plan:
 
 def find_mix(name: str) -> Mix:
     """The mix or type a user named, in any case. Raises UnknownType."""
-    found = MIX.get(name.upper())
+    found = MIX.get(ALIASES.get(name.upper(), name.upper()))
     if found is None:
         raise UnknownType(name, MIX)
     return found
