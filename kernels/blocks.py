@@ -82,6 +82,35 @@ ROWS: tuple[BlockFormat, ...] = (
         210,
         (Field("ql", "u1", 128), Field("qh", "u1", 64), Field("scales", "i1", 16), Field("d", "<f2")),
     ),
+    BlockFormat("IQ2_XXS", 16, 256, 66, (Field("d", "<f2"), Field("qs", "<u2", 32))),
+    BlockFormat("IQ2_XS", 17, 256, 74, (Field("d", "<f2"), Field("qs", "<u2", 32), Field("scales", "u1", 8))),
+    BlockFormat(
+        "IQ2_S",
+        22,
+        256,
+        82,
+        (
+            Field("d", "<f2"),
+            Field("qs", "u1", 32),
+            Field("signs", "u1", 32),
+            Field("qh", "u1", 8),
+            Field("scales", "u1", 8),
+        ),
+    ),
+    BlockFormat("IQ3_XXS", 18, 256, 98, (Field("d", "<f2"), Field("qs", "u1", 64), Field("scales_signs", "<u4", 8))),
+    BlockFormat(
+        "IQ3_S",
+        21,
+        256,
+        110,
+        (
+            Field("d", "<f2"),
+            Field("qs", "u1", 64),
+            Field("qh", "u1", 8),
+            Field("signs", "u1", 32),
+            Field("scales", "u1", 4),
+        ),
+    ),
 )
 
 FORMATS: dict[str, BlockFormat] = {row.name: row for row in ROWS}

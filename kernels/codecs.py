@@ -75,6 +75,11 @@ ROWS: tuple[Codec, ...] = (
     _codec("Q4_K", "kquants", "used", weighted=()),
     _codec("Q5_K", "kquants", "used", weighted=()),
     _codec("Q6_K", "kquants", "used", weighted=()),
+    _codec("IQ2_XXS", "iq2", "required", backends=("reference",)),
+    _codec("IQ2_XS", "iq2", "required", backends=("reference",)),
+    _codec("IQ2_S", "iq2", "used", backends=("reference",)),
+    _codec("IQ3_XXS", "iq3", "used", backends=("reference",)),
+    _codec("IQ3_S", "iq3", "used", backends=("reference",)),
 )
 
 CODECS: dict[str, Codec] = {row.format.name: row for row in ROWS}
