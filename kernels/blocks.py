@@ -56,6 +56,20 @@ ROWS: tuple[BlockFormat, ...] = (
     BlockFormat("Q5_1", 7, 32, 24, (Field("d", "<f2"), Field("m", "<f2"), Field("qh", "u1", 4), Field("qs", "u1", 16))),
     BlockFormat("Q8_0", 8, 32, 34, (Field("d", "<f2"), Field("qs", "i1", 32))),
     BlockFormat(
+        "Q2_K",
+        10,
+        256,
+        84,
+        (Field("scales", "u1", 16), Field("qs", "u1", 64), Field("d", "<f2"), Field("dmin", "<f2")),
+    ),
+    BlockFormat(
+        "Q3_K",
+        11,
+        256,
+        110,
+        (Field("hmask", "u1", 32), Field("qs", "u1", 64), Field("scales", "u1", 12), Field("d", "<f2")),
+    ),
+    BlockFormat(
         "Q4_K",
         12,
         256,
@@ -82,6 +96,8 @@ ROWS: tuple[BlockFormat, ...] = (
         210,
         (Field("ql", "u1", 128), Field("qh", "u1", 64), Field("scales", "i1", 16), Field("d", "<f2")),
     ),
+    BlockFormat("IQ1_S", 19, 256, 50, (Field("d", "<f2"), Field("qs", "u1", 32), Field("qh", "<u2", 8))),
+    BlockFormat("IQ1_M", 29, 256, 56, (Field("qs", "u1", 32), Field("qh", "u1", 16), Field("scales", "u1", 8))),
     BlockFormat("IQ2_XXS", 16, 256, 66, (Field("d", "<f2"), Field("qs", "<u2", 32))),
     BlockFormat("IQ2_XS", 17, 256, 74, (Field("d", "<f2"), Field("qs", "<u2", 32), Field("scales", "u1", 8))),
     BlockFormat(
@@ -110,6 +126,14 @@ ROWS: tuple[BlockFormat, ...] = (
             Field("signs", "u1", 32),
             Field("scales", "u1", 4),
         ),
+    ),
+    BlockFormat("IQ4_NL", 20, 32, 18, (Field("d", "<f2"), Field("qs", "u1", 16))),
+    BlockFormat(
+        "IQ4_XS",
+        23,
+        256,
+        136,
+        (Field("d", "<f2"), Field("scales_h", "<u2"), Field("scales_l", "u1", 4), Field("qs", "u1", 128)),
     ),
 )
 

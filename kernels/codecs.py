@@ -67,25 +67,41 @@ ROWS: tuple[Codec, ...] = (
     _codec("F32", "floats", "ignored"),
     _codec("F16", "floats", "ignored"),
     _codec("BF16", "floats", "ignored"),
-    _codec("Q4_0", "legacy", "used", weighted=()),
-    _codec("Q4_1", "legacy", "used", weighted=()),
-    _codec("Q5_0", "legacy", "used", weighted=()),
-    _codec("Q5_1", "legacy", "used", weighted=()),
+    _codec("Q4_0", "legacy", "used", weighted=("reference",)),
+    _codec("Q4_1", "legacy", "used", weighted=("reference",)),
+    _codec("Q5_0", "legacy", "used", weighted=("reference",)),
+    _codec("Q5_1", "legacy", "used", weighted=("reference",)),
     _codec("Q8_0", "legacy", "ignored"),
-    _codec("Q4_K", "kquants", "used", weighted=()),
-    _codec("Q5_K", "kquants", "used", weighted=()),
-    _codec("Q6_K", "kquants", "used", weighted=()),
+    _codec("Q2_K", "kquants_small", "used", backends=("reference",)),
+    _codec("Q3_K", "kquants_small", "used", backends=("reference",)),
+    _codec("Q4_K", "kquants", "used", weighted=("reference",)),
+    _codec("Q5_K", "kquants", "used", weighted=("reference",)),
+    _codec("Q6_K", "kquants", "used", weighted=("reference",)),
+    _codec("IQ1_S", "iq1", "required", backends=("reference",)),
+    _codec("IQ1_M", "iq1", "used", backends=("reference",)),
     _codec("IQ2_XXS", "iq2", "required", backends=("reference",)),
     _codec("IQ2_XS", "iq2", "required", backends=("reference",)),
     _codec("IQ2_S", "iq2", "used", backends=("reference",)),
     _codec("IQ3_XXS", "iq3", "used", backends=("reference",)),
     _codec("IQ3_S", "iq3", "used", backends=("reference",)),
+    _codec("IQ4_NL", "nonlinear", "used", backends=("reference",)),
+    _codec("IQ4_XS", "nonlinear", "used", backends=("reference",)),
 )
 
 CODECS: dict[str, Codec] = {row.format.name: row for row in ROWS}
 
-# Search constants of quantize_row_q4_K_ref and quantize_row_q5_K_ref in ggml-quants.c.
+# Search constants of quantize_row_q2_K_ref, quantize_row_q4_K_ref and quantize_row_q5_K_ref in ggml-quants.c.
 AFFINE_SEARCHES: dict[str, AffineSearch] = {
+    "Q2_K": AffineSearch(nmax=3, first=-0.5, step=0.1, steps=15),
     "Q4_K": AffineSearch(nmax=15, first=-1.0, step=0.1, steps=20),
     "Q5_K": AffineSearch(nmax=31, first=-0.5, step=0.1, steps=15),
 }
+
+# Those of quantize_row_q4_1_impl, q5_1, q2_K, q4_K and q5_K, which are used with importance.
+WEIGHTED_AFFINE_SEARCHES: dict[str, AffineSearch] = {
+    name: AffineSearch(nmax, first=-0.9, step=0.05, steps=36)
+    for name, nmax in (("Q4_1", 15), ("Q5_1", 31), ("Q2_K", 3), ("Q4_K", 15), ("Q5_K", 31))
+}
+
+# The 16 values, times the scale of a group, that the codes of IQ4_NL and IQ4_XS stand for (kvalues_iq4nl).
+NONLINEAR_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)

@@ -19,6 +19,8 @@ BACKENDS = tuple(dispatch.BACKENDS)
 TWINS = tuple((row.format.name, backend) for row in ROWS for backend in row.backends)
 every_twin = pytest.mark.parametrize(("name", "backend"), TWINS)
 ROW = 8192
+# The formats that the gguf package decodes; it knows Q1_0 by name only, and Q2_0 not at all.
+READ_BY_GGUF = {name for name in NAMES if name not in ("Q1_0", "Q2_0")}
 
 # The share of blocks on which a backend must write the same bytes as the specification (and that as ggml): all but what
 # fused multiply-add may explain. The cpu searches for the K types take the error from sums, so that of two candidates
@@ -65,7 +67,8 @@ def test_decodes_random_bytes_as_ggml_and_gguf_do(name, backend):
     blocks = random_blocks(name)
     ours = dispatch.decode(name, blocks, CODECS[name].format.elements, backend=backend)
     assert same_floats(ours, ggml_oracle.decode(name, blocks))
-    assert same_floats(ours, read_by_gguf(name, blocks))
+    if name in READ_BY_GGUF:
+        assert same_floats(ours, read_by_gguf(name, blocks))
 
 
 @pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
@@ -101,9 +104,8 @@ def test_fast_backends_write_the_blocks_of_the_specification(name, backend):
 def test_rows_equal_what_llama_quantize_writes(name):
     x = samples.weights("normal")[: 4 * ROW].reshape(4, ROW)
     ours = dispatch.encode(name, x, backend="reference")
-    assert np.array_equal(ours, ggml_oracle.quantize_chunk(name, x)), first_difference(
-        ours, ggml_oracle.quantize_chunk(name, x)
-    )
+    theirs = ggml_oracle.quantize_chunk(name, x)
+    assert np.array_equal(ours, theirs), first_difference(ours, theirs)
 
 
 @every_twin
