@@ -188,7 +188,7 @@ class _List:
 
 
 def _from_list(path: Path, data: NDArray[np.uint8]) -> ImportanceMatrix:
-    """All entries (name, calls, n values, values), then, where they are, the number of chunks and the dataset's name."""
+    """All entries (name, calls, n values, values), then perhaps the number of chunks and the dataset's name."""
     reader = _List(path, data)
     entries = {}
     for _ in range(reader.number("the number of entries", 1, 1 << 20)):

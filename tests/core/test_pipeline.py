@@ -24,12 +24,12 @@ from core.errors import (
 )
 from core.jobs import CompareJob, Override, PlanJob, QuantizeJob, QuantizeOptions
 from core.progress import Progress
-from tests.core.small_models import small_model, weights, write
+from tests.core.small_models import imatrix_for, small_model, weights, write
 
 
 def job_for(source, output, target="Q4_K_M", **fields):
     options = QuantizeOptions(
-        target=target, **{k: fields.pop(k) for k in ("overrides", "allow_requantize") if k in fields}
+        target=target, **{name: fields.pop(name) for name in QuantizeOptions.model_fields if name in fields}
     )
     return QuantizeJob(source=str(source), output=str(output), options=options, **fields)
 
@@ -41,7 +41,7 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize("mix", [mix.name for mix in MIXES])
 def test_independent_reader_and_decoder_find_what_was_measured(small, tmp_path, mix):
-    result = run(job_for(small, tmp_path / "o.gguf", mix))
+    result = run(job_for(small, tmp_path / "o.gguf", mix, imatrix=imatrix_for(mix, tmp_path, weights())))
     source = {tensor.name: tensor for tensor in gguf.GGUFReader(small).tensors}
     output = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "o.gguf").tensors}
     assert list(output) == [tensor.name for tensor in result.tensors]
