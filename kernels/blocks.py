@@ -135,6 +135,12 @@ ROWS: tuple[BlockFormat, ...] = (
         136,
         (Field("d", "<f2"), Field("scales_h", "<u2"), Field("scales_l", "u1", 4), Field("qs", "u1", 128)),
     ),
+    BlockFormat("TQ1_0", 34, 256, 54, (Field("qs", "u1", 48), Field("qh", "u1", 4), Field("d", "<f2"))),
+    BlockFormat("TQ2_0", 35, 256, 66, (Field("qs", "u1", 64), Field("d", "<f2"))),
+    BlockFormat("MXFP4", 39, 32, 17, (Field("e", "u1"), Field("qs", "u1", 16))),
+    BlockFormat("NVFP4", 40, 64, 36, (Field("d", "u1", 4), Field("qs", "u1", 32))),
+    BlockFormat("Q1_0", 41, 128, 18, (Field("d", "<f2"), Field("qs", "u1", 16))),
+    BlockFormat("Q2_0", 42, 64, 18, (Field("d", "<f2"), Field("qs", "u1", 16))),
 )
 
 FORMATS: dict[str, BlockFormat] = {row.name: row for row in ROWS}

@@ -67,16 +67,16 @@ ROWS: tuple[Codec, ...] = (
     _codec("F32", "floats", "ignored"),
     _codec("F16", "floats", "ignored"),
     _codec("BF16", "floats", "ignored"),
-    _codec("Q4_0", "legacy", "used", weighted=("reference",)),
-    _codec("Q4_1", "legacy", "used", weighted=("reference",)),
-    _codec("Q5_0", "legacy", "used", weighted=("reference",)),
-    _codec("Q5_1", "legacy", "used", weighted=("reference",)),
+    _codec("Q4_0", "legacy", "used", weighted=("reference", "cpu")),
+    _codec("Q4_1", "legacy", "used", weighted=("reference", "cpu")),
+    _codec("Q5_0", "legacy", "used", weighted=("reference", "cpu")),
+    _codec("Q5_1", "legacy", "used", weighted=("reference", "cpu")),
     _codec("Q8_0", "legacy", "ignored"),
-    _codec("Q2_K", "kquants_small", "used", backends=("reference",)),
-    _codec("Q3_K", "kquants_small", "used", backends=("reference",)),
-    _codec("Q4_K", "kquants", "used", weighted=("reference",)),
-    _codec("Q5_K", "kquants", "used", weighted=("reference",)),
-    _codec("Q6_K", "kquants", "used", weighted=("reference",)),
+    _codec("Q2_K", "kquants_small", "used", backends=("reference", "cpu")),
+    _codec("Q3_K", "kquants_small", "used", backends=("reference", "cpu")),
+    _codec("Q4_K", "kquants", "used", weighted=("reference", "cpu")),
+    _codec("Q5_K", "kquants", "used", weighted=("reference", "cpu")),
+    _codec("Q6_K", "kquants", "used", weighted=("reference", "cpu")),
     _codec("IQ1_S", "iq1", "required", backends=("reference",)),
     _codec("IQ1_M", "iq1", "used", backends=("reference",)),
     _codec("IQ2_XXS", "iq2", "required", backends=("reference",)),
@@ -84,8 +84,14 @@ ROWS: tuple[Codec, ...] = (
     _codec("IQ2_S", "iq2", "used", backends=("reference",)),
     _codec("IQ3_XXS", "iq3", "used", backends=("reference",)),
     _codec("IQ3_S", "iq3", "used", backends=("reference",)),
-    _codec("IQ4_NL", "nonlinear", "used", backends=("reference",)),
-    _codec("IQ4_XS", "nonlinear", "used", backends=("reference",)),
+    _codec("IQ4_NL", "nonlinear", "used", backends=("reference", "cpu")),
+    _codec("IQ4_XS", "nonlinear", "used", backends=("reference", "cpu")),
+    _codec("TQ1_0", "ternary", "ignored", backends=("reference",)),
+    _codec("TQ2_0", "ternary", "ignored", backends=("reference",)),
+    _codec("MXFP4", "microscaling", "ignored", backends=("reference",)),
+    _codec("NVFP4", "microscaling", "ignored", backends=("reference",)),
+    _codec("Q1_0", "ternary", "ignored", backends=("reference",)),
+    _codec("Q2_0", "ternary", "ignored", backends=("reference",)),
 )
 
 CODECS: dict[str, Codec] = {row.format.name: row for row in ROWS}
@@ -105,3 +111,6 @@ WEIGHTED_AFFINE_SEARCHES: dict[str, AffineSearch] = {
 
 # The 16 values, times the scale of a group, that the codes of IQ4_NL and IQ4_XS stand for (kvalues_iq4nl).
 NONLINEAR_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+
+# Twice the values of the 4-bit float E2M1, which the codes of MXFP4 and NVFP4 are (kvalues_mxfp4).
+E2M1_DOUBLED = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)

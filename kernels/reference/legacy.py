@@ -47,7 +47,7 @@ from kernels.reference.search import make_qkx2_quants, make_qx_quants
 from kernels.reference.weights import by_row
 
 
-def _reciprocal(d: Floats) -> Floats:
+def reciprocal(d: Floats) -> Floats:
     """1/d, and 0 where d is 0."""
     return np.where(d != 0, np.float32(1) / d, np.float32(0)).astype(np.float32)
 
@@ -68,7 +68,7 @@ def _symmetric(x: Floats, levels: int, importance: Floats | None) -> tuple[Float
         scales, found = make_qx_quants(x, levels, by_row(x, importance))
         return scales[:, None], found.astype(np.uint8)
     d = _signed_extreme(x) / np.float32(-levels)
-    codes = _c_cast(x * _reciprocal(d) + np.float32(levels + 0.5))
+    codes = _c_cast(x * reciprocal(d) + np.float32(levels + 0.5))
     return d, np.minimum(codes, np.int8(2 * levels - 1)).astype(np.uint8)
 
 
@@ -80,11 +80,11 @@ def _affine(name: str, x: Floats, importance: Floats | None) -> tuple[Floats, Fl
         return scales[:, None], -mins[:, None], found.astype(np.uint8)
     low = x.min(axis=1, keepdims=True)
     d = (x.max(axis=1, keepdims=True) - low) / np.float32(search.nmax)
-    codes = _c_cast((x - low) * _reciprocal(d) + np.float32(0.5))
+    codes = _c_cast((x - low) * reciprocal(d) + np.float32(0.5))
     return d, low, np.minimum(codes, np.int8(search.nmax)).astype(np.uint8)
 
 
-def _half_away(x: Floats) -> Floats:
+def half_away(x: Floats) -> Floats:
     """C's roundf: to the nearest integer, ties away from zero; exact, because x - trunc(x) is."""
     whole = np.trunc(x)
     return np.where(np.abs(x - whole) >= np.float32(0.5), whole + np.copysign(np.float32(1), x), whole)
@@ -182,7 +182,7 @@ def encode_q8_0(x: Floats) -> Bytes:
     blocks = new_records("Q8_0", len(x))
     with c_arithmetic():
         d = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
-        blocks["qs"] = _c_cast(_half_away(x * _reciprocal(d)))
+        blocks["qs"] = _c_cast(half_away(x * reciprocal(d)))
         blocks["d"] = d[:, 0]
     return to_bytes(blocks)
 
