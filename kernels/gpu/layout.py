@@ -8,7 +8,14 @@ from torch import Tensor
 
 from kernels.blocks import FORMATS
 
-DTYPES = {"<f4": torch.float32, "<f2": torch.float16, "u1": torch.uint8, "i1": torch.int8}
+DTYPES = {
+    "<f4": torch.float32,
+    "<f2": torch.float16,
+    "u1": torch.uint8,
+    "i1": torch.int8,
+    "<u2": torch.int16,  # torch has few operations for unsigned words: their bits, as signed ones
+    "<u4": torch.int32,
+}
 
 
 def split(name: str, blocks: Tensor) -> dict[str, Tensor]:

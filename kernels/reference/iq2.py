@@ -6,7 +6,7 @@
 
     w = ±d·(2·l + 1)/8 · grid                           grid values 8, 25, 43; l 0..15
 
-    IQ2_XXS  qs (16 bits)  per group two words of 32 bits: the indices 0..255 of 4 points, one byte each; then four times
+    IQ2_XXS  qs (16 bits)  per group two words of 32 bits: the indices 0..255 of 4 points, a byte each; then four times
                            7 sign bits (the 8th makes their number even), l << 28
     IQ2_XS   qs (16 bits)  per point: index 0..511, 7 sign bits << 9
     IQ2_S    qs, qh        index 0..1023: bits 2·k and 2·k + 1 of qh[i] are bits 8 and 9 of the index of point 4·i + k
