@@ -85,7 +85,7 @@ def _require_fit(tensor: Tensor, type_name: str) -> None:
 def _pattern(override: Override, tensors: Mapping[str, Tensor], path: str) -> re.Pattern[str]:
     """A regular expression that finds at least one weight matrix. Raises InvalidPattern, UnknownTensor."""
     try:
-        pattern = re.compile(override.tensor)
+        pattern = re.compile(override.tensor, re.IGNORECASE)
     except re.error as error:
         raise InvalidPattern(override.tensor, str(error)) from error
     if not any(pattern.search(name) for name in tensors):
