@@ -150,7 +150,7 @@ def _store_iq4_xs(out: Any, at: int, x: Any, start: int, scales: Any) -> None:
     d = -extreme / np.float32(32)
     store_half(out, at, d)
     inverse = np.float32(1) / d if d != 0 else np.float32(0)
-    high = 0
+    high = np.int64(0)
     for j in range(8):
         multiple = max(np.float32(-32), min(np.float32(31), np.rint(inverse * scales[j])))
         code = np.int64(multiple) + 32

@@ -26,6 +26,9 @@ QUANTIZED = [codec for codec in CPU_CODECS.values() if codec.format.quantized]
 # The types without a search equal ggml byte for byte; the searches only in what they achieve.
 ROUNDED = [row for row in CPU_CODECS.values() if row.module in ("floats", "legacy") and row.format.name != "F32"]
 
+# How well a constant comes back where the scale is not a half: that of NVFP4 has three bits of mantissa.
+CONSTANT_TOLERANCES = {"NVFP4": 2**-4}
+
 
 def functions(codec: Codec):
     module = importlib.import_module(f"kernels.cpu.{codec.module}")
@@ -91,7 +94,7 @@ def test_a_block_with_nan_or_infinity_leaves_its_neighbours_alone(codec):
 def test_constant_blocks_come_back(codec, value):
     encode, decode = functions(codec)
     x = np.full((3, codec.format.elements), value, np.float32)
-    np.testing.assert_allclose(decode(encode(x)), x, rtol=2e-3)
+    np.testing.assert_allclose(decode(encode(x)), x, rtol=CONSTANT_TOLERANCES.get(codec.format.name, 2e-3))
 
 
 @every_codec
