@@ -12,7 +12,8 @@
 No search: e is floor(log2(largest magnitude)) + 125, so that the largest is between 4 and 8 times the power of e; d is
 a sixth of the largest. Codes are the nearest values, of two the first in the table. Importance is ignored.
 
-UE4M3 is rounded by its first dropped bit, ties away from zero; from 256 on it is the largest value, 448.
+UE4M3 is rounded by its first dropped bit, ties away from zero, but subnormals to no more than 7·2^-9; from 256 on it is
+the largest value, 448.
 
 Source: ggml-quants.c, best_index_mxfp4, quantize_row_mxfp4_ref, quantize_row_nvfp4_ref and the dequantize_row twins;
 ggml-impl.h, ggml_e8m0_to_fp32_half, ggml_fp32_to_ue4m3, ggml_ue4m3_to_fp32. The formats are those of the OCP
