@@ -241,7 +241,7 @@ class ImatrixNeeded(BadInput):
         super().__init__(
             f"{type_name} for {tensor} needs an importance matrix",
             "without one the result would be unusable",
-            "Give one with --imatrix FILE (llama.cpp's llama-imatrix makes it), or choose another type",
+            "Choose one made by llama.cpp's llama-imatrix (--imatrix FILE), or choose another type",
         )
 
 
