@@ -223,20 +223,19 @@ def _six_bits(scales: Any) -> Any:
 
 @compiled
 def _encode_q3_k(x: Any, out: Any) -> None:
-    xs, ws, codes = room(32), room(32), room(32)
-    scales = np.empty(32, np.float32)
+    xs, ws, codes = room(64), room(64), room(64)
+    scales = np.empty(64, np.float32)
     n_blocks = out.size // Q3_K_BYTES
-    for b in range(0, n_blocks, 2):
-        last = min(b + 1, n_blocks - 1)
-        _load_sub_blocks(x, b * SUPER_BLOCK, xs)
-        _load_sub_blocks(x, last * SUPER_BLOCK, advanced(xs, 16))
-        first_scales, second_scales = make_q3_quants(xs, ws, codes, 16, 4)
-        store(scales, 0, first_scales)
-        store(scales, 16, second_scales)
-        for i in range(b, last + 1):
-            own = scales[16 * (i - b) : 16 * (i - b) + 16]
+    for first in range(0, n_blocks, 4):
+        for i in range(4):
+            _load_sub_blocks(x, min(first + i, n_blocks - 1) * SUPER_BLOCK, advanced(xs, 16 * i))
+        found = make_q3_quants(xs, ws, codes, 16, 4)
+        for i in range(4):
+            store(scales, 16 * i, found[i])
+        for b in range(first, min(first + 4, n_blocks)):
+            own = scales[16 * (b - first) : 16 * (b - first) + 16]
             unit = _six_bits(own)
-            _store_q3_k(out, i * Q3_K_BYTES, x, i * SUPER_BLOCK, unit, own)
+            _store_q3_k(out, b * Q3_K_BYTES, x, b * SUPER_BLOCK, unit, own)
 
 
 @inlined

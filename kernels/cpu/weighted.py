@@ -200,13 +200,21 @@ def _sums_of_codes(xs: Any, ws: Any, codes: Any, n: int) -> tuple[Any, Any]:
 
 
 @inlined
-def _improve_one(x: Any, weight: Any, code: Any, sums: Any, limits: Any) -> tuple[Any, tuple[Any, Any], Any]:
-    """A better code for one element of every group if there is one, the sums with it, and where it changed.
+def _ratio(sums: tuple[Any, Any]) -> Any:
+    """The scale Σ w·x·q / Σ w·q² that fits given codes best."""
+    sum_lx, sum_l2 = sums
+    return where(sum_l2 > 0, sum_lx / sum_l2, 0)
+
+
+@inlined
+def _improve_one(xs: Any, ws: Any, codes: Any, e: int, sums: Any, limits: Any) -> tuple[tuple[Any, Any], Any]:
+    """Give element e of every group a better code if there is one; the sums with it, and where it changed.
 
     Better means that (Σ w·x·q)² / Σ w·q² grows. limits: lowest and highest code, and what Σ w·q² of the other codes
     must exceed for a code to be changed.
     """
     lowest, highest, least = limits
+    x, weight, code = xs[e], ws[e], codes[e]
     sum_lx, sum_l2 = sums
     weighted = weight * x
     rest_lx = sum_lx - weighted * code
@@ -216,8 +224,8 @@ def _improve_one(x: Any, weight: Any, code: Any, sums: Any, limits: Any) -> tupl
     tried_l2 = rest_l2 + weight * tried * tried
     possible = (rest_lx > 0) & (rest_l2 > least) & (tried_l2 > 0) & (magnitude(tried - code) > 0)
     better = possible & (tried_lx * tried_lx * sum_l2 > sum_lx * sum_lx * tried_l2)
-    improved = where(better, tried_lx, sum_lx), where(better, tried_l2, sum_l2)
-    return where(better, tried, code), improved, better
+    codes[e] = where(better, tried, code)
+    return (where(better, tried_lx, sum_lx), where(better, tried_l2, sum_l2)), where(better, 1, 0)
 
 
 @inlined
@@ -231,47 +239,46 @@ def make_qp_quants(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> Any:
     for _ in range(PASSES):
         changes = splat(0)
         for e in range(n):
-            codes[e], sums, changed = _improve_one(xs[e], ws[e], codes[e], sums, (0, nmax, 0.0))
-            changes = where(changed, 1, changes)
+            sums, changed = _improve_one(xs, ws, codes, e, sums, (0, nmax, 0.0))
+            changes += changed
         if not any_lane(changes > 0):
             break
     empty = largest < GROUP_MAX_EPS
     for e in range(n):
         codes[e] = where(empty, 0, codes[e])
-    sum_lx, sum_l2 = sums
-    return where(empty, 0, where(sum_l2 > 0, sum_lx / sum_l2, 0))
+    return where(empty, 0, _ratio(sums))
 
 
 @inlined
-def _begin_q3(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> tuple[Any, Any, Any]:
-    """Where a group is not all zero, and the sums of its first codes, those of the scale -nmax/extreme."""
+def _begin_q3(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> tuple[Any, Any]:
+    """The weights x², and the codes of the scale -nmax/extreme with their sums; all 0 in a group of zeros."""
     extreme, most = extremes(xs, n)
-    inverse = -np.float32(nmax) / extreme
+    inverse = where(most < GROUP_MAX_EPS, 0, -np.float32(nmax) / extreme)
     for e in range(n):
         ws[e] = xs[e] * xs[e]
         codes[e] = smaller(larger(rint(inverse * xs[e]), -nmax), nmax - 1)
-    return most < GROUP_MAX_EPS, *_sums_of_codes(xs, ws, codes, n)
+    return _sums_of_codes(xs, ws, codes, n)
 
 
 @inlined
-def make_q3_quants(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> tuple[Any, Any]:
-    """Signed scales of two sets of groups, xs[0 … n-1] and xs[n … 2n-1]; ws and codes: room for 2·n lanes.
+def make_q3_quants(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> tuple[Any, Any, Any, Any]:
+    """Signed scales of four sets of groups, xs[0 … n-1], xs[n … 2n-1] and so on; ws, codes: room for 4·n lanes.
 
-    Every step waits for the one before; two independent chains of steps take hardly longer than one.
+    Every step waits for the one before; four independent chains of steps take little longer than one.
     """
     limits = -nmax, nmax - 1, -np.inf
-    empty, sum_lx, sum_l2 = _begin_q3(xs, ws, codes, n, nmax)
-    other_empty, other_lx, other_l2 = _begin_q3(advanced(xs, n), advanced(ws, n), advanced(codes, n), n, nmax)
-    sums, other_sums = (sum_lx, sum_l2), (other_lx, other_l2)
+    a = _begin_q3(xs, ws, codes, n, nmax)
+    b = _begin_q3(advanced(xs, n), advanced(ws, n), advanced(codes, n), n, nmax)
+    c = _begin_q3(advanced(xs, 2 * n), advanced(ws, 2 * n), advanced(codes, 2 * n), n, nmax)
+    d = _begin_q3(advanced(xs, 3 * n), advanced(ws, 3 * n), advanced(codes, 3 * n), n, nmax)
     for _ in range(PASSES):
         changes = splat(0)
         for e in range(n):
-            codes[e], sums, changed = _improve_one(xs[e], ws[e], codes[e], sums, limits)
-            o = n + e
-            codes[o], other_sums, other_changed = _improve_one(xs[o], ws[o], codes[o], other_sums, limits)
-            changes = where(changed, 1, where(other_changed, 1, changes))
+            a, change_a = _improve_one(xs, ws, codes, e, a, limits)
+            b, change_b = _improve_one(xs, ws, codes, e + n, b, limits)
+            c, change_c = _improve_one(xs, ws, codes, e + 2 * n, c, limits)
+            d, change_d = _improve_one(xs, ws, codes, e + 3 * n, d, limits)
+            changes += change_a + change_b + (change_c + change_d)
         if not any_lane(changes > 0):
             break
-    scale = where(sums[1] > 0, sums[0] / sums[1], 0)
-    other = where(other_sums[1] > 0, other_sums[0] / other_sums[1], 0)
-    return where(empty, 0, scale), where(other_empty, 0, other)
+    return _ratio(a), _ratio(b), _ratio(c), _ratio(d)
