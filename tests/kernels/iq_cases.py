@@ -6,12 +6,14 @@ block in tests/golden/iq-blocks.npz. `python -m tests.kernels.iq_cases` writes t
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from kernels import dispatch
 from kernels.codecs import CODECS
 from tests import ggml_oracle
 from tests.kernels import samples
@@ -33,15 +35,13 @@ def rows(distribution: str) -> np.ndarray:
 
 
 def sources(name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Label and rows of everything that ggml encodes as a format should be.
+    """Label and rows of everything that ggml encodes as a format should be; many rows at once, since calls cost time.
 
     Where squares overflow ggml aborts the whole process; after a group of zeros it misplaces the codes of IQ3_S.
     """
-    for distribution in samples.DISTRIBUTIONS:
-        yield distribution, rows(distribution)
-    for edge in samples.EDGES:
-        if edge != "squares overflow" and not (name == "IQ3_S" and "zeros" in edge):
-            yield edge, samples.edge(edge)
+    yield "distributions", np.concatenate([rows(distribution) for distribution in samples.DISTRIBUTIONS])
+    edges = [edge for edge in samples.EDGES if edge != "squares overflow" and not (name == "IQ3_S" and "zeros" in edge)]
+    yield "edges", np.concatenate([samples.edge(edge) for edge in edges])
 
 
 def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
@@ -50,6 +50,12 @@ def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
         yield f"{label}, weighted", x, importance()[: x.shape[1]]
         if CODECS[name].importance == "used":
             yield label, x, None
+
+
+@functools.cache
+def specified(name: str) -> dict[str, np.ndarray]:
+    """What the specification writes for each case, rows of bytes by label."""
+    return {label: dispatch.encode(name, x, importance=w, backend="reference") for label, x, w in cases(name)}
 
 
 def checksums(name: str, data: np.ndarray) -> np.ndarray:
