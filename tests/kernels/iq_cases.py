@@ -52,6 +52,13 @@ def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
             yield label, x, None
 
 
+def all_edges() -> tuple[np.ndarray, dict[str, slice]]:
+    """The rows of all edges, float32 (rows, 512), and where each edge lies among them."""
+    ends = np.cumsum([len(samples.edge(edge)) for edge in samples.EDGES])
+    spans = {edge: slice(end - len(samples.edge(edge)), end) for edge, end in zip(samples.EDGES, ends, strict=True)}
+    return np.concatenate([samples.edge(edge) for edge in samples.EDGES]), spans
+
+
 @functools.cache
 def specified(name: str) -> dict[str, np.ndarray]:
     """What the specification writes for each case, rows of bytes by label."""
