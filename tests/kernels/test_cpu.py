@@ -18,7 +18,9 @@ from kernels.cpu.measure import TASK, measure
 from kernels.reference.measure import measure as specified
 from tests import ggml_oracle
 
-CPU_CODECS = {name: row for name, row in CODECS.items() if "cpu" in row.backends}
+# The types of grids have tests of their own, with importance: tests/kernels/test_iquants.py.
+GRIDS = ("iq1", "iq2", "iq3")
+CPU_CODECS = {name: row for name, row in CODECS.items() if "cpu" in row.backends and row.module not in GRIDS}
 every_codec = pytest.mark.parametrize("codec", CPU_CODECS.values(), ids=list(CPU_CODECS))
 needs_ggml = pytest.mark.skipif(not ggml_oracle.available(), reason="ggml's functions are not installed")
 QUANTIZED = [codec for codec in CPU_CODECS.values() if codec.format.quantized]
