@@ -60,12 +60,27 @@ def command(job: Job) -> str:
 
 
 def _quantize_words(job: QuantizeJob) -> list[str]:
-    options = job.options
-    words = ["quantize", job.source, "--to", options.target, "--out", job.output]
-    for override in options.overrides:
-        words += ["--tensor-type", f"{override.tensor}={override.type}"]
-    words += ["--pure"] if options.pure else []
-    words += ["--allow-requantize"] if options.allow_requantize else []
+    words = ["quantize", job.source, "--to", job.options.target, "--out", job.output]
+    words += _option_words(job.options)
     words += ["--threads", str(job.threads)] if job.threads else []
     words += ["--device", job.device] if job.device != "cpu" else []
     return words
+
+
+def _option_words(options: QuantizeOptions) -> list[str]:
+    words: list[str] = []
+    for override in options.overrides:
+        words += ["--tensor-type", f"{override.tensor}={override.type}"]
+    for entry in options.override_kv:
+        words += ["--override-kv", f"{entry.key}={entry.type}:{entry.value}"]
+    for name in ("output_tensor_type", "token_embedding_type", "imatrix"):
+        words += [_option(name), getattr(options, name)] if getattr(options, name) else []
+    for name in ("include_weights", "exclude_weights"):
+        for part in getattr(options, name):
+            words += [_option(name), part]
+    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize")
+    return words + [_option(name) for name in flags if getattr(options, name)]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -21,18 +21,26 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from app import cli_text as text
-from app.cli_running import Recorder, run_job
+from app.cli_options import (
+    BadUsage,
+    add_importance_options,
+    add_type_options,
+    count,
+    quantize_options,
+    target_names,
+)
+from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import MIXES, output_name
-from core.errors import BAD_INPUT, INTERRUPTED, BadInput, BitwrightError, Cancelled, ErrorReport
+from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.jobs import (
     ChatJob,
     CompareJob,
     InspectJob,
     Job,
-    Override,
+    Plan,
     PlanJob,
     QuantizeJob,
-    QuantizeOptions,
+    QuantizeManyJob,
     Sampling,
     VerifyJob,
 )
@@ -42,10 +50,6 @@ VERSION = "0.1.0"
 
 # One question asked twice gets the same answer, so that what differs between two models is the models' doing.
 COMMAND_SAMPLING = Sampling(temperature=0)
-
-
-class BadUsage(BadInput):
-    """The arguments make no sense."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,20 +111,56 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 def run_plan(options: argparse.Namespace) -> int:
     """`plan SRC --to TYPE`."""
-    return answer(PlanJob(source=options.source, options=_quantize_options(options)), options, text.plan)
+    return answer(PlanJob(source=options.source, options=quantize_options(options, options.to)), options, text.plan)
 
 
 def run_quantize(options: argparse.Namespace) -> int:
-    """`quantize SRC --to TYPE --out PATH`; recorded in the job history."""
+    """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only."""
+    targets = target_names(options.to)
+    if options.dry_run:
+        return _dry_run(options, targets)
+    if options.out is None:
+        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
+    if len(targets) > 1:
+        return _quantize_many(options, targets)
     job = QuantizeJob(
         source=os.path.abspath(options.source),
-        output=output_path(options.source, options.out, options.to),
-        options=_quantize_options(options),
+        output=output_path(options.source, options.out, targets[0]),
+        options=quantize_options(options, targets[0]),
         threads=options.threads,
         device=options.device,
     )
     with Recorder(job) as recorder:
         return answer(job, options, text.quantized, recorder)
+
+
+def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
+    """Several targets in one pass; each is a job of its own in the history."""
+    if not Path(options.out).is_dir():
+        raise BadUsage(
+            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
+        )
+    job = QuantizeManyJob(
+        source=os.path.abspath(options.source),
+        targets=targets,
+        outputs=tuple(output_path(options.source, options.out, target) for target in targets),
+        options=quantize_options(options, targets[0]),
+        threads=options.threads,
+        device=options.device,
+    )
+    with Recorders(job.jobs) as recorders:
+        return answer(job, options, text.quantized_many, recorders)
+
+
+def _dry_run(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
+    """The plan of every target; as JSON one object, or {"plans": [...]} where there are several."""
+    plans = [run_job(PlanJob(source=options.source, options=quantize_options(options, target))) for target in targets]
+    if options.json:
+        values = [made.model_dump(mode="json", by_alias=True) for made in plans]
+        print(json.dumps(values[0] if len(values) == 1 else {"plans": values}, ensure_ascii=False))
+    else:
+        print("\n\n".join(text.plan(made) for made in plans if isinstance(made, Plan)))
+    return 0
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -175,15 +215,6 @@ def _as_json(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def _quantize_options(options: argparse.Namespace) -> QuantizeOptions:
-    return QuantizeOptions(
-        target=options.to,
-        overrides=tuple(options.tensor_type),
-        pure=options.pure,
-        allow_requantize=options.allow_requantize,
-    )
-
-
 def output_path(source: str, out: str, target: str) -> str:
     """The output's absolute path: `out` itself, or `<model>-<TYPE>.gguf` in it where it is a folder."""
     path = Path(out)
@@ -192,7 +223,9 @@ def output_path(source: str, out: str, target: str) -> str:
     return os.path.abspath(path)
 
 
-def answer(job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | None = None) -> int:
+def answer(
+    job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | Recorders | None = None
+) -> int:
     """Runs a job and prints its answer, as JSON or for people. Raises what the job raises."""
     result = run_job(job, recorder)
     print(result.model_dump_json(by_alias=True) if options.json else show(result), flush=True)
@@ -200,21 +233,6 @@ def answer(job: Job, options: argparse.Namespace, show: Callable[[Any], str], re
 
 
 # ---------------------------------------------------------------- arguments
-
-
-def override(argument: str) -> Override:
-    """NAME=TYPE as a value. Raises what argparse turns into a message."""
-    name, _, type_name = argument.rpartition("=")
-    if not name or not type_name:
-        raise argparse.ArgumentTypeError(f"{argument} is not of the form NAME=TYPE")
-    return Override(tensor=name, type=type_name)
-
-
-def count(argument: str) -> int:
-    """A number that is not negative."""
-    if not argument.isdigit():
-        raise argparse.ArgumentTypeError(f"{argument} is not a whole number of at least 0")
-    return int(argument)
 
 
 def make_parser() -> Parser:
@@ -243,21 +261,14 @@ def _plan(parser: Parser) -> None:
     _source(parser)
     names = ", ".join(mix.name for mix in MIXES)
     parser.add_argument("--to", required=True, metavar="TYPE", help=f"one of {names}")
-    parser.add_argument(
-        "--tensor-type",
-        type=override,
-        action="append",
-        default=[],
-        metavar="NAME=TYPE",
-        help="another type for one tensor, by its exact name; may be repeated",
-    )
-    parser.add_argument("--pure", action="store_true", help="one type for every weight matrix")
-    parser.add_argument("--allow-requantize", action="store_true", help="accept a source that is already quantized")
+    add_type_options(parser)
+    add_importance_options(parser)
 
 
 def _quantize(parser: Parser) -> None:
     _plan(parser)
-    parser.add_argument("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
+    parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 
@@ -295,7 +306,7 @@ COMMANDS: tuple[
 ] = (
     ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
     ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
-    ("quantize", "quantize a model into one GGUF file", _quantize, run_quantize),
+    ("quantize", "quantize a model into GGUF files, one for each type", _quantize, run_quantize),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),

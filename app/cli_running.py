@@ -8,15 +8,16 @@ import signal
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from pydantic import ValidationError
 
 from app import cli_text as text
 from core import engine
 from core.errors import BadInput, BitwrightError, Cancelled, ErrorReport
-from core.jobs import Job, Result
+from core.jobs import Job, QuantizeManyResult, Result
 from core.progress import Progress, Snapshot
 from core.store import Store
 
@@ -74,7 +75,36 @@ class Recorder:
             sys.stderr.write(f"note: The job history cannot be written ({error}).\n")
 
 
-def run_job(job: Job, recorder: Recorder | None = None) -> Result:
+class Recorders:
+    """Keeps the jobs of one pass over a source in the history, each with its own result."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._all = [Recorder(job) for job in jobs]
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Recorders:
+        for recorder in self._all:
+            self._stack.enter_context(recorder)
+        return self
+
+    def progress(self, snapshot: Snapshot) -> None:
+        """Keeps the progress, which is that of all."""
+        for recorder in self._all:
+            recorder.progress(snapshot)
+
+    def finish(self, result: Result) -> None:
+        """Keeps every job's own result."""
+        assert isinstance(result, QuantizeManyResult)
+        for recorder, own in zip(self._all, result.results, strict=True):
+            recorder.finish(own)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def run_job(job: Job, recorder: Recorder | Recorders | None = None) -> Result:
     """Runs a job in this process with everything around it. Raises what the job raises."""
     line = StatusLine()
     with interruptible() as interrupted, own_output():

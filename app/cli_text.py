@@ -14,6 +14,7 @@ from core.jobs import (
     ModelSummary,
     Plan,
     QuantizeJob,
+    QuantizeManyResult,
     QuantizeResult,
     TensorResult,
     VerifyResult,
@@ -119,6 +120,11 @@ def quantized(result: QuantizeResult) -> str:
         ("SHA-256", result.sha256),
     )
     return f"{_by_type(result.tensors)}\n\n{total}"
+
+
+def quantized_many(result: QuantizeManyResult) -> str:
+    """The answer of `quantize` with several types."""
+    return "\n\n".join(quantized(one) for one in result.results)
 
 
 def compared(result: CompareResult) -> str:

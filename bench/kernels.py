@@ -1,9 +1,11 @@
 """Speed of the CPU kernels per core against ggml's own C functions, on the same data in the same run.
 
-Usage: `python -m bench.kernels [--json]`. For every format: millions of weights per second of one core, ours and
-ggml's (the reference functions in xllamacpp's shared object), measured in turns, medians; the quotient beside its
-target; and the squared error of ours as a multiple of ggml's. Ours allocate their results, ggml's write into given
-arrays. Then what more threads give, and what compiling costs at the first start and at the second.
+Usage: `python -m bench.kernels [--json] [FORMAT ...]`. For every format: millions of weights per second of one core,
+ours and ggml's (what llama-quantize calls, in xllamacpp's shared object), measured in turns, medians; the quotient
+beside its target; and the error of ours as a multiple of ggml's. Formats that use importance are measured without and
+with it, those that cannot do without it only with. Ours allocate their results, ggml's write into given arrays. Fewer
+weights are given to whoever is slow. Then what more threads give, and what compiling costs at the first start and at
+the second.
 
 Quotients of processor time hardly depend on what else the machine does, so a missed one fails the run. The seconds of a
 start do depend on it: a missed one is printed, no more.
@@ -23,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +34,25 @@ from bench.report import Figure, machine, show
 from kernels.codecs import CODECS, Codec
 from tests import ggml_oracle
 
-ELEMENTS = 1 << 21
-ROUNDS = 7
-# A measurement repeats its call until this long, so that the clock does not matter.
-MIN_SECONDS = 0.02
+ELEMENTS, ROW = 1 << 21, 2048
+ROUNDS = 5
+# A measurement repeats its call until this long, so that the clock does not matter; and none of its calls is longer.
+MIN_SECONDS, MAX_SECONDS = 0.02, 0.08
+PROBE = 8 * ROW
 THREADS_TYPE = "Q4_K"
 
-# How many times ggml's speed encoding should reach; formats without a row have no target.
-ENCODE_TARGETS = {"Q4_0": 1, "Q4_1": 1, "Q5_0": 1, "Q5_1": 1, "Q8_0": 1, "Q4_K": 8, "Q5_K": 8, "Q6_K": 6}
+# How many times ggml's speed encoding should reach, without importance and with it; formats without a row have no
+# target.
+ENCODE_TARGETS = {
+    **dict.fromkeys(("Q4_0", "Q8_0"), 1.5),
+    **dict.fromkeys(("Q4_1", "Q5_0", "Q5_1"), 1),
+    **dict.fromkeys(("Q2_K", "Q4_K", "Q5_K", "IQ3_XXS", "IQ3_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M"), 8),
+    "Q3_K": 5,
+    "Q6_K": 6,
+    **dict.fromkeys(("IQ4_NL", "IQ4_XS"), 15),
+    **dict.fromkeys(("MXFP4", "NVFP4", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"), 3),
+}
+WEIGHTED_TARGETS = ENCODE_TARGETS | dict.fromkeys(("Q4_0", "Q4_1", "Q5_0", "Q5_1"), 5)
 ERROR_TARGET = 1.001
 
 FIRST_CALL = """
@@ -50,6 +64,7 @@ print(time.perf_counter() - start)
 """
 
 Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 Call = Callable[[], object]
 
 
@@ -108,44 +123,119 @@ def seconds_per_call(call: Call, clock: Callable[[], float]) -> float:
     return elapsed / calls
 
 
-def speeds(ours: Call, ggml: Call) -> tuple[float, float]:
-    """Median speeds in millions of weights per second, measured in turns after one call of each."""
-    ours()
-    ggml()
+def limited(call: Callable[[int], object], elements: int) -> tuple[Call, int]:
+    """A call with as many of `elements` weights, whole rows, as take at most MAX_SECONDS; and how many those are."""
+    call(PROBE)
+    start = time.thread_time()
+    call(PROBE)
+    affordable = int(MAX_SECONDS / max(time.thread_time() - start, 1e-9) * PROBE)
+    fewer = max(PROBE, min(elements, affordable // ROW * ROW))
+    return lambda: call(fewer), fewer
+
+
+def speeds(ours: Callable[[int], object], ggml: Callable[[int], object]) -> tuple[float, float]:
+    """Median speeds in millions of weights per second of calls with a number of weights, measured in turns."""
+    calls = [limited(call, ELEMENTS) for call in (ours, ggml)]
     # Time of this thread on its core, so that other programs do not count.
-    times = [tuple(seconds_per_call(call, time.thread_time) for call in (ours, ggml)) for _ in range(ROUNDS)]
-    median_ours, median_ggml = (statistics.median(column) for column in zip(*times, strict=True))
-    return ELEMENTS / median_ours / 1e6, ELEMENTS / median_ggml / 1e6
+    times = [[seconds_per_call(call, time.thread_time) for call, _ in calls] for _ in range(ROUNDS)]
+    columns = zip(zip(*times, strict=True), calls, strict=True)
+    own, other = (elements / statistics.median(column) / 1e6 for column, (_, elements) in columns)
+    return own, other
 
 
-def squared_error(x: Floats, y: Floats) -> float:
-    """Σ (x - y)² in float64."""
-    difference = x.astype(np.float64) - y
-    return float(np.sum(difference * difference))
+def weighted_squared_error(x: Floats, y: Floats, importance: Floats | None) -> float:
+    """Σ w·(x - y)² of rows in float64, w being importance or 1."""
+    difference = (x.astype(np.float64) - y) ** 2
+    return float(np.sum(difference if importance is None else difference * importance))
 
 
-def compare(row: Codec, weights: Floats) -> list[Row]:
-    """Encoding and decoding of one format, ours and ggml's."""
-    name, module = row.format.name, importlib.import_module(f"kernels.cpu.{row.module}")
-    encode, decode = getattr(module, row.encode), getattr(module, row.decode)
-    x = weights.reshape(-1, row.format.elements)
-    theirs, values = ggml_oracle.encode(name, x), np.empty_like(x)
-    own, other = (squared_error(x, ggml_oracle.decode(name, blocks)) for blocks in (encode(x), theirs))
-    encoding = speeds(lambda: encode(x, threads=1), lambda: ggml_oracle.encode_into(name, x, theirs))
-    decoding = speeds(lambda: decode(theirs, threads=1), lambda: ggml_oracle.decode_into(name, theirs, values))
-    return [
-        Row("encode", name, *encoding, ENCODE_TARGETS.get(name), own / other),
-        Row("decode", name, *decoding, None),
-    ]
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One format with data: rows of weights, importance of their columns or None, our functions and ggml's."""
+
+    codec: Codec
+    weights: Floats
+    importance: Floats | None
+
+    def function(self, name: str) -> Callable[..., npt.NDArray[Any]]:
+        """A function of the compiled backend."""
+        found: Callable[..., npt.NDArray[Any]] = getattr(
+            importlib.import_module(f"kernels.cpu.{self.codec.module}"), name
+        )
+        return found
+
+    def encode(self, elements: int) -> Bytes:
+        """Our blocks of so many weights."""
+        size = self.codec.format.elements
+        options = {} if self.importance is None else {"importance": self.importance.reshape(-1, size)}
+        blocks = self.weights[: elements // ROW].reshape(-1, size)
+        return self.function(self.codec.encode)(blocks, threads=1, **options)
+
+    def encode_by_ggml(self, elements: int) -> Bytes:
+        """Blocks of so many weights by ggml."""
+        rows = ggml_oracle.quantize_chunk(self.codec.format.name, self.weights[: elements // ROW], self.importance)
+        return rows.reshape(-1, self.codec.format.bytes)
+
+    def error_ratio(self) -> float:
+        """Our (weighted) squared error as a multiple of ggml's, on as many weights as ggml encodes in a moment."""
+        _, elements = limited(self.encode_by_ggml, ELEMENTS // 4)
+        x = self.weights[: elements // ROW]
+        blocks = self.encode(elements), self.encode_by_ggml(elements)
+        decoded = (ggml_oracle.decode(self.codec.format.name, part).reshape(x.shape) for part in blocks)
+        own, other = (weighted_squared_error(x, y, self.importance) for y in decoded)
+        return own / other
+
+    def encoding(self) -> Row:
+        """How fast and how well blocks are made."""
+        name, weighted = self.codec.format.name, self.importance is not None
+        target = (WEIGHTED_TARGETS if weighted else ENCODE_TARGETS).get(name)
+        operation = "encode, importance" if weighted else "encode"
+        return Row(operation, name, *speeds(self.encode, self.encode_by_ggml), target, self.error_ratio())
+
+    def decoding(self) -> Row:
+        """How fast blocks are read; random ones, which do not have to be made first."""
+        fmt, decode = self.codec.format, self.function(self.codec.decode)
+        n_blocks = ELEMENTS // fmt.elements
+        blocks = np.random.default_rng(1).integers(0, 256, (n_blocks, fmt.bytes), dtype=np.uint8)
+        values = np.empty((n_blocks, fmt.elements), np.float32)
+
+        def by_ggml(elements: int) -> None:
+            part = slice(elements // fmt.elements)
+            ggml_oracle.decode_into(fmt.name, blocks[part], values[part])
+
+        def ours(elements: int) -> Floats:
+            return decode(blocks[: elements // fmt.elements], threads=1)
+
+        return Row("decode", fmt.name, *speeds(ours, by_ggml), None)
 
 
-def scaling(weights: Floats) -> list[tuple[int, float]]:
+def subjects(names: list[str]) -> list[Subject]:
+    """What is measured: the compiled formats, those that use importance without it and with it."""
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((ELEMENTS // ROW, ROW), dtype=np.float32) * np.float32(0.02)
+    importance = (random.gamma(0.5, 1.0, ROW) ** 2).astype(np.float32)
+    compiled = [row for row in CODECS.values() if "cpu" in row.backends and row.format.name != "F32"]
+    chosen = [row for row in compiled if not names or row.format.name in names]
+    plain = [Subject(row, weights, None) for row in chosen if row.importance != "required"]
+    able = [row for row in chosen if row.importance != "ignored" and "cpu" in row.weighted]
+    return plain + [Subject(row, weights, importance) for row in able]
+
+
+def compare(names: list[str]) -> list[Row]:
+    """Encoding of every subject, then decoding of every format."""
+    chosen = subjects(names)
+    formats = {subject.codec.format.name: subject for subject in chosen}
+    return [*(subject.encoding() for subject in chosen), *(subject.decoding() for subject in formats.values())]
+
+
+def scaling() -> list[tuple[int, float]]:
     """(threads, millions of weights per second) of encoding with 1, 2, 4, … threads up to all cores."""
     module = importlib.import_module("kernels.cpu.kquants")
     parallel = importlib.import_module("kernels.cpu.parallel")
     cores = parallel.available_threads()
     counts = sorted({cores, *(1 << k for k in range(cores.bit_length()) if 1 << k <= cores)})
-    x = weights.reshape(-1, CODECS[THREADS_TYPE].format.elements)
+    shape = ELEMENTS // CODECS[THREADS_TYPE].format.elements, CODECS[THREADS_TYPE].format.elements
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
     def speed(threads: int) -> float:
         return ELEMENTS / seconds_per_call(lambda: module.encode_q4_k(x, threads=threads), time.perf_counter) / 1e6
@@ -170,16 +260,14 @@ def print_table(rows: list[Row]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(f"  error: squared error of ours / ggml's, target at most {ERROR_TARGET}")
+    print(f"  error: squared error (with importance, weighted by it) of ours / ggml's, target at most {ERROR_TARGET}")
 
 
-def main(as_json: bool) -> int:
+def main(as_json: bool, names: list[str]) -> int:
     """Measures and prints; returns 1 where an encoding is slower or worse than its target."""
-    weights = np.random.default_rng(0).standard_normal(ELEMENTS, dtype=np.float32) * np.float32(0.02)
     with one_core():
-        pairs = [compare(row, weights) for row in CODECS.values() if row.format.name != "F32"]
-    rows = [row for column in zip(*pairs, strict=True) for row in column]
-    threads, (cold, warm) = scaling(weights), first_calls()
+        rows = compare(names)
+    threads, (cold, warm) = scaling(), first_calls()
     missed = any(row.verdict() == "MISSED" for row in rows)
     if as_json:
         results = [asdict(row) | {"ratio": row.ratio, "verdict": row.verdict()} for row in rows]
@@ -200,4 +288,6 @@ def main(as_json: bool) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Speed of the CPU kernels against ggml's C functions.")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    sys.exit(main(parser.parse_args().json))
+    parser.add_argument("formats", nargs="*", metavar="FORMAT", help="only these formats")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.json, arguments.formats))

@@ -17,6 +17,7 @@ FUNCTIONS: dict[str, str] = {
     "tensor_stats": "core.distribution:tensor_stats",
     "plan": "core.plan:plan",
     "quantize": "core.pipeline:quantize",
+    "quantize_many": "core.pipeline:quantize_many",
     "verify": "core.verify:verify",
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",

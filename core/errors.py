@@ -189,6 +189,84 @@ class TensorIsKept(BadInput):
         )
 
 
+class InvalidPattern(BadInput):
+    """A per-tensor choice whose pattern is no regular expression."""
+
+    def __init__(self, pattern: str, problem: str) -> None:
+        super().__init__(
+            f"{pattern} is neither the name of a tensor nor a regular expression",
+            problem,
+            "Write a name such as blk.0.ffn_down.weight, or an expression such as ffn_down",
+        )
+
+
+class FallbackRefused(BadInput):
+    """Some tensors cannot have the type wanted for them, and no other was to be taken."""
+
+    def __init__(self, tensor: str, reason: str, count: int) -> None:
+        others = f" (and {count - 1} more tensors like it)" if count > 1 else ""
+        super().__init__(
+            f"{tensor} cannot have the type wanted for it{others}",
+            reason,
+            "Leave out --strict, or choose a type with blocks of 32, such as Q8_0, Q5_0 or IQ4_NL",
+        )
+
+
+class InvalidMetadata(BadInput):
+    """A metadata entry asked for cannot be written."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(
+            f"The metadata {key} cannot be set",
+            problem,
+            "Write it as KEY=TYPE:VALUE with the type int, float, bool or str",
+        )
+
+
+class NotAnImatrix(BadInput):
+    """The path exists but holds no importance matrix that can be read."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} is not an importance matrix Bitwright can read",
+            problem,
+            "Choose a file made by llama.cpp's llama-imatrix, in its GGUF or its older .dat form",
+        )
+
+
+class ImatrixNeeded(BadInput):
+    """A type was wanted that makes no sense without an importance matrix."""
+
+    def __init__(self, tensor: str, type_name: str) -> None:
+        super().__init__(
+            f"{type_name} for {tensor} needs an importance matrix",
+            "without one the result would be unusable",
+            "Choose one made by llama.cpp's llama-imatrix (--imatrix FILE), or choose another type",
+        )
+
+
+class NotInImatrix(BadInput):
+    """The importance matrix says nothing of a tensor whose type needs it."""
+
+    def __init__(self, path: str, tensor: str, type_name: str) -> None:
+        super().__init__(
+            f"{path} has no entry for {tensor}",
+            f"{type_name} cannot be made without one",
+            f"Give this tensor another type with --tensor-type {tensor}=Q4_K, or use another importance matrix",
+        )
+
+
+class ImatrixDoesNotFit(BadInput):
+    """The importance matrix was made for another model."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} does not fit this model",
+            problem,
+            "Use an importance matrix made from this model, or leave the tensor out with --exclude-weights",
+        )
+
+
 class ShapesDiffer(BadInput):
     """Two models hold a tensor of the same name in different shapes, so they cannot be compared."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.catalog import MIXES, SAMPLE_NAME, sample_path
+from core.catalog import ALL_MIXES, SAMPLE_NAME, sample_path
 from core.errors import BitwrightError
 from core.formats.gguf_layout import PackedArray
 from core.jobs import (
@@ -33,38 +33,7 @@ MAX_FOLDERS = 20_000
 # general.type of GGUF files that are no models to run or quantize.
 OTHER_CONTENTS = frozenset({"imatrix", "adapter", "mmproj"})
 
-# general.file_type of mixes that are not offered here but met in files (llama.h, llama_ftype).
-OTHER_FILE_TYPES: dict[int, str] = {
-    0: "F32",
-    3: "Q4_1",
-    8: "Q5_0",
-    9: "Q5_1",
-    10: "Q2_K",
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    19: "IQ2_XXS",
-    20: "IQ2_XS",
-    21: "Q2_K_S",
-    22: "IQ3_XS",
-    23: "IQ3_XXS",
-    24: "IQ1_S",
-    25: "IQ4_NL",
-    26: "IQ3_S",
-    27: "IQ3_M",
-    28: "IQ2_S",
-    29: "IQ2_M",
-    30: "IQ4_XS",
-    31: "IQ1_M",
-    36: "TQ1_0",
-    37: "TQ2_0",
-    38: "MXFP4_MOE",
-    39: "NVFP4",
-    40: "Q1_0",
-}
-FILE_TYPES: dict[int, str] = OTHER_FILE_TYPES | {mix.file_type: mix.name for mix in MIXES}
+FILE_TYPES: dict[int, str] = {mix.file_type: mix.name for mix in ALL_MIXES}
 
 # Architectures in words; one that is not listed is shown under its GGUF name.
 LABELS: dict[str, str] = {

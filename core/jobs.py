@@ -7,9 +7,9 @@ reversed). Sizes are bytes, times are seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 
 class Value(BaseModel):
@@ -22,22 +22,45 @@ class Value(BaseModel):
 
 
 class Override(Value):
-    """One tensor's type chosen by the user, by its exact name."""
+    """A type chosen by the user for one tensor, by its exact name, or for all whose name a regular expression finds.
+
+    What is the exact name of a tensor is never taken as an expression, and counts more than one.
+    """
 
     tensor: str
     type: str
+
+
+class KeyOverride(Value):
+    """A metadata entry of the output set by the user: value as text, in the notation of llama.cpp's --override-kv."""
+
+    key: str
+    type: Literal["int", "float", "bool", "str"]
+    value: str
 
 
 class QuantizeOptions(Value):
     """Which types are wanted. `target` is a mix (Q4_K_M) or a type (Q8_0), under llama-quantize's names.
 
     pure: every quantizable tensor gets the mix's base type. allow_requantize: accept a quantized source.
+    output_tensor_type, token_embedding_type: for these two tensors, "" = what the mix says. leave_output_tensor: the
+    output layer stays as it is. strict: a type that does not fit is an error. imatrix: path of an importance matrix,
+    "" = none; include_weights and exclude_weights: parts of names of the tensors it is used, or not used, for.
+    override_kv: metadata of the output.
     """
 
     target: str
     overrides: tuple[Override, ...] = ()
     pure: bool = False
     allow_requantize: bool = False
+    output_tensor_type: str = ""
+    token_embedding_type: str = ""
+    leave_output_tensor: bool = False
+    strict: bool = False
+    imatrix: str = ""
+    include_weights: tuple[str, ...] = ()
+    exclude_weights: tuple[str, ...] = ()
+    override_kv: tuple[KeyOverride, ...] = ()
 
 
 class InspectJob(Value):
@@ -80,6 +103,41 @@ class QuantizeJob(Value):
     options: QuantizeOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+
+
+class QuantizeManyJob(Value):
+    """Several targets in one pass: the source is read once. Answer: QuantizeManyResult, in the order of `targets`.
+
+    targets replaces the target of `options` and has an output for each.
+    """
+
+    kind: Literal["quantize_many"] = "quantize_many"
+    source: str
+    targets: tuple[str, ...] = Field(min_length=1)
+    outputs: tuple[str, ...] = Field(min_length=1)
+    options: QuantizeOptions
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _one_output_each(self) -> Self:
+        if len(self.targets) != len(self.outputs):
+            raise ValueError("there must be an output for every target")
+        return self
+
+    @property
+    def jobs(self) -> tuple[QuantizeJob, ...]:
+        """The same as jobs of one target each."""
+        return tuple(
+            QuantizeJob(
+                source=self.source,
+                output=output,
+                options=self.options.model_copy(update={"target": target}),
+                threads=self.threads,
+                device=self.device,
+            )
+            for target, output in zip(self.targets, self.outputs, strict=True)
+        )
 
 
 class VerifyJob(Value):
@@ -140,7 +198,16 @@ class ChatSessionJob(Value):
 
 
 Job = Annotated[
-    InspectJob | ScanJob | TensorStatsJob | PlanJob | QuantizeJob | VerifyJob | CompareJob | ChatJob | ChatSessionJob,
+    InspectJob
+    | ScanJob
+    | TensorStatsJob
+    | PlanJob
+    | QuantizeJob
+    | QuantizeManyJob
+    | VerifyJob
+    | CompareJob
+    | ChatJob
+    | ChatSessionJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -226,9 +293,10 @@ class TensorStats(Value):
 
 
 class TensorPlan(Value):
-    """One row of a plan. JSON keys: name, shape, from, to, elements, source_bytes, bytes, bpw, reason, fallback.
+    """One row of a plan, written with the keys `from` and `to` for the two types.
 
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
+    overridden: chosen by the user. weighted: an importance matrix says which of its columns matter.
     """
 
     name: str
@@ -242,6 +310,7 @@ class TensorPlan(Value):
     reason: str
     fallback: bool = False
     overridden: bool = False
+    weighted: bool = False
 
 
 class Plan(Value):
@@ -310,6 +379,12 @@ class QuantizeResult(Value):
     tensors: tuple[TensorResult, ...]
 
 
+class QuantizeManyResult(Value):
+    """Finished quantizations of one source, in the order asked for; each took the seconds of the whole pass."""
+
+    results: tuple[QuantizeResult, ...]
+
+
 class VerifyResult(Value):
     """What an independent reader found in a file that is in order."""
 
@@ -366,7 +441,17 @@ class ChatLoaded(Value):
     note: str = ""
 
 
-Result = ModelSummary | ScanResult | TensorStats | Plan | QuantizeResult | VerifyResult | CompareResult | ChatResult
+Result = (
+    ModelSummary
+    | ScanResult
+    | TensorStats
+    | Plan
+    | QuantizeResult
+    | QuantizeManyResult
+    | VerifyResult
+    | CompareResult
+    | ChatResult
+)
 
 RESULT_TYPES: dict[str, type[Value]] = {
     "inspect": ModelSummary,
@@ -374,6 +459,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "tensor_stats": TensorStats,
     "plan": Plan,
     "quantize": QuantizeResult,
+    "quantize_many": QuantizeManyResult,
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,

@@ -1,7 +1,8 @@
-"""Executes a plan: reads, quantizes, measures and writes tensor after tensor, verifies the file, then names it.
+"""Executes plans: reads, quantizes, measures and writes tensor after tensor, verifies the files, then names them.
 
-Nothing is decided here; `core.plan` did. Memory holds a few chunks of rows, whatever the size of the model or of a
-tensor. The next chunk is read and the last one written while the present one is computed.
+Nothing is decided here; `core.plan` did. Several outputs of one source are made in one pass: every chunk is read and
+decoded once. Memory holds a few chunks of rows, whatever the size of the model or of a tensor. The next chunk is read
+and the last one written while the present one is computed.
 """
 
 from __future__ import annotations
@@ -10,23 +11,33 @@ import math
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core import memory
-from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource, ValuesTooLarge
+from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource, OutputNotWritable, ValuesTooLarge
 from core.formats.atomic import AtomicFile
 from core.formats.gguf_writer import GGUFWriter
-from core.jobs import Plan, QuantizeJob, QuantizeResult, TensorPlan, TensorResult
+from core.jobs import (
+    QuantizeJob,
+    QuantizeManyJob,
+    QuantizeManyResult,
+    QuantizeResult,
+    TensorPlan,
+    TensorResult,
+)
 from core.metrics import figures
-from core.plan import find_mix, make_plan, output_layout, output_metadata, refuse_quantized, rows_per_chunk
+from core.plan import Prepared, prepare, refuse_quantized, rows_per_chunk
 from core.progress import Progress
 from core.sources import Source, SourceTensor, open_source
 from core.verify import Expected, verify_written
+from core.weighting import means_of
 from kernels import dispatch
+from kernels.codecs import CODECS
 from kernels.measure import ErrorSums
 
 if TYPE_CHECKING:
@@ -51,6 +62,12 @@ class Compute:
             _require_cuda()
         return cls("gpu" if job.device == "cuda" else "auto", job.threads)
 
+    def backend_for(self, type_name: str, weighted: bool = False) -> str:
+        """The backend for one type: the processor takes what the device has no code for."""
+        row = CODECS[type_name]
+        able = row.weighted if weighted else row.backends
+        return self.backend if self.backend in ("auto", *able) else "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -61,51 +78,86 @@ class Written:
     crc32: int
 
 
+@dataclass(slots=True)
+class Target:
+    """One output being written: what was decided for it, where it goes, and the tensors that are complete."""
+
+    job: QuantizeJob
+    prepared: Prepared
+    out: AtomicFile
+    writer: GGUFWriter
+    rows: dict[str, TensorPlan]
+    written: list[Written]
+
+    @classmethod
+    def begin(cls, job: QuantizeJob, prepared: Prepared, out: AtomicFile) -> Target:
+        """Writes the header."""
+        writer = GGUFWriter(out, prepared.metadata, prepared.layout)
+        return cls(job, prepared, out, writer, {row.name: row for row in prepared.plan.tensors}, [])
+
+    def verify(self, progress: Progress) -> None:
+        """Completes the file and compares it with what was meant to be in it. Raises VerificationFailed."""
+        self.writer.finish()
+        self.out.sync()
+        expected = [
+            Expected(item.row.name, item.row.shape, item.row.target_type, item.row.bytes, item.crc32)
+            for item in self.written
+        ]
+        verify_written(self.out.path, expected, self.prepared.plan.bytes, self.writer.hexdigest(), progress)
+
+
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
     """Plans, quantizes, measures and verifies; the output appears under its name only when all of that succeeded.
 
-    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_source, make_plan
+    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_source, prepare
     and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull, NonFiniteWeights,
     ValuesTooLarge, DeviceNotAvailable, Cancelled.
     """
+    return _quantize([job], progress)[0]
+
+
+def quantize_many(job: QuantizeManyJob, progress: Progress) -> QuantizeManyResult:
+    """The same for several targets in one pass; no output gets its name before all are verified.
+
+    Raises what `quantize` raises, and OutputNotWritable where two outputs have one name.
+    """
+    paths = [os.path.abspath(output) for output in job.outputs]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice is not None:
+        raise OutputNotWritable(twice, "two of the targets would have this name")
+    return QuantizeManyResult(results=tuple(_quantize(job.jobs, progress)))
+
+
+def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeResult]:
     began = time.monotonic()
     memory.reset_peak()
-    compute = Compute.of(job)
+    compute = Compute.of(jobs[0])
     progress.stage("Planning")
-    with open_source(job.source) as source:
-        made = make_plan(source, job.options)
-        refuse_quantized(source, job.options)
-        _refuse_own_source(source, Path(job.output))
-        metadata, places = output_metadata(source, find_mix(made.target)), output_layout(source, made)
-        with AtomicFile(Path(job.output), made.bytes) as out:
-            writer = GGUFWriter(out, metadata, places)
-            written = write_tensors(source, made, writer, compute, progress)
-            writer.finish()
-            out.sync()
-            expected = [
-                Expected(row.name, row.shape, row.target_type, row.bytes, crc)
-                for row, crc in ((item.row, item.crc32) for item in written)
-            ]
-            verify_written(out.path, expected, made.bytes, writer.hexdigest(), progress)
-            out.commit()
-    return _result(job, made, written, writer.hexdigest(), time.monotonic() - began)
+    with open_source(jobs[0].source) as source, ExitStack() as stack:
+        targets = []
+        for job, prepared in [(job, prepare(source, job.options)) for job in jobs]:
+            refuse_quantized(source, prepared.plan, job.options)
+            _refuse_own_source(source, Path(job.output))
+            out = stack.enter_context(AtomicFile(Path(job.output), prepared.plan.bytes))
+            targets.append(Target.begin(job, prepared, out))
+        write_tensors(source, targets, compute, progress)
+        for target in targets:
+            target.verify(progress)
+        for target in targets:
+            target.out.commit()
+    return [_result(target, time.monotonic() - began) for target in targets]
 
 
-def write_tensors(
-    source: Source, made: Plan, writer: GGUFWriter, compute: Compute, progress: Progress
-) -> list[Written]:
-    """Streams every tensor of the plan through memory into the writer, in order."""
-    progress.stage("Quantizing", sum(row.source_bytes for row in made.tensors))
-    by_name = {tensor.name: tensor for tensor in source.tensors}
-    written, done = [], 0
+def write_tensors(source: Source, targets: Sequence[Target], compute: Compute, progress: Progress) -> None:
+    """Streams every tensor of the source through memory into the writers, in order."""
+    progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors))
+    done = 0
     with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as pen:
-        stream = Stream(source, writer, compute, reader, pen)
-        for row in made.tensors:
-            tensor = by_name[row.name]
-            written.append(stream.tensor(tensor, row, _reporter(progress, done, row.name)))
-            done += row.source_bytes
+        stream = Stream(source, targets, compute, reader, pen)
+        for tensor in source.tensors:
+            stream.tensor(tensor, _reporter(progress, done, tensor.name))
+            done += tensor.bytes
             source.release(tensor)
-    return written
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,44 +165,91 @@ class Stream:
     """Where rows come from and go to; one thread reads ahead, one writes behind."""
 
     source: Source
-    writer: GGUFWriter
+    targets: Sequence[Target]
     compute: Compute
     reader: ThreadPoolExecutor
     pen: ThreadPoolExecutor
 
-    def tensor(self, tensor: SourceTensor, row: TensorPlan, report: Callable[[int], None]) -> Written:
-        """Quantizes one tensor, and reports the source bytes behind it after every chunk.
+    def tensor(self, tensor: SourceTensor, report: Callable[[int], None]) -> None:
+        """Quantizes one tensor for every target, and reports the source bytes behind it after every chunk.
 
         Raises NonFiniteWeights, ValuesTooLarge.
         """
-        sums, done = ErrorSums(), 0
-        crc = self.pen.submit(int)  # the CRC-32 of nothing
-        for raw in ahead(self.reader, lambda part: self.source.raw(tensor, *part), _parts(tensor)):
-            data, chunk_sums = quantize_chunk(raw, tensor, row.target_type, self.compute)
-            sums += chunk_sums
-            if not math.isfinite(sums.squared_x):
-                raise NonFiniteWeights(str(self.source.path), tensor.name)
-            if not math.isfinite(sums.squared_y):
-                raise ValuesTooLarge(str(self.source.path), tensor.name, row.target_type)
-            crc = self.pen.submit(_put, self.writer, tensor.name, data, crc.result())
+        flows = [Flow.of(target, tensor, self.pen) for target in self.targets]
+        matrices = max(flow.matrices for flow in flows)
+        done = 0
+        parts = list(_parts(tensor, matrices))
+        for (first, _), raw in zip(parts, ahead(self.reader, self._reading(tensor), parts), strict=True):
+            x = self._decoded(tensor, raw)
+            for flow in flows:
+                data, sums = self._quantized(tensor, raw, x, flow, first)
+                flow.add(data, sums, self.pen)
             done += raw.nbytes
             report(done)
-        return Written(row, sums, crc.result())
+        for flow in flows:
+            flow.target.written.append(Written(flow.row, flow.sums, flow.crc.result()))
+
+    def _reading(self, tensor: SourceTensor) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
+        return lambda part: self.source.raw(tensor, *part)
+
+    def _decoded(self, tensor: SourceTensor, raw: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The numbers of a chunk, or None for a type that cannot be read here and is only copied."""
+        if not tensor.readable:
+            return None
+        backend = self.compute.backend_for(tensor.type)
+        return dispatch.decode(tensor.type, raw, tensor.row_length, backend=backend, threads=self.compute.threads)
+
+    def _quantized(
+        self, tensor: SourceTensor, raw: NDArray[np.uint8], x: NDArray[np.float32] | None, flow: Flow, first: int
+    ) -> tuple[NDArray[np.uint8], ErrorSums]:
+        """Rows in the target type, and the sums of the error made. first: the chunk's first row."""
+        if x is None:
+            return raw, ErrorSums(n=raw.shape[0] * tensor.row_length)
+        target, threads = flow.row.target_type, self.compute.threads
+        if target == tensor.type:
+            data = raw
+            sums = dispatch.measure(x, x, backend=self.compute.backend, threads=threads)
+        else:
+            weights = None if flow.means is None else flow.means[first * flow.matrices // tensor.rows]
+            backend = self.compute.backend_for(target, weighted=weights is not None)
+            data, sums = dispatch.encode_measured(target, x, importance=weights, backend=backend, threads=threads)
+        if not math.isfinite(sums.squared_x):
+            raise NonFiniteWeights(str(self.source.path), tensor.name)
+        if not math.isfinite(sums.squared_y):
+            raise ValuesTooLarge(str(self.source.path), tensor.name, target)
+        return data, sums
+
+
+@dataclass(slots=True)
+class Flow:
+    """One tensor on its way into one target. means: importance, float32 (matrices, row length), or None."""
+
+    target: Target
+    row: TensorPlan
+    means: NDArray[np.float32] | None
+    sums: ErrorSums
+    crc: Future[int]
+
+    @classmethod
+    def of(cls, target: Target, tensor: SourceTensor, pen: ThreadPoolExecutor) -> Flow:
+        """Nothing has gone through yet."""
+        row, matrix = target.rows[tensor.name], target.prepared.matrix
+        means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
+        return cls(target, row, means, ErrorSums(), pen.submit(int))  # the CRC-32 of nothing
+
+    @property
+    def matrices(self) -> int:
+        """In how many parts the tensor's rows must be encoded: those of one expert share its importance."""
+        return 1 if self.means is None else len(self.means)
+
+    def add(self, data: NDArray[np.uint8], sums: ErrorSums, pen: ThreadPoolExecutor) -> None:
+        """Writes one chunk behind the last one."""
+        self.sums += sums
+        self.crc = pen.submit(_put, self.target.writer, self.row.name, data, self.crc.result())
 
 
 def _reporter(progress: Progress, start: int, name: str) -> Callable[[int], None]:
     return lambda n_bytes: progress.update(start + n_bytes, name)
-
-
-def quantize_chunk(
-    raw: NDArray[np.uint8], tensor: SourceTensor, target: str, compute: Compute
-) -> tuple[NDArray[np.uint8], ErrorSums]:
-    """Rows in the source's type, (n_rows, row_bytes) -> rows in the target type and the sums of the error made."""
-    backend, threads = compute.backend, compute.threads
-    x = dispatch.decode(tensor.type, raw, tensor.row_length, backend=backend, threads=threads)
-    if target == tensor.type:
-        return raw, dispatch.measure(x, x, backend=backend, threads=threads)
-    return dispatch.encode_measured(target, x, backend=backend, threads=threads)
 
 
 def ahead(executor: ThreadPoolExecutor, make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
@@ -165,11 +264,12 @@ def ahead(executor: ThreadPoolExecutor, make: Callable[[Item], Made], items: Ite
         yield pending.result()
 
 
-def _parts(tensor: SourceTensor) -> Iterator[tuple[int, int]]:
-    """(first row, number of rows) of each chunk."""
-    step = rows_per_chunk(tensor.row_length)
-    for first in range(0, tensor.rows, step):
-        yield first, min(step, tensor.rows - first)
+def _parts(tensor: SourceTensor, matrices: int) -> Iterator[tuple[int, int]]:
+    """(first row, number of rows) of each chunk; none reaches over the end of a matrix."""
+    step, rows = rows_per_chunk(tensor.row_length), tensor.rows // matrices
+    for begin in range(0, tensor.rows, rows):
+        for first in range(begin, begin + rows, step):
+            yield first, min(step, begin + rows - first)
 
 
 def _put(writer: GGUFWriter, name: str, data: NDArray[np.uint8], crc: int) -> int:
@@ -193,11 +293,12 @@ def _require_cuda() -> None:
         )
 
 
-def _result(job: QuantizeJob, made: Plan, written: list[Written], sha256: str, seconds: float) -> QuantizeResult:
+def _result(target: Target, seconds: float) -> QuantizeResult:
+    made, written = target.prepared.plan, target.written
     parameters = sum(row.elements for row in made.tensors)
     return QuantizeResult(
         source=made.source,
-        output=job.output,
+        output=target.job.output,
         target=made.target,
         architecture=made.architecture,
         source_bytes=made.source_bytes,
@@ -206,7 +307,7 @@ def _result(job: QuantizeJob, made: Plan, written: list[Written], sha256: str, s
         bpw=made.bits_per_weight,
         seconds=seconds,
         peak_memory_bytes=memory.peak_bytes(),
-        sha256=sha256,
+        sha256=target.writer.hexdigest(),
         total=figures(sum((item.sums for item in written), ErrorSums())),
         tensors=tuple(_tensor_result(item) for item in written),
     )

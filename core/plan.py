@@ -6,17 +6,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from core.catalog import MIX, Mix
-from core.errors import AlreadyQuantized, IllegalType, TensorIsKept, UnknownTensor, UnknownType, UnsupportedType
+from core.catalog import ALIASES, MIX, Mix
+from core.choices import wished, wishes
+from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
 from core.formats.gguf_writer import Layout, TensorSlot, layout
-from core.jobs import Override, Plan, PlanJob, QuantizeOptions, TensorPlan
-from core.policy import Choice, Model, Tensor, choose, describe, kept_reason
+from core.imatrix import ImportanceMatrix
+from core.jobs import Plan, PlanJob, QuantizeOptions, TensorPlan
+from core.output_metadata import output_metadata
+from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
+from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor, open_source
+from core.weighting import selected_matrix, weights_for
 from kernels.blocks import FORMATS
+from kernels.codecs import CODECS
 
-QUANTIZATION_VERSION = 2
+OUTPUT = "output.weight"
 CHUNK_ELEMENTS = 1 << 22
 # Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
 BASE_BYTES = 180 << 20
@@ -37,46 +44,61 @@ def plan(job: PlanJob, progress: Progress) -> Plan:
         return make_plan(source, job.options)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with what carries it out: the output's metadata, where everything will be in it, and what matters."""
+
+    plan: Plan
+    metadata: tuple[KeyValue, ...]
+    layout: Layout
+    matrix: ImportanceMatrix | None
+
+
 def make_plan(source: Source, options: QuantizeOptions) -> Plan:
     """Every tensor's target type with its reason, the file's exact size, and the memory needed (an estimate).
 
-    Raises UnknownType, UnknownTensor, IllegalType, TensorIsKept, UnsupportedType.
+    Raises what `prepare` raises.
+    """
+    return prepare(source, options).plan
+
+
+def prepare(source: Source, options: QuantizeOptions) -> Prepared:
+    """Decides everything about one output.
+
+    Raises UnknownType, UnknownTensor, InvalidPattern, IllegalType, TensorIsKept, UnsupportedType, FallbackRefused,
+    InvalidMetadata; with an importance matrix what read_imatrix raises, and ImatrixNeeded, NotInImatrix,
+    ImatrixDoesNotFit.
     """
     mix = find_mix(options.target)
-    _require_readable(source)
-    model = model_facts(source)
-    overrides = _checked(options.overrides, source)
-    described = describe([(t.name, t.shape, t.type) for t in source.tensors], model)
-    rows = tuple(
-        _row(tensor, _decide(described[tensor.name], mix, model, overrides, options.pure)) for tensor in source.tensors
-    )
+    matrix = selected_matrix(options)
+    rows = _decide(source, mix, options, matrix)
     parameters = sum(row.elements for row in rows)
-    payload = sum(row.bytes for row in rows)
-    sized = Plan(
+    metadata = output_metadata(source, mix, options, matrix)
+    places = layout(metadata, [TensorSlot(row.name, row.shape, row.target_type) for row in rows])
+    made = Plan(
         source=str(source.path),
         architecture=source.architecture,
         target=mix.name,
         tensors=rows,
         source_bytes=source.file_bytes,
-        bytes=0,
-        bits_per_weight=8 * payload / parameters if parameters else 0.0,
+        bytes=places.bytes,
+        bits_per_weight=8 * sum(row.bytes for row in rows) / parameters if parameters else 0.0,
         memory_bytes=memory_estimate(rows),
     )
-    whole = output_layout(source, sized).bytes
-    sized = sized.model_copy(update={"bytes": whole})
-    return sized.model_copy(update={"warnings": tuple(_warnings(source, sized, mix))})
+    warnings = tuple(_warnings(source, made, mix, options, matrix))
+    return Prepared(made.model_copy(update={"warnings": warnings}), metadata, places, matrix)
 
 
 def find_mix(name: str) -> Mix:
     """The mix or type a user named, in any case. Raises UnknownType."""
-    found = MIX.get(name.upper())
+    found = MIX.get(ALIASES.get(name.upper(), name.upper()))
     if found is None:
         raise UnknownType(name, MIX)
     return found
 
 
-def model_facts(source: Source) -> Model:
-    """What the policy needs to know of an opened model."""
+def model_facts(source: Source, importance: bool = False) -> Model:
+    """What the policy needs to know of an opened model. importance: an importance matrix is used."""
     names = {tensor.name for tensor in source.tensors}
     hyper = source.hyper
     return Model(
@@ -87,6 +109,7 @@ def model_facts(source: Source) -> Model:
         experts=hyper.experts or 0,
         tied="output.weight" not in names,
         converted=source.format != "gguf",
+        importance=importance,
     )
 
 
@@ -96,27 +119,12 @@ def quantized_types(source: Source) -> list[str]:
     return sorted({t.type for t in matrices if t.type not in FORMATS or FORMATS[t.type].quantized})
 
 
-def refuse_quantized(source: Source, options: QuantizeOptions) -> None:
-    """Raises AlreadyQuantized for a quantized source that the user did not allow."""
-    types = quantized_types(source)
-    if types and not options.allow_requantize:
-        raise AlreadyQuantized(str(source.path), types)
-
-
-def output_metadata(source: Source, mix: Mix) -> tuple[KeyValue, ...]:
-    """The source's metadata with the keys that say what the output is, in the same places where they were there."""
-    said = {
-        "general.file_type": KeyValue("general.file_type", "UINT32", mix.file_type),
-        "general.quantization_version": KeyValue("general.quantization_version", "UINT32", QUANTIZATION_VERSION),
-    }
-    kept = tuple(said.pop(entry.key, entry) for entry in source.metadata)
-    return (*kept, *said.values())
-
-
-def output_layout(source: Source, made: Plan) -> Layout:
-    """Where everything will be in the output file, and its exact size."""
-    slots = [TensorSlot(row.name, row.shape, row.target_type) for row in made.tensors]
-    return layout(output_metadata(source, MIX[made.target]), slots)
+def refuse_quantized(source: Source, made: Plan, options: QuantizeOptions) -> None:
+    """Raises AlreadyQuantized where a quantized tensor would be quantized again and the user did not allow it."""
+    types = {row.source_type for row in made.tensors if row.target_type != row.source_type}
+    again = types.intersection(quantized_types(source))
+    if again and not options.allow_requantize:
+        raise AlreadyQuantized(str(source.path), sorted(again))
 
 
 def memory_estimate(rows: Sequence[TensorPlan]) -> int:
@@ -135,44 +143,40 @@ def _chunk_bytes(row: TensorPlan) -> int:
     return elements * FLOAT_BYTES + COPIES * elements * (row.source_bytes + row.bytes) // row.elements
 
 
-def _require_readable(source: Source) -> None:
+def _decide(
+    source: Source, mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None
+) -> tuple[TensorPlan, ...]:
+    """All rows of the plan, in the source's order."""
+    model = model_facts(source, importance=matrix is not None)
+    described = describe([(t.name, t.shape, t.type) for t in source.tensors], model)
+    found = wishes(options, described, str(source.path))
+    rows = []
     for tensor in source.tensors:
-        if not tensor.readable:
+        known = described[tensor.name]
+        usual = _usual(known, mix, model, options)
+        own = wished(known, usual, found, kept_reason(known))
+        choice = own or usual
+        if not tensor.readable and choice.type != tensor.type:
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
+        weights = choice.type != tensor.type and weights_for(known, mix, choice.type, matrix)
+        rows.append(_row(tensor, choice, overridden=own is not None, weighted=weights))
+    if matrix is not None and not matrix.entries.keys() & described.keys():
+        raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
+    if options.strict and (fallen := [row for row in rows if row.fallback]):
+        raise FallbackRefused(fallen[0].name, fallen[0].reason, len(fallen))
+    return tuple(rows)
 
 
-def _checked(overrides: Iterable[Override], source: Source) -> dict[str, str]:
-    """The user's choices by tensor name, each known and legal."""
-    tensors = {tensor.name: tensor for tensor in source.tensors}
-    chosen = {}
-    for override in overrides:
-        tensor = tensors.get(override.tensor)
-        if tensor is None:
-            raise UnknownTensor(str(source.path), override.tensor, tensors)
-        block_format = FORMATS.get(override.type.upper())
-        if block_format is None:
-            raise UnknownType(override.type, FORMATS)
-        if not block_format.divides(tensor.row_length):
-            raise IllegalType(tensor.name, block_format.name, tensor.row_length, block_format.elements)
-        chosen[tensor.name] = block_format.name
-    return chosen
+def _usual(tensor: Tensor, mix: Mix, model: Model, options: QuantizeOptions) -> Choice:
+    """What a tensor gets without a choice for it in particular."""
+    if options.leave_output_tensor and tensor.name == OUTPUT:
+        return Choice(tensor.type, "the output layer was to be left as it is")
+    return choose(mix, model, tensor, options.pure)
 
 
-def _decide(tensor: Tensor, mix: Mix, model: Model, overrides: dict[str, str], pure: bool) -> tuple[Choice, bool]:
-    """The choice for one tensor, and whether it is the user's own."""
-    usual = choose(mix, model, tensor, pure)
-    wanted = overrides.get(tensor.name)
-    if wanted is None:
-        return usual, False
-    if not usual.quantizable and wanted != usual.type:
-        raise TensorIsKept(tensor.name, usual.type, kept_reason(tensor) or "")
-    return Choice(wanted, "chosen by you"), True
-
-
-def _row(tensor: SourceTensor, decision: tuple[Choice, bool]) -> TensorPlan:
-    choice, overridden = decision
+def _row(tensor: SourceTensor, choice: Choice, *, overridden: bool, weighted: bool) -> TensorPlan:
     same = choice.type == tensor.type
-    n_bytes = tensor.rows * FORMATS[choice.type].row_bytes(tensor.row_length)
+    n_bytes = tensor.bytes if same else tensor.rows * FORMATS[choice.type].row_bytes(tensor.row_length)
     return TensorPlan.model_validate(
         {
             "name": tensor.name,
@@ -186,13 +190,20 @@ def _row(tensor: SourceTensor, decision: tuple[Choice, bool]) -> TensorPlan:
             "reason": f"{choice.reason}; kept as it is, copied byte for byte" if same else choice.reason,
             "fallback": choice.fallback,
             "overridden": overridden,
+            "weighted": weighted,
         }
     )
 
 
-def _warnings(source: Source, made: Plan, mix: Mix) -> Iterable[str]:
+def _warnings(
+    source: Source, made: Plan, mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None
+) -> Iterable[str]:
     """What the user should know before starting, a sentence each."""
     yield from source.warnings
+    if options.leave_output_tensor and all(row.name != OUTPUT for row in made.tensors):
+        yield "The model has no output layer of its own to leave as it is: it uses the token embedding."
+    if matrix is not None:
+        yield from _uncovered(made, matrix)
     types = quantized_types(source)
     if types:
         yield (
@@ -209,3 +220,15 @@ def _warnings(source: Source, made: Plan, mix: Mix) -> Iterable[str]:
         )
     if made.bytes > made.source_bytes:
         yield "The output will be larger than the source."
+
+
+def _uncovered(made: Plan, matrix: ImportanceMatrix) -> Iterable[str]:
+    could = [
+        row
+        for row in made.tensors
+        if row.target_type != row.source_type and CODECS[row.target_type].importance != "ignored"
+    ]
+    missing = [row.name for row in could if not row.weighted]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        yield f"{matrix.path.name} says nothing of {len(missing)} of {len(could)} tensors: {shown}"

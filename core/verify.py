@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import NotAModel, ReadFailed, VerificationFailed
 from core.formats.gguf_reader import read_header
+from core.formats.newer_types import teach_newer_types
 from core.jobs import VerifyJob, VerifyResult
 from core.progress import Progress
 
@@ -187,4 +188,5 @@ def _open_lean(path: Path) -> gguf.GGUFReader:
                 position += 8 + int.from_bytes(view[position : position + 8], "little")
             return position - start
 
+    teach_newer_types()
     return LeanReader(path)

@@ -3,23 +3,39 @@
 A backend (`kernels.reference`, `kernels.cpu`, `kernels.gpu`) has the same module stems with the same function names,
 so a format is one row here, one function pair per backend, and nothing else. This module is light: it names
 functions and imports none.
+
+Importance says how much the error in each column of a tensor matters (the mean square of the activations that meet
+it). An encoder that uses it takes `encode(x, importance=None)`, importance float32 (blocks_per_row, elements) of one
+row: block b is weighted by importance[b % blocks_per_row], and a row is blocks_per_row consecutive blocks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from kernels.blocks import FORMATS, BlockFormat
+
+BACKENDS = ("reference", "cpu", "gpu")
+# What an encoder does with importance: nothing at all, weigh errors where it is given, or refuse to work without it.
+Importance = Literal["ignored", "used", "required"]
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How one format is coded: `encode(x: f32 (n, elements)) -> u8 (n, bytes)` and `decode`, by name."""
+    """How one format is coded: `encode(x: f32 (n, elements)) -> u8 (n, bytes)` and `decode`, by name.
+
+    importance: what ggml's encoder, and so every backend's, does with it; functions that ignore it do not take it.
+    backends: those that have the two functions. weighted: those of them whose `encode` takes importance.
+    """
 
     format: BlockFormat
     module: str
     encode: str
     decode: str
+    importance: Importance
+    backends: tuple[str, ...] = BACKENDS
+    weighted: tuple[str, ...] = BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +51,66 @@ class AffineSearch:
     steps: int
 
 
-def _codec(name: str, module: str) -> Codec:
+def _codec(
+    name: str,
+    module: str,
+    importance: Importance,
+    backends: tuple[str, ...] = BACKENDS,
+    weighted: tuple[str, ...] = BACKENDS,
+) -> Codec:
     stem = name.lower()
-    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}")
+    able = tuple(backend for backend in backends if backend in weighted)
+    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}", importance, backends, able)
 
 
 ROWS: tuple[Codec, ...] = (
-    _codec("F32", "floats"),
-    _codec("F16", "floats"),
-    _codec("BF16", "floats"),
-    _codec("Q4_0", "legacy"),
-    _codec("Q4_1", "legacy"),
-    _codec("Q5_0", "legacy"),
-    _codec("Q5_1", "legacy"),
-    _codec("Q8_0", "legacy"),
-    _codec("Q4_K", "kquants"),
-    _codec("Q5_K", "kquants"),
-    _codec("Q6_K", "kquants"),
+    _codec("F32", "floats", "ignored"),
+    _codec("F16", "floats", "ignored"),
+    _codec("BF16", "floats", "ignored"),
+    _codec("Q4_0", "legacy", "used"),
+    _codec("Q4_1", "legacy", "used"),
+    _codec("Q5_0", "legacy", "used"),
+    _codec("Q5_1", "legacy", "used"),
+    _codec("Q8_0", "legacy", "ignored"),
+    _codec("Q2_K", "kquants_small", "used"),
+    _codec("Q3_K", "kquants_small", "used"),
+    _codec("Q4_K", "kquants", "used"),
+    _codec("Q5_K", "kquants", "used"),
+    _codec("Q6_K", "kquants", "used"),
+    _codec("IQ1_S", "iq1", "required", backends=("reference", "gpu")),
+    _codec("IQ1_M", "iq1", "used", backends=("reference", "gpu")),
+    _codec("IQ2_XXS", "iq2", "required", backends=("reference", "cpu", "gpu")),
+    _codec("IQ2_XS", "iq2", "required", backends=("reference", "cpu", "gpu")),
+    _codec("IQ2_S", "iq2", "used", backends=("reference", "cpu", "gpu")),
+    _codec("IQ3_XXS", "iq3", "used", backends=("reference", "cpu", "gpu")),
+    _codec("IQ3_S", "iq3", "used", backends=("reference", "cpu", "gpu")),
+    _codec("IQ4_NL", "nonlinear", "used"),
+    _codec("IQ4_XS", "nonlinear", "used"),
+    _codec("TQ1_0", "ternary", "ignored"),
+    _codec("TQ2_0", "ternary", "ignored"),
+    _codec("MXFP4", "microscaling", "ignored"),
+    _codec("NVFP4", "microscaling", "ignored"),
+    _codec("Q1_0", "ternary", "ignored"),
+    _codec("Q2_0", "ternary", "ignored"),
 )
 
 CODECS: dict[str, Codec] = {row.format.name: row for row in ROWS}
 
-# Search constants of quantize_row_q4_K_ref and quantize_row_q5_K_ref in ggml-quants.c.
+# Search constants of quantize_row_q2_K_ref, quantize_row_q4_K_ref and quantize_row_q5_K_ref in ggml-quants.c.
 AFFINE_SEARCHES: dict[str, AffineSearch] = {
+    "Q2_K": AffineSearch(nmax=3, first=-0.5, step=0.1, steps=15),
     "Q4_K": AffineSearch(nmax=15, first=-1.0, step=0.1, steps=20),
     "Q5_K": AffineSearch(nmax=31, first=-0.5, step=0.1, steps=15),
 }
+
+# Those of quantize_row_q4_1_impl, q5_1, q2_K, q4_K and q5_K, which are used with importance.
+WEIGHTED_AFFINE_SEARCHES: dict[str, AffineSearch] = {
+    name: AffineSearch(nmax, first=-0.9, step=0.05, steps=36)
+    for name, nmax in (("Q4_1", 15), ("Q5_1", 31), ("Q2_K", 3), ("Q4_K", 15), ("Q5_K", 31))
+}
+
+# The 16 values, times the scale of a group, that the codes of IQ4_NL and IQ4_XS stand for (kvalues_iq4nl).
+NONLINEAR_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+
+# Twice the values of the 4-bit float E2M1, which the codes of MXFP4 and NVFP4 are (kvalues_mxfp4).
+E2M1_DOUBLED = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)

@@ -2,8 +2,11 @@
 
 A row of a tensor is a whole number of blocks and blocks do not know each other, so every operation cuts its input into
 runs of blocks whose temporaries stay small, whatever the shape of the tensor. Backends are imported when first used,
-and only the one used. `backend="auto"` takes the available one of the highest priority, or the one that the environment
-variable BITWRIGHT_BACKEND names; naming a backend in the call overrules both.
+and only the one used. `backend="auto"` takes the available one of the highest priority among those that can do it, or
+the one that the environment variable BITWRIGHT_BACKEND names; naming a backend in the call overrules both.
+
+Importance weighs the columns of a tensor when its codes are searched for; see kernels.codecs for its form. Formats
+whose encoder does not search ignore it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import functools
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +34,7 @@ OPERATIONS = ("encode", "decode", "measure")
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for needs a library that is not installed."""
+    """The backend asked for needs a library that is not installed, or cannot do what is asked of it."""
 
 
 def _unchanged(value: Any) -> Any:
@@ -111,20 +114,29 @@ def implementations(operation: str, name: str) -> list[Implementation]:
     row = codec(name)
     targets = {"encode": (row.module, row.encode), "decode": (row.module, row.decode), "measure": ("measure",) * 2}
     module, function = targets[operation]
-    ordered = sorted(BACKENDS.values(), key=lambda backend: -backend.priority)
+    able = BACKENDS if operation == "measure" else row.backends
+    ordered = sorted((BACKENDS[backend] for backend in able), key=lambda backend: -backend.priority)
     return [Implementation(b.name, b.requirement, b.priority, f"kernels.{b.name}.{module}", function) for b in ordered]
 
 
-def choose(backend: str = "auto") -> Backend:
-    """The backend to use; raises ValueError for an unknown one and BackendUnavailable where its library is missing."""
+def choose(backend: str = "auto", able: Collection[str] = tuple(BACKENDS)) -> Backend:
+    """The backend to use, among those that are able to do what is wanted.
+
+    Raises ValueError for an unknown one and BackendUnavailable where its library is missing or it is not able.
+    """
     if backend == "auto":
         backend = os.environ.get(FORCED_BACKEND) or "auto"
     if backend == "auto":
-        return max((row for row in BACKENDS.values() if row.available()), key=lambda row: row.priority)
+        present = [BACKENDS[name] for name in able if BACKENDS[name].available()]
+        if not present:
+            raise BackendUnavailable("no backend that is installed can do this")
+        return max(present, key=lambda row: row.priority)
     if backend not in BACKENDS:
         raise ValueError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
     if not BACKENDS[backend].available():
         raise BackendUnavailable(f"the {backend} backend needs {BACKENDS[backend].requirement}, which is not installed")
+    if backend not in able:
+        raise BackendUnavailable(f"the {backend} backend cannot do this; {', '.join(able)} can")
     return BACKENDS[backend]
 
 
@@ -147,19 +159,67 @@ def _to_blocks(row: Codec, x: Floats) -> tuple[Floats, tuple[int, int]]:
     return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, row.format.elements), shape
 
 
-def encode(name: str, x: Floats, *, backend: str = "auto", threads: int = 0) -> Bytes:
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """One call of an encoder, planned: the backend, blocks (n, elements), their runs, and importance as it takes it."""
+
+    backend: Backend
+    function: Callable[..., Any]
+    blocks: Floats
+    shape: tuple[int, int]
+    spans: list[slice]
+    weights: Any
+
+    def lifted(self) -> Iterator[tuple[slice, Any, Any]]:
+        """Every run of blocks: where it lies, its source and its codes, as arrays of the backend."""
+        for span in self.spans:
+            source = self.backend.lift(self.blocks[span])
+            yield span, source, self.function(source, *self.weights)
+
+
+def _row_weights(row: Codec, row_length: int, importance: Floats | None) -> Floats | None:
+    """Importance as the encoder takes it, (blocks_per_row, elements), or None where it is not used.
+
+    Raises ValueError where it is required and missing, or does not fit the row length.
+    """
+    if importance is None:
+        if row.importance == "required":
+            raise ValueError(f"{row.format.name} cannot be encoded without importance")
+        return None
+    if importance.shape != (row_length,):
+        raise ValueError(f"{row.format.name}: importance ({row_length},) expected, not of shape {importance.shape}")
+    if row.importance == "ignored":
+        return None
+    return np.ascontiguousarray(importance, dtype=np.float32).reshape(-1, row.format.elements)
+
+
+def _prepare(name: str, x: Floats, importance: Floats | None, backend: str, threads: int) -> _Encoding:
+    """Plan an encoding; runs hold whole rows where importance is used, since its first block meets a row's first."""
+    row = codec(name)
+    blocks, shape = _to_blocks(row, x)
+    weights = _row_weights(row, x.shape[1], importance)
+    chosen = choose(backend, row.backends if weights is None else row.weighted)
+    whole = 1 if weights is None else len(weights)
+    per_run = max(1, chosen.chunk_elements // row.format.elements // whole) * whole
+    lifted = () if weights is None else (chosen.lift(weights),)
+    return _Encoding(
+        chosen, _load("encode", name, chosen, threads), blocks, shape, list(_spans(len(blocks), per_run)), lifted
+    )
+
+
+def encode(name: str, x: Floats, *, importance: Floats | None = None, backend: str = "auto", threads: int = 0) -> Bytes:
     """Rows in a format: float32 (rows, row_length) -> uint8 (rows, row_bytes).
 
-    threads: 0 = all cores; it binds the cpu backend only. Raises ValueError for an unknown format or backend and for
-    rows that are not whole blocks, BackendUnavailable where the backend's library is missing.
+    importance: float32 (row_length,), one weight per column, or None. threads: 0 = all cores; it binds the cpu backend
+    only. Raises ValueError for an unknown format or backend, for rows that are not whole blocks and for importance
+    that does not fit or is missing where it is required; BackendUnavailable where the backend's library is missing or
+    it cannot encode the format.
     """
-    row, chosen = codec(name), choose(backend)
-    blocks, shape = _to_blocks(row, x)
-    function = _load("encode", name, chosen, threads)
-    data = np.empty((len(blocks), row.format.bytes), dtype=np.uint8)
-    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
-        data[span] = chosen.lower(function(chosen.lift(blocks[span])))
-    return data.reshape(shape)
+    plan = _prepare(name, x, importance, backend, threads)
+    data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
+    for span, _, encoded in plan.lifted():
+        data[span] = plan.backend.lower(encoded)
+    return data.reshape(plan.shape)
 
 
 def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Floats:
@@ -167,7 +227,8 @@ def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", th
 
     threads and errors as in `encode`; ValueError also where the bytes do not fit the row length.
     """
-    row, chosen = codec(name), choose(backend)
+    row = codec(name)
+    chosen = choose(backend, row.backends)
     expected = row.format.row_bytes(row_length)
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != expected:
         raise ValueError(f"{name}: rows of {expected} bytes expected, not an array {data.dtype} of shape {data.shape}")
@@ -193,16 +254,15 @@ def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) ->
     return sum((function(chosen.lift(source[span]), chosen.lift(copy[span])) for span in spans), ErrorSums())
 
 
-def encode_measured(name: str, x: Floats, *, backend: str = "auto", threads: int = 0) -> tuple[Bytes, ErrorSums]:
+def encode_measured(
+    name: str, x: Floats, *, importance: Floats | None = None, backend: str = "auto", threads: int = 0
+) -> tuple[Bytes, ErrorSums]:
     """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`."""
-    row, chosen = codec(name), choose(backend)
-    blocks, shape = _to_blocks(row, x)
-    encoder, decoder, gauge = (_load(operation, name, chosen, threads) for operation in OPERATIONS)
-    data = np.empty((len(blocks), row.format.bytes), dtype=np.uint8)
+    plan = _prepare(name, x, importance, backend, threads)
+    decoder, gauge = (_load(operation, name, plan.backend, threads) for operation in ("decode", "measure"))
+    data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
     sums = ErrorSums()
-    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
-        source = chosen.lift(blocks[span])
-        encoded = encoder(source)
-        data[span] = chosen.lower(encoded)
+    for span, source, encoded in plan.lifted():
+        data[span] = plan.backend.lower(encoded)
         sums += gauge(source, decoder(encoded))
-    return data.reshape(shape), sums
+    return data.reshape(plan.shape), sums

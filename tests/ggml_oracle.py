@@ -47,6 +47,7 @@ def library() -> ctypes.CDLL:
     if path is None:
         raise FileNotFoundError("the shared object of xllamacpp is not installed")
     loaded = ctypes.CDLL(str(path))
+    loaded.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
     loaded.ggml_quantize_chunk.restype = ctypes.c_size_t
     loaded.ggml_quantize_chunk.argtypes = [
         ctypes.c_int,
@@ -77,9 +78,28 @@ def _function(symbol: str) -> Any:
     return function
 
 
+def _quantize(name: str, x: Floats, out: Bytes, rows: int, importance: Floats | None = None) -> None:
+    """Encode `rows` rows of one length into a given C-contiguous array, as llama-quantize does."""
+    pointer = None if importance is None else importance.ctypes.data
+    arguments = FORMATS[name].type_id, x.ctypes.data, out.ctypes.data, 0, rows, x.size // max(rows, 1), pointer
+    written = library().ggml_quantize_chunk(*arguments)
+    if written != out.nbytes:
+        raise RuntimeError(f"ggml_quantize_chunk wrote {written} bytes of {name} where {out.nbytes} were expected")
+
+
 def encode_into(name: str, x: Floats, out: Bytes) -> None:
-    """Encode into a given C-contiguous array: only the C call, for timing. F32 has no C function."""
-    _function(symbols(name)[0])(x.ctypes.data, out.ctypes.data, x.size)
+    """Encode into a given C-contiguous array: only the C call, for timing. F32 has no C function.
+
+    Types are encoded by what llama-quantize calls: quantize_row_iq4_nl_ref searches less than it does. Those that ggml
+    does not encode without importance get ones.
+    """
+    fmt = FORMATS[name]
+    if library().ggml_quantize_requires_imatrix(fmt.type_id):
+        _quantize(name, x, out, len(x), np.ones(fmt.elements, np.float32))
+    elif fmt.quantized:
+        _quantize(name, x, out, rows=1)
+    else:
+        _function(symbols(name)[0])(x.ctypes.data, out.ctypes.data, x.size)
 
 
 def decode_into(name: str, blocks: Bytes, out: Floats) -> None:
@@ -123,8 +143,5 @@ def quantize_chunk(name: str, x: Floats, importance: Floats | None = None) -> By
     rows, row_length = x.shape
     out = np.zeros((rows, fmt.row_bytes(row_length)), dtype=np.uint8)
     weights = None if importance is None else np.ascontiguousarray(importance, dtype=np.float32)
-    pointer = None if weights is None else weights.ctypes.data
-    written = library().ggml_quantize_chunk(fmt.type_id, x.ctypes.data, out.ctypes.data, 0, rows, row_length, pointer)
-    if written != out.nbytes:
-        raise RuntimeError(f"ggml_quantize_chunk wrote {written} bytes of {name} where {out.nbytes} were expected")
+    _quantize(name, x, out, rows, weights)
     return out

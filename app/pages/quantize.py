@@ -23,6 +23,7 @@ from app.context import AppContext
 from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
 from app.widgets.empty_state import EmptyState
+from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.memory_bars import SizeBars
 from app.widgets.note_line import NoteLine
 from app.widgets.output_row import OutputRow, problem_with, room_words
@@ -43,8 +44,8 @@ class QuantizePage(QWidget):
     """Chooses everything about one quantization and shows its plan; asks for the job with `job_requested`.
 
     For tests: objectNames `quantize_button`, `target_<NAME>` (the type cards, radio buttons), `plan_table` (the
-    QTableView), `allow_requantize`, `pure`, `output_folder`, `output_name`; `plan` is the Plan shown, None while one
-    is being made.
+    QTableView), `allow_requantize`, `pure`, `choose_imatrix`, `output_folder`, `output_name`; `plan` is the Plan shown,
+    None while one is being made.
     """
 
     job_requested = Signal(object)
@@ -75,6 +76,7 @@ class QuantizePage(QWidget):
         self.problem.show_report(None)
         self.allow.setChecked(False)
         self.allow_box.hide()
+        self.imatrix.forget()
         self.output.renew()
         self._propose()
         self._show_plan()
@@ -94,6 +96,7 @@ class QuantizePage(QWidget):
             overrides=self.table.model.overrides,
             pure=self.pure.isChecked(),
             allow_requantize=self._is_quantized() and self.allow.isChecked(),
+            imatrix=self.imatrix.path,
         )
 
     def job(self) -> QuantizeJob:
@@ -194,6 +197,8 @@ class QuantizePage(QWidget):
         layout = QVBoxLayout(options)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(8)
+        self.imatrix = ImatrixRow(self.context.theme)
+        layout.addWidget(self.imatrix)
         layout.addWidget(self.pure)
         layout.addWidget(self.allow_box)
         return options
@@ -264,6 +269,7 @@ class QuantizePage(QWidget):
         self.strip.chosen.connect(self.set_source)
         self.cards.chosen.connect(self._retarget)
         self.pure.toggled.connect(self._replan)
+        self.imatrix.changed.connect(self._replan)
         self.allow.toggled.connect(self._replan)
         self.table.model.overrides_changed.connect(self._replan)
         self.output.changed.connect(self._show_state)

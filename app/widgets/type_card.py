@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QPoint, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
-from PySide6.QtWidgets import QRadioButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QRadioButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app.glossary import explanation
 from core.catalog import Mix
@@ -49,7 +49,7 @@ class TypeCard(QRadioButton):
         self.setAccessibleName(f"{mix.name}, {translate('TypeCard', mix.title)}")
         words = [
             translate("TypeCard", "Recommended.") if mix.recommended else "",
-            translate("TypeCard", mix.sentence),
+            self._sentence(),
             translate("TypeCard", "{0} bits per weight, {1}.").format(f"{mix.bits:.2f}", loss),
             self._runs_in() + ".",
         ]
@@ -57,6 +57,12 @@ class TypeCard(QRadioButton):
         scale = translate("TypeCard", "{0} of 5: {1}").format(mix.loss, loss)
         source = translate("TypeCard", "Source: {0}").format(translate("TypeCard", mix.loss_source))
         self.setToolTip(f"{explanation('loss_scale')}<p>{scale}<br>{source}</p>")
+
+    def _sentence(self) -> str:
+        sentence = translate("TypeCard", self.mix.sentence)
+        if self.mix.importance:
+            sentence += " " + translate("TypeCard", "Needs an importance matrix.")
+        return sentence
 
     def _runs_in(self) -> str:
         return translate("TypeCard", "Runs in {0}").format(", ".join(self.mix.runs_in))
@@ -104,7 +110,7 @@ class TypeCard(QRadioButton):
     def _sentence_height(self, width: int) -> int:
         room = QRect(0, 0, max(width - self._left() - _PAD, 80), 10_000)
         metrics = QFontMetrics(self.font())
-        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, translate("TypeCard", self.mix.sentence)).height()
+        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, self._sentence()).height()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draws the card; all colours come from the theme."""
@@ -141,7 +147,7 @@ class TypeCard(QRadioButton):
         painter.setFont(self.font())
         painter.setPen(self._theme.color("text"))
         sentence = QRect(left, y, right - left, self._sentence_height(self.width()))
-        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, translate("TypeCard", self.mix.sentence))
+        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, self._sentence())
         self._paint_facts(painter, QRect(left, sentence.bottom() + 1 + _GAP, right - left, 0))
 
     def _paint_title(self, painter: QPainter, line: QRect) -> int:
@@ -198,8 +204,9 @@ class TypeCard(QRadioButton):
 
 
 class TypeCards(QWidget):
-    """The cards of all mixes in one column; exactly one is chosen.
+    """The cards of all mixes in one column: the recommended one, then the others in the order given.
 
+    Only the common ones and the chosen one are shown until `show_all_types` is pressed. Exactly one is chosen.
     Signals: chosen(str), the name of the mix.
     """
 
@@ -212,13 +219,28 @@ class TypeCards(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        self.cards = {mix.name: TypeCard(mix, theme, self) for mix in mixes}
+        ordered = sorted(mixes, key=lambda mix: not mix.recommended)
+        self.cards = {mix.name: TypeCard(mix, theme, self) for mix in ordered}
         for card in self.cards.values():
             layout.addWidget(card)
             card.toggled.connect(self._announce)
+        self.show_all = QPushButton()
+        self.show_all.setObjectName("show_all_types")
+        self.show_all.setProperty("link", "true")
+        self.show_all.setCheckable(True)
+        self.show_all.toggled.connect(self._fold)
+        layout.addWidget(self.show_all)
         layout.addStretch(1)
-        first = next((mix.name for mix in mixes if mix.recommended), mixes[0].name)
-        self.choose(first)
+        self.choose(ordered[0].name)
+        self._fold()
+
+    def _fold(self) -> None:
+        everything = self.show_all.isChecked()
+        for card in self.cards.values():
+            card.setVisible(everything or card.mix.common or card.isChecked())
+        few = self.tr("Show the common types only")
+        self.show_all.setText(few if everything else self.tr("Show all {0} types").format(len(self.cards)))
+        self.show_all.setVisible(not all(card.mix.common for card in self.cards.values()))
 
     @property
     def current(self) -> str:
@@ -230,15 +252,16 @@ class TypeCards(QWidget):
         self.cards[name].setChecked(True)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Home and End choose the first and the last card; arrow keys are the radio buttons' own."""
+        """Home and End choose the first and the last card shown; arrow keys are the radio buttons' own."""
         ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: -1}
         if event.key() not in ends:
             super().keyPressEvent(event)
             return
-        card = list(self.cards.values())[ends[Qt.Key(event.key())]]
+        card = [card for card in self.cards.values() if card.isVisibleTo(self)][ends[Qt.Key(event.key())]]
         card.setFocus(Qt.FocusReason.ShortcutFocusReason)
         card.setChecked(True)
 
     def _announce(self, checked: bool) -> None:
         if checked:
+            self._fold()
             self.chosen.emit(self.current)

@@ -9,6 +9,7 @@ u64 count and the elements. Source: docs/gguf.md of ggml-org/ggml.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -137,18 +138,19 @@ class KeyValue:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """How a ggml type is stored: its name, elements per block and bytes per block."""
+    """How a ggml type is stored: its name, elements per block, bytes per block and id."""
 
     name: str
     elements: int
     bytes: int
+    type_id: int
 
 
 def storage(type_id: int) -> Storage | None:
     """The storage of a ggml type, also of those that no codec exists for here; None for an id nobody knows."""
     row = BY_ID.get(type_id)
     if row is not None:
-        return Storage(row.name, row.elements, row.bytes)
+        return Storage(row.name, row.elements, row.bytes, type_id)
     import gguf  # only for files with types outside our own table: importing it takes a while
 
     try:
@@ -156,15 +158,30 @@ def storage(type_id: int) -> Storage | None:
     except ValueError:
         return None
     elements, n_bytes = gguf.GGML_QUANT_SIZES[known]
-    return Storage(known.name, elements, n_bytes)
+    return Storage(known.name, elements, n_bytes, type_id)
+
+
+def storage_named(name: str) -> Storage:
+    """The storage of a ggml type by its name, as `storage` gave it. Raises ValueError for an unknown one."""
+    row = FORMATS.get(name)
+    if row is not None:
+        return Storage(row.name, row.elements, row.bytes, row.type_id)
+    import gguf  # as above
+
+    if name not in gguf.GGMLQuantizationType.__members__:
+        raise ValueError(f"no ggml type is called {name}")
+    known = gguf.GGMLQuantizationType[name]
+    elements, n_bytes = gguf.GGML_QUANT_SIZES[known]
+    return Storage(name, elements, n_bytes, int(known))
 
 
 def tensor_bytes(type_name: str, shape: Sequence[int]) -> int:
-    """Bytes of a tensor of one of our own types; shape in numpy order. Raises ValueError where blocks do not fit."""
-    rows = 1
-    for dimension in shape[:-1]:
-        rows *= dimension
-    return rows * FORMATS[type_name].row_bytes(shape[-1] if shape else 1)
+    """Bytes of a tensor; shape in numpy order. Raises ValueError for an unknown type and where blocks do not fit."""
+    kind = storage_named(type_name)
+    row_length = shape[-1] if shape else 1
+    if row_length % kind.elements:
+        raise ValueError(f"{type_name}: row length {row_length} is not a multiple of {kind.elements}")
+    return math.prod(shape[:-1]) * (row_length // kind.elements) * kind.bytes
 
 
 def padded(n_bytes: int, alignment: int) -> int:

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from core.formats import gguf_layout as facts
 from core.formats.gguf_layout import U32, U64, KeyValue, PackedArray
-from kernels.blocks import FORMATS
 
 
 class Sink(Protocol):
@@ -26,7 +25,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TensorSlot:
-    """One tensor to be written: shape in numpy order, type a name of kernels.blocks."""
+    """One tensor to be written: shape in numpy order, type the name of a ggml type."""
 
     name: str
     shape: tuple[int, ...]
@@ -116,7 +115,7 @@ def _header(metadata: Sequence[KeyValue], plan: Layout) -> bytes:
     for slot, offset in zip(plan.tensors, plan.offsets, strict=True):
         head += _string(slot.name) + U32.pack(len(slot.shape))
         head += b"".join(U64.pack(dimension) for dimension in reversed(slot.shape))
-        head += U32.pack(FORMATS[slot.type].type_id) + U64.pack(offset)
+        head += U32.pack(facts.storage_named(slot.type).type_id) + U64.pack(offset)
     return bytes(head.ljust(plan.data_offset, b"\0"))
 
 

@@ -47,3 +47,9 @@ def inlined(function: Function) -> Function:
     """A part of a compiled function: typed with its caller, never kept on its own."""
     result: Function = njit(nogil=True, error_model="numpy")(function)
     return result
+
+
+def spliced(function: Function) -> Function:
+    """As `inlined`, for functions that are given functions: a call that hands on their addresses cannot be kept."""
+    result: Function = njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return result

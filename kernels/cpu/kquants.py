@@ -8,6 +8,7 @@ Source: ggml-quants.c, quantize_row_q4_K_ref, quantize_row_q5_K_ref, quantize_ro
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import astuple
 from typing import Any
 
@@ -209,6 +210,21 @@ def _symmetric_codes(x: Any, start: int, scale: Any) -> Any:
     return to_integers(smaller(larger(rint(load(x, start) / scale), -32), 31) + 32)
 
 
+@inlined
+def _store_q6_k(out: Any, at: int, x: Any, start: int, scales: Any) -> None:
+    for part in range(4):
+        half, column = part >> 1, part & 1
+        j = 8 * half + column
+        q1 = _symmetric_codes(x, start + 16 * j, scales[j])
+        q2 = _symmetric_codes(x, start + 16 * j + 32, scales[j + 2])
+        q3 = _symmetric_codes(x, start + 16 * j + 64, scales[j + 4])
+        q4 = _symmetric_codes(x, start + 16 * j + 96, scales[j + 6])
+        low, high = at + 64 * half + 16 * column, at + Q6_K_HIGH_AT + 32 * half + 16 * column
+        store_bytes(out, low, (q1 & 15) | ((q3 & 15) << 4))
+        store_bytes(out, low + 32, (q2 & 15) | ((q4 & 15) << 4))
+        store_bytes(out, high, (q1 >> 4) | ((q2 >> 4) << 2) | ((q3 >> 4) << 4) | ((q4 >> 4) << 6))
+
+
 @compiled
 def _encode_q6_k(x: Any, out: Any) -> None:
     xs, ws = room(16), room(32)
@@ -220,17 +236,7 @@ def _encode_q6_k(x: Any, out: Any) -> None:
         if not _store_q6_k_scales(out, at, scales):
             out[at : at + Q6_K_BYTES] = 0
             continue
-        for part in range(4):
-            half, column = part >> 1, part & 1
-            j = 8 * half + column
-            q1 = _symmetric_codes(x, start + 16 * j, scales[j])
-            q2 = _symmetric_codes(x, start + 16 * j + 32, scales[j + 2])
-            q3 = _symmetric_codes(x, start + 16 * j + 64, scales[j + 4])
-            q4 = _symmetric_codes(x, start + 16 * j + 96, scales[j + 6])
-            low, high = at + 64 * half + 16 * column, at + Q6_K_HIGH_AT + 32 * half + 16 * column
-            store_bytes(out, low, (q1 & 15) | ((q3 & 15) << 4))
-            store_bytes(out, low + 32, (q2 & 15) | ((q4 & 15) << 4))
-            store_bytes(out, high, (q1 >> 4) | ((q2 >> 4) << 2) | ((q3 >> 4) << 4) | ((q4 >> 4) << 6))
+        _store_q6_k(out, at, x, start, scales)
 
 
 @compiled
@@ -247,8 +253,11 @@ def _decode_q6_k(blocks: Any, out: Any) -> None:
             store(out, b * SUPER_BLOCK + 16 * j, to_floats(codes - 32) * (d * scale))
 
 
-def encode_q4_k(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 256) -> uint8 (n_blocks, 144)."""
+def encode_q4_k(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 256), importance (blocks_per_row, 256) -> uint8 (n_blocks, 144)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_kquants")
+        return parallel.encode_weighted(weighted.encode_q4_k, FORMATS["Q4_K"], x, importance, threads)
     return parallel.encode(_encode_q4_k, FORMATS["Q4_K"], x, threads)
 
 
@@ -257,8 +266,11 @@ def decode_q4_k(blocks: Bytes, threads: int = 0) -> Floats:
     return parallel.decode(_decode_q4_k, FORMATS["Q4_K"], blocks, threads)
 
 
-def encode_q5_k(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 256) -> uint8 (n_blocks, 176)."""
+def encode_q5_k(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 256), importance (blocks_per_row, 256) -> uint8 (n_blocks, 176)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_kquants")
+        return parallel.encode_weighted(weighted.encode_q5_k, FORMATS["Q5_K"], x, importance, threads)
     return parallel.encode(_encode_q5_k, FORMATS["Q5_K"], x, threads)
 
 
@@ -267,8 +279,11 @@ def decode_q5_k(blocks: Bytes, threads: int = 0) -> Floats:
     return parallel.decode(_decode_q5_k, FORMATS["Q5_K"], blocks, threads)
 
 
-def encode_q6_k(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 256) -> uint8 (n_blocks, 210)."""
+def encode_q6_k(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 256), importance (blocks_per_row, 256) -> uint8 (n_blocks, 210)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_kquants")
+        return parallel.encode_weighted(weighted.encode_q6_k, FORMATS["Q6_K"], x, importance, threads)
     return parallel.encode(_encode_q6_k, FORMATS["Q6_K"], x, threads)
 
 

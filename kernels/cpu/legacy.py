@@ -8,6 +8,7 @@ Source: ggml-quants.c, quantize_row_q4_0_ref … quantize_row_q8_0_ref and dequa
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -206,8 +207,11 @@ def _decode_q8_0(blocks: Any, out: Any) -> None:
             store(out, BLOCK * b + 16 * half, to_floats(codes) * d)
 
 
-def encode_q4_0(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 32) -> uint8 (n_blocks, 18)."""
+def encode_q4_0(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 32), importance (blocks_per_row, 32) -> uint8 (n_blocks, 18)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_legacy")
+        return parallel.encode_weighted(weighted.encode_q4_0, FORMATS["Q4_0"], x, importance, threads)
     return parallel.encode(_encode_q4_0, FORMATS["Q4_0"], x, threads)
 
 
@@ -216,8 +220,11 @@ def decode_q4_0(blocks: Bytes, threads: int = 0) -> Floats:
     return parallel.decode(_decode_q4_0, FORMATS["Q4_0"], blocks, threads)
 
 
-def encode_q4_1(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 32) -> uint8 (n_blocks, 20)."""
+def encode_q4_1(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 32), importance (blocks_per_row, 32) -> uint8 (n_blocks, 20)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_legacy")
+        return parallel.encode_weighted(weighted.encode_q4_1, FORMATS["Q4_1"], x, importance, threads)
     return parallel.encode(_encode_q4_1, FORMATS["Q4_1"], x, threads)
 
 
@@ -226,8 +233,11 @@ def decode_q4_1(blocks: Bytes, threads: int = 0) -> Floats:
     return parallel.decode(_decode_q4_1, FORMATS["Q4_1"], blocks, threads)
 
 
-def encode_q5_0(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 32) -> uint8 (n_blocks, 22)."""
+def encode_q5_0(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 32), importance (blocks_per_row, 32) -> uint8 (n_blocks, 22)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_legacy")
+        return parallel.encode_weighted(weighted.encode_q5_0, FORMATS["Q5_0"], x, importance, threads)
     return parallel.encode(_encode_q5_0, FORMATS["Q5_0"], x, threads)
 
 
@@ -236,8 +246,11 @@ def decode_q5_0(blocks: Bytes, threads: int = 0) -> Floats:
     return parallel.decode(_decode_q5_0, FORMATS["Q5_0"], blocks, threads)
 
 
-def encode_q5_1(x: Floats, threads: int = 0) -> Bytes:
-    """float32 (n_blocks, 32) -> uint8 (n_blocks, 24)."""
+def encode_q5_1(x: Floats, importance: Floats | None = None, threads: int = 0) -> Bytes:
+    """float32 (n_blocks, 32), importance (blocks_per_row, 32) -> uint8 (n_blocks, 24)."""
+    if importance is not None:
+        weighted = importlib.import_module("kernels.cpu.weighted_legacy")
+        return parallel.encode_weighted(weighted.encode_q5_1, FORMATS["Q5_1"], x, importance, threads)
     return parallel.encode(_encode_q5_1, FORMATS["Q5_1"], x, threads)
 
 

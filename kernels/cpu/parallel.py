@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 # A function of (flat input, flat output), usually compiled, that fills the output and returns nothing.
 BlockFunction = Callable[[Any, Any], None]
+# The same of (flat input of whole rows, flat importance of one row, flat output).
+WeightedBlockFunction = Callable[[Any, Any, Any], None]
 
 # Below this many elements a task costs more to hand over than to run.
 MIN_ELEMENTS_PER_TASK = 1 << 16
@@ -82,4 +84,28 @@ def decode(function: BlockFunction, fmt: BlockFormat, blocks: Bytes, threads: in
     blocks = np.require(blocks, np.uint8, ["C"])
     out = np.empty((len(blocks), fmt.elements), dtype=np.float32)
     run_chunked(function, blocks, out, threads)
+    return out
+
+
+def encode_weighted(
+    function: WeightedBlockFunction, fmt: BlockFormat, x: Floats, importance: Floats, threads: int
+) -> Bytes:
+    """As `encode`, with importance (blocks_per_row, elements) of one row; threads take whole rows.
+
+    Raises ValueError also where importance has another shape or the blocks are not whole rows.
+    """
+    if x.ndim != 2 or x.shape[1] != fmt.elements:
+        raise ValueError(f"{fmt.name}: blocks of {fmt.elements} elements expected, not an array of shape {x.shape}")
+    if importance.ndim != 2 or importance.shape[1] != fmt.elements or len(x) % max(1, len(importance)):
+        raise ValueError(f"{fmt.name}: {len(x)} blocks are not whole rows for importance of shape {importance.shape}")
+    x = np.require(x, np.float32, ["C", "A"])
+    weights = read_only_flat(np.require(importance, np.float32, ["C", "A"]))
+    per_row = max(1, len(importance))
+    out = np.empty((len(x), fmt.bytes), dtype=np.uint8)
+
+    def run(start: int, stop: int) -> None:
+        rows = slice(start * per_row, stop * per_row)
+        function(read_only_flat(x[rows]), weights, out[rows].reshape(-1))
+
+    map_ranges(run, ranges(len(x) // per_row, per_row * fmt.elements, threads), threads)
     return out

@@ -6,8 +6,8 @@ cross lanes, and that it does not do. Here a lane type is a value like any other
 inside compiled functions. LLVM splits the 16 lanes over whatever the machine has: one AVX-512 register, two of AVX,
 four of SSE or NEON.
 
-Nothing assumes finite input, and no operation is fused or reordered. `larger` and `smaller` return their second operand
-where either is NaN, so `smaller(larger(t, 0), 15)` is a number for every t.
+Nothing assumes finite input, and no operation is fused or reordered unless it says so (`muladd`). `larger` and
+`smaller` return their second operand where either is NaN, so `smaller(larger(t, 0), 15)` is a number for every t.
 """
 
 from __future__ import annotations
@@ -151,6 +151,12 @@ def _typed(given: tuple[Any, ...], wanted: tuple[Any, ...], result: Any, emit: E
 def splat(typing: Any, value: Any) -> Any:
     """A number, rounded to float32, in all lanes."""
     return _typed((value,), (floats,), floats, lambda builder, a: a)
+
+
+@intrinsic
+def muladd(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a · b + c`, in one rounding where the machine does that at no cost (never emulated)."""
+    return _typed((a, b, c), (floats,) * 3, floats, _llvm_call("fmuladd"))
 
 
 @intrinsic

@@ -8,17 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.codecs import AFFINE_SEARCHES
+from kernels.codecs import AFFINE_SEARCHES, WEIGHTED_AFFINE_SEARCHES
 from kernels.gpu.layout import join, pack_bits, pack_nibbles, split, to_codes, unpack_bits, unpack_nibbles
 from kernels.gpu.search import (
     GROUP_MAX_EPS,
     make_qkx2_quants,
+    make_qp_quants,
     make_qx_quants,
     quotient,
     root,
     sequential_sum,
     signed_extreme,
 )
+from kernels.gpu.weights import by_block, of_rows
 
 
 def pack_scales(scales: Tensor, mins: Tensor) -> Tensor:
@@ -37,7 +39,7 @@ def unpack_scales(packed: Tensor) -> tuple[Tensor, Tensor]:
 
 def _six_bit(values: Tensor) -> tuple[Tensor, Tensor]:
     """Per block the largest of values (n, 8), or 0, over 63, and the multiples of it, uint8 (n, 8) in 0..63."""
-    largest = torch.nan_to_num(values, nan=0.0, posinf=float("inf")).amax(dim=1, keepdim=True).clamp(min=0)
+    largest = torch.nan_to_num(values, nan=0.0, posinf=float("inf")).amax(dim=1, keepdim=True).clamp(min=0) + 0.0
     inverse = torch.where(largest > 0, quotient(63.0, largest), torch.zeros_like(largest))
     return quotient(largest, 63.0), to_codes((inverse * values).round().clamp(0, 63))
 
@@ -48,18 +50,33 @@ def _affine_scales(fields: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return (fields["d"].float() * scales)[:, :, None], (fields["dmin"].float() * mins)[:, :, None]
 
 
-def _encode_affine(name: str, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """The fields of Q4_K or Q5_K but for the codes, and the codes, uint8 (n, 8, 32)."""
-    search = AFFINE_SEARCHES[name]
+def _search_affine(name: str, x: Tensor) -> dict[str, Tensor]:
+    """The fields d, dmin and scales of Q4_K or Q5_K without importance."""
     groups = x.reshape(-1, 32)
     mean_square = quotient(sequential_sum(groups.T.contiguous().square_()), 32.0)
     weights = root(mean_square)[:, None] + groups.abs()
-    scales, mins = make_qkx2_quants(groups, weights, search)
+    scales, mins, _ = make_qkx2_quants(groups, weights, AFFINE_SEARCHES[name])
     d, stored_scales = _six_bit(scales.view(-1, 8))
     dmin, stored_mins = _six_bit(mins.view(-1, 8))
-    fields = {"d": d.half(), "dmin": dmin.half(), "scales": pack_scales(stored_scales, stored_mins)}
+    return {"d": d.half(), "dmin": dmin.half(), "scales": pack_scales(stored_scales, stored_mins)}
+
+
+def _search_affine_weighted(name: str, x: Tensor, importance: Tensor) -> dict[str, Tensor]:
+    """The fields d, dmin and scales of Q4_K or Q5_K with importance."""
+    weights = by_block(x, importance, 2.0).view(-1, 32)
+    scales, mins, _ = make_qkx2_quants(x.reshape(-1, 32), weights, WEIGHTED_AFFINE_SEARCHES[name])
+    sums = sequential_sum(weights.T.contiguous()).view(-1, 8)
+    d, stored_scales = make_qp_quants(scales.view(-1, 8), 63, sums)
+    dmin, stored_mins = make_qp_quants(mins.view(-1, 8), 63, sums)
+    packed = pack_scales(to_codes(stored_scales), to_codes(stored_mins))
+    return {"d": d.half(), "dmin": dmin.half(), "scales": packed}
+
+
+def _encode_affine(name: str, x: Tensor, importance: Tensor | None) -> tuple[dict[str, Tensor], Tensor]:
+    """The fields of Q4_K or Q5_K but for the codes, and the codes, uint8 (n, 8, 32)."""
+    fields = _search_affine(name, x) if importance is None else _search_affine_weighted(name, x, importance)
     scale, low = _affine_scales(fields)
-    levels = ((x.reshape(-1, 8, 32) + low) / scale).round_().clamp_(0, search.nmax)
+    levels = ((x.reshape(-1, 8, 32) + low) / scale).round_().clamp_(0, AFFINE_SEARCHES[name].nmax)
     return fields, to_codes(torch.where(scale != 0, levels, torch.zeros_like(levels)))
 
 
@@ -69,9 +86,9 @@ def _decode_affine(fields: dict[str, Tensor], codes: Tensor) -> Tensor:
     return (scale * codes.float() - low).reshape(-1, 256)
 
 
-def encode_q4_k(x: Tensor) -> Tensor:
-    """float32 (n, 256) -> uint8 (n, 144)."""
-    fields, codes = _encode_affine("Q4_K", x)
+def encode_q4_k(x: Tensor, importance: Tensor | None = None) -> Tensor:
+    """float32 (n, 256) -> uint8 (n, 144); importance as in kernels.codecs."""
+    fields, codes = _encode_affine("Q4_K", x, importance)
     fields["qs"] = pack_nibbles(codes.view(-1, 4, 64)).view(-1, 128)
     return join("Q4_K", fields)
 
@@ -82,9 +99,9 @@ def decode_q4_k(blocks: Tensor) -> Tensor:
     return _decode_affine(fields, unpack_nibbles(fields["qs"].view(-1, 4, 32)).view(-1, 8, 32))
 
 
-def encode_q5_k(x: Tensor) -> Tensor:
-    """float32 (n, 256) -> uint8 (n, 176)."""
-    fields, codes = _encode_affine("Q5_K", x)
+def encode_q5_k(x: Tensor, importance: Tensor | None = None) -> Tensor:
+    """float32 (n, 256) -> uint8 (n, 176); importance as in kernels.codecs."""
+    fields, codes = _encode_affine("Q5_K", x, importance)
     fields["qs"] = pack_nibbles((codes & 15).view(-1, 4, 64)).view(-1, 128)
     fields["qh"] = pack_bits(codes >> 4)
     return join("Q5_K", fields)
@@ -114,9 +131,10 @@ def unpack_six_bits(ql: Tensor, qh: Tensor) -> Tensor:
     return (torch.cat([low & 15, low >> 4], dim=2) | high << 4).view(-1, 256)
 
 
-def encode_q6_k(x: Tensor) -> Tensor:
-    """float32 (n, 256) -> uint8 (n, 210)."""
-    scales = make_qx_quants(x.reshape(-1, 16), 32).view(-1, 16)
+def encode_q6_k(x: Tensor, importance: Tensor | None = None) -> Tensor:
+    """float32 (n, 256) -> uint8 (n, 210); importance as in kernels.codecs."""
+    weights = None if importance is None else of_rows(importance, len(x)).view(-1, 16)
+    scales = make_qx_quants(x.reshape(-1, 16), 32, weights)[0].view(-1, 16)
     extreme = signed_extreme(scales)
     empty = ~(extreme.abs() >= GROUP_MAX_EPS)
     inverse = torch.where(empty, torch.zeros_like(extreme), quotient(-128.0, extreme))

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from kernels.blocks import FORMATS
 
-DTYPES = {"<f4": torch.float32, "<f2": torch.float16, "u1": torch.uint8, "i1": torch.int8}
+DTYPES = {
+    "<f4": torch.float32,
+    "<f2": torch.float16,
+    "u1": torch.uint8,
+    "i1": torch.int8,
+    "<u2": torch.int16,  # torch has few operations for unsigned words: their bits, as signed ones
+    "<u4": torch.int32,
+}
 
 
 def split(name: str, blocks: Tensor) -> dict[str, Tensor]:
@@ -58,3 +65,16 @@ def unpack_bits(packed: Tensor) -> Tensor:
     """The inverse of `pack_bits`: bytes (n, m) -> bits (n, 8, m)."""
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)[:, None]
     return packed[:, None] >> shifts & 1
+
+
+def pack_two_bits(codes: Tensor) -> Tensor:
+    """2-bit codes, 256 to a block -> bytes (n, 64): per 128, elements l, l+32, l+64, l+96 from bit 0 of byte l up."""
+    quarters = codes.reshape(-1, 2, 4, 32)
+    packed = quarters[:, :, 0] | quarters[:, :, 1] << 2 | quarters[:, :, 2] << 4 | quarters[:, :, 3] << 6
+    return packed.view(-1, 64)
+
+
+def unpack_two_bits(packed: Tensor) -> Tensor:
+    """The inverse of `pack_two_bits`: bytes (n, 64) -> codes (n, 256) in 0..3."""
+    shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8, device=packed.device)[:, None]
+    return (packed.reshape(-1, 2, 1, 32) >> shifts & 3).view(-1, 256)

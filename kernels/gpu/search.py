@@ -11,10 +11,13 @@ Torch multiplies by a rounded reciprocal where a number is divided by a tensor, 
 divided by a number; `quotient` rounds once. Candidates of 30.5 levels put the largest element exactly between two
 codes, and only the rounded quotient falls on ggml's side.
 
-Only scales are returned: the codes are computed again from the stored scales anyway.
+The K types compute their codes again from the stored scales; those that keep the codes of the search get them from
+what it returns, which is small: the inverse scale (and minimum) that the best candidate rounded with.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,6 +27,9 @@ from kernels.codecs import AffineSearch
 
 GROUP_MAX_EPS = 1e-15
 NUDGES = tuple(k for k in range(-9, 10) if k != 0)
+FINE_NUDGES = tuple(k for k in range(-4, 5) if k != 0)
+PASSES = 5
+Loss = Callable[[Tensor], Tensor]
 
 
 def quotient(a: Tensor | float, b: Tensor | float) -> Tensor:
@@ -63,13 +69,17 @@ def stretched(nmax: int, first: float, step: float, k: int) -> float:
     return float(np.float32(first) + np.float32(step) * np.float32(k) + np.float32(nmax))
 
 
-def make_qx_quants(x: Tensor, nmax: int) -> Tensor:
-    """Scales (groups,), signed, for w = scale·q with q in -nmax..nmax-1 of x (groups, n), weighted by x²."""
+def make_qx_quants(x: Tensor, nmax: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Scales (groups,), signed, and codes (groups, n) in -nmax..nmax-1 of w = scale·q for x, weights (groups, n).
+
+    No weights means x². Groups of zeros get the scale 0 and codes of -nmax.
+    """
     extreme = signed_extreme(x)[:, 0]
     x = x.T.contiguous()
-    weights = x * x
+    weights = x * x if weights is None else weights.T.contiguous()
     weighted = weights * x
     scale = best = torch.zeros_like(extreme)
+    kept = quotient(float(-nmax), extreme)
     for nudge in (0, *NUDGES):
         inverse = quotient(-stretched(nmax, 0.0, 0.1, nudge), extreme)
         codes = (x * inverse).round_().clamp_(-nmax, nmax - 1)
@@ -79,17 +89,84 @@ def make_qx_quants(x: Tensor, nmax: int) -> Tensor:
         better = sum_l2 != 0 if nudge == 0 else (sum_l2 > 0) & (sum_lx * sum_lx > best * sum_l2)
         scale = torch.where(better, sum_lx / sum_l2, scale)
         best = torch.where(better, scale * sum_lx, best)
-    return torch.where(extreme.abs() < GROUP_MAX_EPS, torch.zeros_like(scale), scale)
+        kept = torch.where(better, inverse, kept)
+    empty = extreme.abs() < GROUP_MAX_EPS
+    codes = (x * kept).round_().clamp_(-nmax, nmax - 1).masked_fill_(empty, -nmax)
+    return scale.masked_fill(empty, 0.0), codes.T
+
+
+class _Coordinates:
+    """A coordinate search as in kernels.reference.search: codes (n, groups), changed in place, and their sums."""
+
+    def __init__(self, x: Tensor, weights: Tensor, codes: Tensor) -> None:
+        """x, weights and codes, integral floats, (n, groups)."""
+        self.x, self.weights, self.codes = x, weights, codes
+        self.sum_lx = sequential_sum(weights * x * codes)
+        self.sum_l2 = sequential_sum(weights * codes * codes)
+
+    def scale(self) -> Tensor:
+        """The least squares scale, 0 where all codes or weights are 0."""
+        return torch.where(self.sum_l2 > 0, self.sum_lx / self.sum_l2, torch.zeros_like(self.sum_lx))
+
+    def improve(self, i: int, low: int, high: int) -> None:
+        """Give element i the code, in low..high, that fits the scale of the others, where (Σwxq)²/Σwq² grows by it."""
+        x, weight, code = self.x[i], self.weights[i], self.codes[i]
+        product = weight * x
+        sum_lx, sum_l2 = self.sum_lx - product * code, self.sum_l2 - weight * code * code
+        tried = (x * sum_l2 / sum_lx).round_().clamp_(low, high)
+        possible = (sum_lx > 0) & (tried != code)
+        if low == 0:
+            possible &= sum_l2 > 0
+        sum_lx, sum_l2 = sum_lx + product * tried, sum_l2 + weight * tried * tried
+        better = possible & (sum_l2 > 0) & (sum_lx * sum_lx * self.sum_l2 > self.sum_lx * self.sum_lx * sum_l2)
+        self.codes[i] = torch.where(better, tried, code)
+        self.sum_lx = torch.where(better, sum_lx, self.sum_lx)
+        self.sum_l2 = torch.where(better, sum_l2, self.sum_l2)
+
+
+def make_q3_quants(x: Tensor, nmax: int) -> Tensor:
+    """Scales (groups,), signed, of w = scale·q with q in -nmax..nmax-1 for x (groups, n), weighted by x²."""
+    extreme = signed_extreme(x)[:, 0]
+    x = x.T.contiguous()
+    codes = (x * quotient(float(-nmax), extreme)).round_().clamp_(-nmax, nmax - 1)
+    search = _Coordinates(x, x * x, codes)
+    for i in list(range(len(x))) * PASSES:
+        search.improve(i, -nmax, nmax - 1)
+    return search.scale().masked_fill(extreme.abs() < GROUP_MAX_EPS, 0.0)
+
+
+def make_qp_quants(x: Tensor, nmax: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Scales (groups, 1) and codes (groups, n) in 0..nmax, integral floats, for x >= 0 and weights (groups, n)."""
+    x, weights = x.T.contiguous(), weights.T.contiguous()
+    largest = torch.nan_to_num(x, nan=0.0, posinf=float("inf")).amax(dim=0)
+    empty = largest < GROUP_MAX_EPS
+
+    def error(inverse: Tensor) -> Tensor:
+        difference = x - quotient(1.0, inverse) * (inverse * x).round_().clamp_(max=nmax)
+        return sequential_sum(weights * difference * difference)
+
+    inverse = quotient(float(nmax), largest)
+    best = error(inverse)
+    for nudge in FINE_NUDGES:
+        tried = quotient(stretched(nmax, 0.0, 0.1, nudge), largest)
+        tried_error = error(tried)
+        better = tried_error < best
+        inverse, best = torch.where(better, tried, inverse), torch.where(better, tried_error, best)
+    search = _Coordinates(x, weights, (inverse * x).round_().clamp_(0, nmax))
+    for i in list(range(len(x))) * PASSES:
+        search.improve(i, 0, nmax)
+    return search.scale().masked_fill(empty, 0.0)[:, None], search.codes.masked_fill(empty, 0.0).T
 
 
 class _Groups:
     """Groups of weights (n, groups), with the sums over them that all candidates share."""
 
-    def __init__(self, x: Tensor, weights: Tensor, nmax: int) -> None:
-        """Groups x and their weights, (groups, n) each; codes are 0..nmax."""
+    def __init__(self, x: Tensor, weights: Tensor, nmax: int, loss: Loss) -> None:
+        """Groups x and their weights, (groups, n) each; codes are 0..nmax; loss may overwrite what it is given."""
         self.x = x.T.contiguous()
         self.weights = weights.T.contiguous()
         self.nmax = nmax
+        self.loss = loss
         self.sum_w = sequential_sum(self.weights)
         self.sum_x = sequential_sum(self.weights * self.x)
 
@@ -98,9 +175,9 @@ class _Groups:
         return (self.x - low).mul_(inverse).round_().clamp_(0, self.nmax)
 
     def error(self, codes: Tensor, scale: Tensor, low: Tensor) -> Tensor:
-        """The weighted squared error Σ w·(scale·q + low - x)²."""
+        """The weighted error Σ w·loss(scale·q + low - x)."""
         difference = (codes * scale).add_(low).sub_(self.x)
-        return sequential_sum(difference.square_().mul_(self.weights))
+        return sequential_sum(self.loss(difference).mul_(self.weights))
 
     def fit(self, codes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The least squares scale and minimum (<= 0) for given codes, and whether there is one."""
@@ -116,21 +193,30 @@ class _Groups:
         return scale, torch.where(low > 0, torch.zeros_like(low), low), determinant > 0
 
 
-def make_qkx2_quants(x: Tensor, weights: Tensor, search: AffineSearch) -> tuple[Tensor, Tensor]:
-    """Scales (groups,) and negated minima (groups,) >= 0 for w = scale·q + min of x, weights (groups, n)."""
+def make_qkx2_quants(
+    x: Tensor, weights: Tensor, search: AffineSearch, loss: Loss = torch.square_
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scales (groups,), negated minima (groups,) >= 0 and codes (groups, n) for w = scale·q + min of x, weights.
+
+    loss: of the errors, torch.square_ or torch.abs_. Groups of one value get the scale 0 and codes of 0.
+    """
     low, high = x.aminmax(dim=1)
-    low = low.clamp(max=0)
+    low = torch.where(low > 0, torch.zeros_like(low), low)
     flat, flat_low = high == low, low
-    groups = _Groups(x, weights, search.nmax)
+    groups = _Groups(x, weights, search.nmax, loss)
     inverse = quotient(float(search.nmax), high - low)
+    kept_inverse, kept_low = inverse, low
     scale = quotient(1.0, inverse)
     best = groups.error(groups.codes(inverse, low), scale, low)
     for k in range(search.steps + 1):
         levels = stretched(search.nmax, search.first, search.step, k)
-        codes = groups.codes(quotient(levels, high - low), low)
+        inverse = quotient(levels, high - low)
+        codes = groups.codes(inverse, low)
         new_scale, new_low, solvable = groups.fit(codes)
         error = groups.error(codes, new_scale, new_low)
         better = solvable & (error < best)
         best = torch.where(better, error, best)
+        kept_inverse, kept_low = torch.where(better, inverse, kept_inverse), torch.where(better, low, kept_low)
         scale, low = torch.where(better, new_scale, scale), torch.where(better, new_low, low)
-    return torch.where(flat, torch.zeros_like(scale), scale), -torch.where(flat, flat_low, low)
+    codes = groups.codes(kept_inverse, kept_low).masked_fill_(flat, 0.0)
+    return scale.masked_fill(flat, 0.0), -torch.where(flat, flat_low, low), codes.T

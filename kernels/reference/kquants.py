@@ -19,17 +19,19 @@ half, d = max/63 (Q6_K: the extreme with its sign over -128), and the others 6-b
 nearest, ties to even. 3. All codes are computed again with the scales as stored; a sub-block whose stored scale is 0
 keeps the codes of the search.
 
-The weights of the search for Q4_K and Q5_K are sqrt(Σx²/32) + |x|, for Q6_K x². No importance matrix.
+The weights of the search for Q4_K and Q5_K are sqrt(Σx²/32) + |x|, for Q6_K x². With importance those of Q4_K and Q5_K
+are by super-block, factor 2, and step 2 is a search as well (make_qp_quants, weighted by the sums of each sub-block's
+weights); those of Q6_K are the bare importance.
 
-Source: ggml-quants.c, quantize_row_q4_K_ref, quantize_row_q5_K_ref, quantize_row_q6_K_ref, their dequantize_row twins,
-get_scale_min_k4.
+Source: ggml-quants.c, quantize_row_q4_K_ref, quantize_row_q5_K_ref, quantize_row_q6_K_ref, the quantize_row_*_impl and
+dequantize_row twins, get_scale_min_k4.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from kernels.codecs import AFFINE_SEARCHES
+from kernels.codecs import AFFINE_SEARCHES, WEIGHTED_AFFINE_SEARCHES
 from kernels.reference.layout import (
     FOUR,
     LOW_NIBBLE,
@@ -49,10 +51,12 @@ from kernels.reference.search import (
     GROUP_MAX_EPS,
     Codes,
     make_qkx2_quants,
+    make_qp_quants,
     make_qx_quants,
     nearest_int,
     sequential_sum,
 )
+from kernels.reference.weights import by_block, of_rows
 
 LARGEST_MULTIPLE = np.float32(63)
 LOW_SIX = np.uint8(63)
@@ -89,18 +93,38 @@ def _six_bit(values: Floats) -> tuple[Floats, Bytes]:
     return largest / LARGEST_MULTIPLE, multiples
 
 
-def _encode_affine(name: str, x: Floats) -> tuple[Records, Bytes]:
-    """The records of Q4_K or Q5_K with all but the codes filled in, and the codes (n, 8, 32)."""
-    search = AFFINE_SEARCHES[name]
-    groups = np.ascontiguousarray(x).reshape(-1, 32)
-    scales, mins, found = make_qkx2_quants(groups, _magnitude_weights(groups), search)
+def _search_affine(name: str, x: Floats, records: Records) -> Codes:
+    """Fill in d, dmin and scales of Q4_K or Q5_K without importance; the codes found, (8·n, 32)."""
+    groups = x.reshape(-1, 32)
+    scales, mins, found = make_qkx2_quants(groups, _magnitude_weights(groups), AFFINE_SEARCHES[name])
     d, stored_scales = _six_bit(scales.reshape(-1, 8))
     dmin, stored_mins = _six_bit(mins.reshape(-1, 8))
-    records = new_records(name, len(x))
     records["d"], records["dmin"] = d[:, 0], dmin[:, 0]
     records["scales"] = pack_scales(stored_scales, stored_mins)
+    return found
+
+
+def _search_affine_weighted(name: str, x: Floats, importance: Floats, records: Records) -> Codes:
+    """Fill in d, dmin and scales of Q4_K or Q5_K with importance; the codes found, (8·n, 32)."""
+    weights = by_block(x, importance, 2.0).reshape(-1, 32)
+    scales, mins, found = make_qkx2_quants(x.reshape(-1, 32), weights, WEIGHTED_AFFINE_SEARCHES[name])
+    sums = sequential_sum(np.ascontiguousarray(weights.T)).reshape(-1, 8)
+    records["d"], stored_scales = make_qp_quants(scales.reshape(-1, 8), 63, sums)
+    records["dmin"], stored_mins = make_qp_quants(mins.reshape(-1, 8), 63, sums)
+    records["scales"] = pack_scales(stored_scales.astype(np.uint8), stored_mins.astype(np.uint8))
+    return found
+
+
+def _encode_affine(name: str, x: Floats, importance: Floats | None) -> tuple[Records, Bytes]:
+    """The records of Q4_K or Q5_K with all but the codes filled in, and the codes (n, 8, 32)."""
+    records = new_records(name, len(x))
+    x = np.ascontiguousarray(x)
+    if importance is None:
+        found = _search_affine(name, x, records)
+    else:
+        found = _search_affine_weighted(name, x, importance, records)
     scale, low = _affine_scales(records)
-    again = np.clip(nearest_int((x.reshape(-1, 8, 32) + low) / scale), 0, search.nmax)
+    again = np.clip(nearest_int((x.reshape(-1, 8, 32) + low) / scale), 0, AFFINE_SEARCHES[name].nmax)
     codes = np.where(scale != 0, again, found.reshape(-1, 8, 32))
     return records, codes.astype(np.uint8)
 
@@ -119,10 +143,10 @@ def _decode_affine(records: Records, codes: Bytes) -> Floats:
     return (scale * codes.astype(np.float32) - low).reshape(-1, 256)
 
 
-def encode_q4_k(x: Floats) -> Bytes:
-    """float32 (n, 256) -> uint8 (n, 144)."""
+def encode_q4_k(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 256) -> uint8 (n, 144); importance as in kernels.codecs."""
     with c_arithmetic():
-        records, codes = _encode_affine("Q4_K", x)
+        records, codes = _encode_affine("Q4_K", x, importance)
     records["qs"] = pack_nibbles(codes.reshape(-1, 4, 64)).reshape(-1, 128)
     return to_bytes(records)
 
@@ -135,10 +159,10 @@ def decode_q4_k(blocks: Bytes) -> Floats:
         return _decode_affine(records, codes)
 
 
-def encode_q5_k(x: Floats) -> Bytes:
-    """float32 (n, 256) -> uint8 (n, 176)."""
+def encode_q5_k(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 256) -> uint8 (n, 176); importance as in kernels.codecs."""
     with c_arithmetic():
-        records, codes = _encode_affine("Q5_K", x)
+        records, codes = _encode_affine("Q5_K", x, importance)
     records["qs"] = pack_nibbles((codes & LOW_NIBBLE).reshape(-1, 4, 64)).reshape(-1, 128)
     records["qh"] = np.packbits(codes >> FOUR, axis=1, bitorder="little")[:, 0]
     return to_bytes(records)
@@ -179,11 +203,12 @@ def unpack_six_bits(ql: Bytes, qh: Bytes) -> Bytes:
     return codes.reshape(-1, 256)
 
 
-def encode_q6_k(x: Floats) -> Bytes:
-    """float32 (n, 256) -> uint8 (n, 210)."""
+def encode_q6_k(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 256) -> uint8 (n, 210); importance as in kernels.codecs."""
     records = new_records("Q6_K", len(x))
     with c_arithmetic():
-        found_scales, found = make_qx_quants(np.ascontiguousarray(x).reshape(-1, 16), 32)
+        weights = None if importance is None else of_rows(importance, len(x)).reshape(-1, 16)
+        found_scales, found = make_qx_quants(np.ascontiguousarray(x).reshape(-1, 16), 32, weights)
         scales = found_scales.reshape(-1, 16)
         d, multiples = _eight_bit(scales)
         records["d"], records["scales"] = d[:, 0], multiples

@@ -1,4 +1,4 @@
-"""Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: blocks of 32 with one scale, rounded to nearest, without a search.
+"""Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0: blocks of 32 with one scale, rounded to nearest; searched for with importance.
 
     Q4_0   d  qs[16]            w = d · (q - 8)       q 0..15     18 bytes
     Q4_1   d  m  qs[16]         w = d · q + m         q 0..15     20 bytes
@@ -17,7 +17,12 @@ Rounding. Q4_x and Q5_x add one half (and the offset) and drop the fraction, as 
 away from zero. A reciprocal that overflows (a scale below 2^-128) makes infinities and NaN, which a C cast on x86 turns
 into the smallest integer, whose low byte is 0; `_c_cast` does the same.
 
-Source: ggml-quants.c, quantize_row_q4_0_ref .. quantize_row_q8_0_ref and their dequantize_row twins.
+With importance the scale (and minimum) come from the searches of the K types, their codes are kept as the search has
+them, and errors are weighted with σ² = the mean square of the whole row; a block of zeros gets codes of 0. Q8_0 ignores
+importance.
+
+Source: ggml-quants.c, quantize_row_q4_0_ref .. quantize_row_q8_0_ref, quantize_row_q4_0_impl .. quantize_row_q5_1_impl
+and the dequantize_row twins.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernels.codecs import WEIGHTED_AFFINE_SEARCHES
 from kernels.reference.layout import (
     FOUR,
     LOW_NIBBLE,
@@ -37,9 +43,11 @@ from kernels.reference.layout import (
     to_records,
     unpack_nibbles,
 )
+from kernels.reference.search import make_qkx2_quants, make_qx_quants
+from kernels.reference.weights import by_row
 
 
-def _reciprocal(d: Floats) -> Floats:
+def reciprocal(d: Floats) -> Floats:
     """1/d, and 0 where d is 0."""
     return np.where(d != 0, np.float32(1) / d, np.float32(0)).astype(np.float32)
 
@@ -54,22 +62,29 @@ def _signed_extreme(x: Floats) -> Floats:
     return np.take_along_axis(x, np.argmax(np.abs(x), axis=1, keepdims=True), axis=1) + np.float32(0)
 
 
-def _symmetric(x: Floats, levels: int) -> tuple[Floats, Bytes]:
+def _symmetric(x: Floats, levels: int, importance: Floats | None) -> tuple[Floats, Bytes]:
     """Scale (n, 1) and codes (n, 32) in 0..2·levels-1 of w = d·(q - levels)."""
+    if importance is not None:
+        scales, found = make_qx_quants(x, levels, by_row(x, importance))
+        return scales[:, None], found.astype(np.uint8)
     d = _signed_extreme(x) / np.float32(-levels)
-    codes = _c_cast(x * _reciprocal(d) + np.float32(levels + 0.5))
+    codes = _c_cast(x * reciprocal(d) + np.float32(levels + 0.5))
     return d, np.minimum(codes, np.int8(2 * levels - 1)).astype(np.uint8)
 
 
-def _affine(x: Floats, nmax: int) -> tuple[Floats, Floats, Bytes]:
-    """Scale (n, 1), minimum (n, 1) and codes (n, 32) in 0..nmax of w = d·q + m."""
+def _affine(name: str, x: Floats, importance: Floats | None) -> tuple[Floats, Floats, Bytes]:
+    """Scale (n, 1), minimum (n, 1) and codes (n, 32) of w = d·q + m, for Q4_1 or Q5_1."""
+    search = WEIGHTED_AFFINE_SEARCHES[name]
+    if importance is not None:
+        scales, mins, found = make_qkx2_quants(x, by_row(x, importance), search)
+        return scales[:, None], -mins[:, None], found.astype(np.uint8)
     low = x.min(axis=1, keepdims=True)
-    d = (x.max(axis=1, keepdims=True) - low) / np.float32(nmax)
-    codes = _c_cast((x - low) * _reciprocal(d) + np.float32(0.5))
-    return d, low, np.minimum(codes, np.int8(nmax)).astype(np.uint8)
+    d = (x.max(axis=1, keepdims=True) - low) / np.float32(search.nmax)
+    codes = _c_cast((x - low) * reciprocal(d) + np.float32(0.5))
+    return d, low, np.minimum(codes, np.int8(search.nmax)).astype(np.uint8)
 
 
-def _half_away(x: Floats) -> Floats:
+def half_away(x: Floats) -> Floats:
     """C's roundf: to the nearest integer, ties away from zero; exact, because x - trunc(x) is."""
     whole = np.trunc(x)
     return np.where(np.abs(x - whole) >= np.float32(0.5), whole + np.copysign(np.float32(1), x), whole)
@@ -91,11 +106,11 @@ def _scale(half: npt.NDArray[np.float16]) -> Floats:
     return half.astype(np.float32)[:, None]
 
 
-def encode_q4_0(x: Floats) -> Bytes:
-    """float32 (n, 32) -> uint8 (n, 18)."""
+def encode_q4_0(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 32) -> uint8 (n, 18); importance as in kernels.codecs."""
     blocks = new_records("Q4_0", len(x))
     with c_arithmetic():
-        d, codes = _symmetric(x, 8)
+        d, codes = _symmetric(x, 8, importance)
         blocks["d"] = d[:, 0]
     blocks["qs"] = pack_nibbles(codes)
     return to_bytes(blocks)
@@ -109,11 +124,11 @@ def decode_q4_0(blocks: Bytes) -> Floats:
         return codes * _scale(records["d"])
 
 
-def encode_q4_1(x: Floats) -> Bytes:
-    """float32 (n, 32) -> uint8 (n, 20)."""
+def encode_q4_1(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 32) -> uint8 (n, 20); importance as in kernels.codecs."""
     blocks = new_records("Q4_1", len(x))
     with c_arithmetic():
-        d, low, codes = _affine(x, 15)
+        d, low, codes = _affine("Q4_1", x, importance)
         blocks["d"], blocks["m"] = d[:, 0], low[:, 0]
     blocks["qs"] = pack_nibbles(codes)
     return to_bytes(blocks)
@@ -126,11 +141,11 @@ def decode_q4_1(blocks: Bytes) -> Floats:
         return unpack_nibbles(records["qs"]).astype(np.float32) * _scale(records["d"]) + _scale(records["m"])
 
 
-def encode_q5_0(x: Floats) -> Bytes:
-    """float32 (n, 32) -> uint8 (n, 22)."""
+def encode_q5_0(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 32) -> uint8 (n, 22); importance as in kernels.codecs."""
     blocks = new_records("Q5_0", len(x))
     with c_arithmetic():
-        d, codes = _symmetric(x, 16)
+        d, codes = _symmetric(x, 16, importance)
         blocks["d"] = d[:, 0]
     blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), _pack_fifth_bits(codes)
     return to_bytes(blocks)
@@ -144,11 +159,11 @@ def decode_q5_0(blocks: Bytes) -> Floats:
         return codes * _scale(records["d"])
 
 
-def encode_q5_1(x: Floats) -> Bytes:
-    """float32 (n, 32) -> uint8 (n, 24)."""
+def encode_q5_1(x: Floats, importance: Floats | None = None) -> Bytes:
+    """float32 (n, 32) -> uint8 (n, 24); importance as in kernels.codecs."""
     blocks = new_records("Q5_1", len(x))
     with c_arithmetic():
-        d, low, codes = _affine(x, 31)
+        d, low, codes = _affine("Q5_1", x, importance)
         blocks["d"], blocks["m"] = d[:, 0], low[:, 0]
     blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), _pack_fifth_bits(codes)
     return to_bytes(blocks)
@@ -167,7 +182,7 @@ def encode_q8_0(x: Floats) -> Bytes:
     blocks = new_records("Q8_0", len(x))
     with c_arithmetic():
         d = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
-        blocks["qs"] = _c_cast(_half_away(x * _reciprocal(d)))
+        blocks["qs"] = _c_cast(half_away(x * reciprocal(d)))
         blocks["d"] = d[:, 0]
     return to_bytes(blocks)
 

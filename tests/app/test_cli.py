@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -125,6 +126,117 @@ def test_options_reach_the_plan(call, small):
     assert types["output.weight"] == "Q6_K"
     pure = json.loads(call("plan", small, "--to", "Q4_K_M", "--pure", "--json")[1])
     assert {tensor["to"] for tensor in pure["tensors"]} == {"Q4_K", "F32"}
+
+
+def test_every_option_of_types_reaches_the_plan(call, small, tmp_path):
+    (tmp_path / "types.txt").write_text("ffn_up=Q5_0\n\nblk.1.ffn_up.weight=F16 ffn_up=Q8_0")
+    words = ("--tensor-type-file", tmp_path / "types.txt", "--tensor-type", "attn_[qk]=q8_0")
+    special = ("--output-tensor-type", "q5_1", "--token-embedding-type", "Q4_0")
+    value = json.loads(call("plan", small, "--to", "Q4_K_M", *words, *special, "--json")[1])
+    types = {tensor["name"]: tensor["to"] for tensor in value["tensors"]}
+    assert (types["blk.0.ffn_up.weight"], types["blk.1.ffn_up.weight"]) == ("Q5_0", "F16")
+    assert (types["blk.0.attn_k.weight"], types["output.weight"], types["token_embd.weight"]) == (
+        "Q8_0",
+        "Q5_1",
+        "Q4_0",
+    )
+    left = json.loads(call("plan", small, "--to", "Q4_K_M", "--leave-output-tensor", "--json")[1])
+    assert next(t["to"] for t in left["tensors"] if t["name"] == "output.weight") == "F32"
+
+
+def test_importance_and_metadata_reach_the_file(call, small, tmp_path):
+    from core.imatrix import write_imatrix
+    from tests.core.small_models import importance_of, weights
+
+    write_imatrix(tmp_path / "i.gguf", importance_of(weights()))
+    words = ("--imatrix", tmp_path / "i.gguf", "--include-weights", "ffn_", "--exclude-weights", "ffn_up")
+    value = json.loads(call("plan", small, "--to", "Q4_K_M", *words, "--json")[1])
+    weighted = {t["name"] for t in value["tensors"] if t["weighted"]}
+    assert weighted == {f"blk.{n}.ffn_{part}.weight" for n in range(2) for part in ("gate", "down")}
+    keys = ("--override-kv", "general.name=str:Other: name", "--override-kv", "made.up=int:7")
+    assert call("quantize", small, "--to", "IQ3_XXS", *words[:2], *keys, "--out", tmp_path / "o.gguf")[0] == 0
+    metadata = {
+        row["key"]: row["value"] for row in json.loads(call("inspect", tmp_path / "o.gguf", "--json")[1])["metadata"]
+    }
+    assert (metadata["general.name"], metadata["made.up"]) == ("Other: name", "7")
+    assert metadata["quantize.imatrix.file"] == "i.gguf"
+
+
+def test_a_dry_run_is_the_plan_and_writes_nothing(call, small, tmp_path):
+    before = list(small.parent.iterdir())
+    planned = json.loads(call("plan", small, "--to", "Q4_K_M", "--json")[1])
+    assert json.loads(call("quantize", small, "--to", "Q4_K_M", "--dry-run", "--json")[1]) == planned
+    several = json.loads(call("quantize", small, "--to", "Q8_0, q4_k_m", "--dry-run", "--json")[1])
+    assert [plan["target"] for plan in several["plans"]] == ["Q8_0", "Q4_K_M"]
+    assert "Q8_0" in call("quantize", small, "--to", "Q8_0", "--dry-run")[1]
+    assert list(small.parent.iterdir()) == before
+    assert Store().jobs() == []
+
+
+def test_several_types_become_several_files_in_a_folder(call, small, tmp_path):
+    code, out, err = call("quantize", small, "--to", "Q8_0,Q4_0,q8_0", "--out", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    results = json.loads(out)["results"]
+    assert [Path(result["output"]).name for result in results] == ["Small-Q8_0.gguf", "Small-Q4_0.gguf"]
+    assert {path.name for path in tmp_path.glob("*.gguf")} == {"Small-Q8_0.gguf", "Small-Q4_0.gguf"}
+    records = Store().jobs()
+    assert sorted((record.state, record.result.target) for record in records) == [("done", "Q4_0"), ("done", "Q8_0")]
+    code, _, err = call("quantize", small, "--to", "Q8_0,Q4_0", "--out", tmp_path / "x.gguf")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no folder" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tensor-type", "ffn_up"),
+        ("--tensor-type-file", "/nowhere.txt"),
+        ("--override-kv", "made.up=7"),
+        ("--override-kv", "made.up=number:7"),
+        ("--override-kv", "made.up=int:seven"),
+        ("--imatrix", "/nowhere.gguf"),
+        ("--output-tensor-type", "Q9"),
+        ("--to", ","),
+        ("--to", "Q8_0,Q9_0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_one_line(call, small, tmp_path, words):
+    code, out, err = call("quantize", small, "--to", "Q8_0", *words, "--out", tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ")
+    assert list(tmp_path.glob("*.gguf")) == []
+
+
+def test_an_output_is_needed_unless_nothing_is_written(call, small):
+    code, _, err = call("quantize", small, "--to", "Q8_0")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--out" in err
+
+
+def test_the_command_of_a_job_makes_the_same_job():
+    from app import actions
+    from core.jobs import KeyOverride, Override, QuantizeJob, QuantizeOptions
+
+    options = QuantizeOptions(
+        target="Q4_K_M",
+        overrides=(Override(tensor="ffn_(up|down)", type="Q8_0"),),
+        pure=True,
+        allow_requantize=True,
+        output_tensor_type="Q8_0",
+        token_embedding_type="Q5_0",
+        leave_output_tensor=True,
+        strict=True,
+        imatrix="/models/my matrix.gguf",
+        include_weights=("blk",),
+        exclude_weights=("ffn_up", "attn_q"),
+        override_kv=(KeyOverride(key="general.name", type="str", value="A model"),),
+    )
+    assert {name for name, value in options if not value} == set(), "every option is exercised here"
+    job = QuantizeJob(source="/models/a.gguf", output="/models/b.gguf", options=options, threads=3, device="cuda")
+    words = shlex.split(actions.command(job))[2:]
+    parsed = cli.make_parser().parse_args(words)
+    assert cli.quantize_options(parsed, parsed.to) == options
+    assert (parsed.source, parsed.out, parsed.threads, parsed.device) == (job.source, job.output, 3, "cuda")
 
 
 def test_reasons_and_notes_are_for_people(call, sample):

@@ -6,10 +6,11 @@ import os
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QTableView
+from PySide6.QtWidgets import QAbstractButton, QComboBox, QFileDialog, QLineEdit, QTableView
 
 from app.models.plan import AUTOMATIC
 from app.pages.quantize import QuantizePage
@@ -94,12 +95,38 @@ def test_the_button_asks_for_exactly_what_is_chosen(planned, qtbot, tmp_path, sa
     assert job.options.overrides == (Override(tensor=QUERY, type="Q8_0"),)
 
 
-@pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.name)
+@pytest.mark.parametrize("mix", [mix for mix in MIXES if mix.common], ids=lambda mix: mix.name)
 def test_every_card_makes_its_plan_and_names_its_file(planned, qtbot, mix):
     card = child(planned, QAbstractButton, f"target_{mix.name}")
     card.click()
     wait_for_plan(planned, qtbot, lambda plan: plan.target == mix.name)
     assert child(planned, QLineEdit, "output_name").text().endswith(f"-{mix.name}.gguf")
+
+
+def test_an_importance_matrix_makes_more_types_possible(planned, qtbot, tmp_path, sample, monkeypatch):
+    from core.imatrix import Entry, ImportanceMatrix, write_imatrix
+
+    child(planned, QAbstractButton, "target_IQ2_M").click()
+    qtbot.waitUntil(lambda: not planned.problem.isHidden(), timeout=WAIT)
+    assert not child(planned, QAbstractButton, "quantize_button").isEnabled()
+    rows = {tensor.name: tensor.shape[-1] for tensor in planned._summary.tensors if tensor.name.startswith("blk.")}
+    ones = {name: Entry(np.ones((1, length), np.float32), np.ones((1, 1), np.float32)) for name, length in rows.items()}
+    write_imatrix(tmp_path / "i.gguf", ImportanceMatrix(ones, ("a",)))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "i.gguf"), ""))
+    chooser = child(planned, QAbstractButton, "choose_imatrix")
+    chooser.click()
+    wait_for_plan(planned, qtbot, lambda plan: plan.target == "IQ2_M")
+    assert planned.problem.isHidden()
+    assert chooser.text() == "i.gguf"
+    assert all(row.weighted for row in planned.plan.tensors if row.name.endswith("ffn_down.weight"))
+    assert shlex.split(_copied(planned, qtbot))[-2:] == ["--imatrix", str(tmp_path / "i.gguf")]
+    child(planned, QAbstractButton, "remove_imatrix").click()
+    qtbot.waitUntil(lambda: not planned.problem.isHidden(), timeout=WAIT)
+
+
+def _copied(page, qtbot):
+    child(page, QAbstractButton, "copy_command").click()
+    return QGuiApplication.clipboard().text()
 
 
 def test_pure_changes_the_plan(planned, qtbot):

@@ -23,8 +23,38 @@ def cards(qtbot):
 
 
 def test_there_is_a_card_for_every_mix_and_the_recommended_one_is_chosen(cards):
-    assert list(cards.cards) == [mix.name for mix in MIXES]
-    assert cards.current == next(mix.name for mix in MIXES if mix.recommended)
+    recommended = next(mix.name for mix in MIXES if mix.recommended)
+    others = [mix.name for mix in MIXES if not mix.recommended]
+    assert list(cards.cards) == [recommended, *others]
+    assert cards.current == recommended
+
+
+def shown(cards):
+    return [name for name, card in cards.cards.items() if card.isVisible()]
+
+
+def test_only_common_types_are_shown_until_all_are_asked_for(cards):
+    common = {mix.name for mix in MIXES if mix.common}
+    assert set(shown(cards)) == common
+    assert len(common) < len(MIXES)
+    assert str(len(MIXES)) in cards.show_all.text()
+    cards.show_all.click()
+    assert shown(cards) == list(cards.cards)
+    cards.show_all.click()
+    assert set(shown(cards)) == common
+
+
+def test_a_chosen_type_stays_in_sight(cards):
+    rare = next(mix.name for mix in MIXES if not mix.common)
+    cards.choose(rare)
+    assert rare in shown(cards)
+    cards.choose("Q8_0")
+    assert rare not in shown(cards)
+
+
+def test_what_needs_an_importance_matrix_says_so(cards):
+    for mix in MIXES:
+        assert ("Needs an importance matrix" in cards.cards[mix.name].accessibleDescription()) == mix.importance
 
 
 def test_a_click_anywhere_on_a_card_chooses_it(cards, qtbot):
@@ -36,7 +66,7 @@ def test_a_click_anywhere_on_a_card_chooses_it(cards, qtbot):
 
 
 def test_arrow_keys_walk_and_home_and_end_jump(cards):
-    names = list(cards.cards)
+    names = shown(cards)
     cards.cards[names[0]].setFocus()
     QTest.keyClick(cards.cards[names[0]], Qt.Key.Key_Down)
     assert cards.current == names[1]
@@ -67,6 +97,8 @@ def test_the_source_of_the_loss_is_in_the_tooltip(cards, mix):
 
 
 def test_a_narrow_card_is_higher_and_nothing_is_cut(cards):
+    cards.show_all.click()
+    QTest.qWait(50)
     for card in cards.cards.values():
         assert card.heightForWidth(250) >= card.heightForWidth(600)
         assert card.height() >= card.heightForWidth(card.width())

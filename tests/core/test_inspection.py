@@ -9,7 +9,7 @@ import pytest
 from core.catalog import SAMPLE_NAME
 from core.engine import run
 from core.formats.gguf_layout import KeyValue
-from core.inspection import FILE_TYPES, as_text, candidates, is_first_part
+from core.inspection import as_text, candidates, is_first_part
 from core.jobs import InspectJob, ScanJob
 from tests.core.small_models import metadata, small_model, weights, write
 
@@ -47,14 +47,6 @@ def test_type_is_the_most_used_one_where_the_file_does_not_say(tmp_path):
 def test_experts_and_unknown_architectures_are_shown(tmp_path):
     keys = [*metadata(architecture="novel"), KeyValue("novel.expert_count", "UINT32", 8)]
     assert inspect(write(tmp_path / "a.gguf", weights(), keys=keys)).label == "novel, 2 layers, 8 experts"
-
-
-def test_file_types_agree_with_gguf_py():
-    import gguf
-
-    for number, name in FILE_TYPES.items():
-        full = gguf.LlamaFileType(number).name
-        assert full.removeprefix("MOSTLY_").removeprefix("ALL_") == name
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from core.jobs import (
     Override,
     PlanJob,
     QuantizeJob,
+    QuantizeManyJob,
     QuantizeOptions,
     ScanJob,
     TensorPlan,
@@ -30,6 +31,7 @@ JOBS = [
     TensorStatsJob(source="a.gguf", tensor="t", bins=8),
     PlanJob(source="a.gguf", options=OPTIONS),
     QuantizeJob(source="a.gguf", output="b.gguf", options=OPTIONS, threads=2),
+    QuantizeManyJob(source="a.gguf", targets=("Q4_K_M", "Q8_0"), outputs=("b.gguf", "c.gguf"), options=OPTIONS),
     VerifyJob(path="b.gguf"),
     CompareJob(source="a.gguf", other="b.gguf"),
     ChatJob(model="b.gguf", prompt="Hello"),
@@ -55,6 +57,8 @@ def test_every_kind_is_exercised_and_has_its_function_and_answer():
         {"kind": "inspect", "source": "a", "colour": "red"},
         {"kind": "quantize", "source": "a", "output": "b", "options": {"target": "Q8_0"}, "threads": -1},
         {"kind": "quantize", "source": "a", "output": "b", "options": {"target": "Q8_0"}, "device": "abacus"},
+        {"kind": "quantize_many", "source": "a", "targets": ["A", "B"], "outputs": ["b"], "options": {"target": "A"}},
+        {"kind": "quantize_many", "source": "a", "targets": [], "outputs": [], "options": {"target": "A"}},
     ],
 )
 def test_malformed_jobs_are_refused(bad):
@@ -83,3 +87,11 @@ def test_plan_rows_are_written_under_their_public_keys():
     )
     keys = set(row.model_dump(by_alias=True))
     assert {"name", "shape", "from", "to", "bpw", "reason", "fallback"} <= keys
+
+
+def test_several_targets_are_jobs_of_one_target_each():
+    many = next(job for job in JOBS if job.kind == "quantize_many")
+    assert [(job.options.target, job.output, job.options.pure) for job in many.jobs] == [
+        ("Q4_K_M", "b.gguf", True),
+        ("Q8_0", "c.gguf", True),
+    ]

@@ -10,7 +10,7 @@ from core.errors import AlreadyQuantized, IllegalType, TensorIsKept, UnknownTens
 from core.jobs import Override, PlanJob, QuantizeJob, QuantizeOptions
 from core.plan import make_plan, refuse_quantized
 from core.sources import open_source
-from tests.core.small_models import metadata, small_model, weights, write
+from tests.core.small_models import imatrix_for, metadata, small_model, weights, write
 
 
 def plan_of(path, target="Q4_K_M", **options):
@@ -30,9 +30,9 @@ def small(tmp_path_factory):
 @pytest.mark.parametrize("width", [256, 288])
 def test_size_is_exact_to_the_byte(tmp_path, mix, width):
     source = small_model(tmp_path / "s.gguf", width=width)
-    planned = plan_of(source, mix)
-    job = QuantizeJob(source=str(source), output=str(tmp_path / "out.gguf"), options=QuantizeOptions(target=mix))
-    result = run(job)
+    options = QuantizeOptions(target=mix, imatrix=imatrix_for(mix, tmp_path, weights(width=width)))
+    planned = run(PlanJob(source=str(source), options=options))
+    result = run(QuantizeJob(source=str(source), output=str(tmp_path / "out.gguf"), options=options))
     assert (tmp_path / "out.gguf").stat().st_size == planned.bytes == result.bytes
     assert planned.bits_per_weight == pytest.approx(result.bpw)
     assert [row.target_type for row in planned.tensors] == [tensor.type for tensor in result.tensors]
@@ -101,10 +101,19 @@ def test_pure_gives_one_type(small):
 
 def test_quantized_source_is_planned_with_a_warning_and_refused_for_quantizing(sample):
     assert any("already quantized (Q4_1, Q8_0)" in warning for warning in plan_of(sample).warnings)
+    options = QuantizeOptions(target="Q4_K_M")
     with open_source(sample) as source:
+        made = make_plan(source, options)
         with pytest.raises(AlreadyQuantized, match="already quantized"):
-            refuse_quantized(source, QuantizeOptions(target="Q4_K_M"))
-        refuse_quantized(source, QuantizeOptions(target="Q4_K_M", allow_requantize=True))
+            refuse_quantized(source, made, options)
+        refuse_quantized(source, made, options.model_copy(update={"allow_requantize": True}))
+
+
+def test_copying_quantized_tensors_as_they_are_is_no_quantizing(tmp_path):
+    source = small_model(tmp_path / "s.gguf", "Q8_0")
+    options = QuantizeOptions(target="Q8_0")
+    with open_source(source) as opened:
+        refuse_quantized(opened, make_plan(opened, options), options)
 
 
 def test_many_fallbacks_are_told_with_the_true_bits(sample, small):

@@ -18,10 +18,16 @@ from kernels.cpu.measure import TASK, measure
 from kernels.reference.measure import measure as specified
 from tests import ggml_oracle
 
-every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=list(CODECS))
+# The types of grids have tests of their own, with importance: tests/kernels/test_iquants.py.
+GRIDS = ("iq1", "iq2", "iq3")
+CPU_CODECS = {name: row for name, row in CODECS.items() if "cpu" in row.backends and row.module not in GRIDS}
+every_codec = pytest.mark.parametrize("codec", CPU_CODECS.values(), ids=list(CPU_CODECS))
 needs_ggml = pytest.mark.skipif(not ggml_oracle.available(), reason="ggml's functions are not installed")
+CODED = [codec for codec in CPU_CODECS.values() if codec.format.name != "F32"]
 
-CODED = [codec for codec in CODECS.values() if codec.format.name != "F32"]
+
+# How well a constant comes back where the scale is not a half: that of NVFP4 has three bits of mantissa.
+CONSTANT_TOLERANCES = {"NVFP4": 2**-4}
 
 
 def functions(codec: Codec):
@@ -88,7 +94,7 @@ def test_a_block_with_nan_or_infinity_leaves_its_neighbours_alone(codec):
 def test_constant_blocks_come_back(codec, value):
     encode, decode = functions(codec)
     x = np.full((3, codec.format.elements), value, np.float32)
-    np.testing.assert_allclose(decode(encode(x)), x, rtol=2e-3)
+    np.testing.assert_allclose(decode(encode(x)), x, rtol=CONSTANT_TOLERANCES.get(codec.format.name, 2e-3))
 
 
 @every_codec

@@ -13,7 +13,7 @@ from kernels import dispatch
 from kernels.codecs import CODECS
 from kernels.measure import ErrorSums
 from tests.kernels import samples
-from tests.kernels.test_codecs import BACKENDS, NAMES
+from tests.kernels.test_codecs import BACKENDS, NAMES, every_twin
 
 ROWS = samples.weights("normal")[: 8 * 768].reshape(8, 768)
 
@@ -22,13 +22,13 @@ ROWS = samples.weights("normal")[: 8 * 768].reshape(8, 768)
 @pytest.mark.parametrize("operation", dispatch.OPERATIONS)
 def test_every_operation_has_an_implementation_per_backend(operation, name):
     found = dispatch.implementations(operation, name)
-    assert {row.backend for row in found} == set(dispatch.BACKENDS)
+    assert {row.backend for row in found} == set(BACKENDS if operation == "measure" else CODECS[name].backends)
+    assert "reference" in CODECS[name].backends
     assert [row.priority for row in found] == sorted((row.priority for row in found), reverse=True)
     assert all(callable(row.load()) for row in found)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_measured_encoding_equals_its_parts(name, backend):
     data, sums = dispatch.encode_measured(name, ROWS, backend=backend)
     assert data.shape == (8, CODECS[name].format.row_bytes(768))
@@ -37,8 +37,7 @@ def test_measured_encoding_equals_its_parts(name, backend):
     assert dataclasses.astuple(sums) == pytest.approx(dataclasses.astuple(parts), rel=1e-9)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_chunks_leave_no_trace(name, backend, monkeypatch):
     whole, sums = dispatch.encode_measured(name, ROWS, backend=backend)
     decoded = dispatch.decode(name, whole, 768, backend=backend)
@@ -51,7 +50,7 @@ def test_chunks_leave_no_trace(name, backend, monkeypatch):
     assert chunked_sums.squared_error == pytest.approx(sums.squared_error, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [row.format.name for row in CODECS.values() if "cpu" in row.backends])
 def test_threads_do_not_change_the_result(name):
     x = samples.weights("normal").reshape(-1, 4096)
     one, two = (dispatch.encode(name, x, backend="cpu", threads=threads) for threads in (1, 2))
@@ -76,8 +75,7 @@ def test_input_may_be_strided_read_only_or_double(name, backend):
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_no_rows_are_coded_as_no_bytes(name, backend):
     empty = np.empty((0, 768), dtype=np.float32)
     data, sums = dispatch.encode_measured(name, empty, backend=backend)
@@ -169,3 +167,26 @@ def test_only_the_backend_used_is_imported(backend, absent):
         f"assert not set({absent!r}) & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_backend_that_lacks_a_codec_is_refused_and_passed_over(monkeypatch):
+    row = dataclasses.replace(CODECS["Q8_0"], backends=("reference",))
+    monkeypatch.setitem(CODECS, "Q8_0", row)
+    assert [found.backend for found in dispatch.implementations("encode", "Q8_0")] == ["reference"]
+    with pytest.raises(dispatch.BackendUnavailable, match="cpu backend cannot"):
+        dispatch.encode("Q8_0", ROWS, backend="cpu")
+    assert np.array_equal(dispatch.encode("Q8_0", ROWS), dispatch.encode("Q8_0", ROWS, backend="reference"))
+
+
+def test_importance_that_does_not_fit_or_is_missing_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"\(768,\) expected"):
+        dispatch.encode("Q4_K", ROWS, importance=np.ones(256, np.float32))
+    monkeypatch.setitem(CODECS, "Q4_K", dataclasses.replace(CODECS["Q4_K"], importance="required"))
+    with pytest.raises(ValueError, match="cannot be encoded without importance"):
+        dispatch.encode("Q4_K", ROWS)
+
+
+@pytest.mark.parametrize("name", [row.format.name for row in CODECS.values() if row.importance == "ignored"])
+def test_importance_is_ignored_where_nothing_is_searched(name):
+    weighted = dispatch.encode(name, ROWS, importance=np.arange(768, dtype=np.float32))
+    assert np.array_equal(weighted, dispatch.encode(name, ROWS))

@@ -8,7 +8,7 @@ import pytest
 from kernels import dispatch
 from kernels.codecs import CODECS
 from tests.kernels import samples
-from tests.kernels.test_codecs import BACKENDS, EXACT_AGREEMENT, NAMES, differences, first_difference
+from tests.kernels.test_codecs import BACKENDS, EXACT_AGREEMENT, NAMES, differences, every_twin, first_difference
 
 
 def squared(values: np.ndarray) -> float:
@@ -24,8 +24,7 @@ def test_specification_writes_the_bytes_of_ggml_at_the_edges(name, edge):
 
 
 @pytest.mark.parametrize("edge", samples.EDGES)
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_edges_are_met_as_well_as_by_ggml(name, backend, edge):
     """The values are compared, not the bytes: what the codes are where their scale is 0 means nothing."""
     x = samples.blocks_of(name, samples.edge(edge))
@@ -37,8 +36,7 @@ def test_edges_are_met_as_well_as_by_ggml(name, backend, edge):
     assert len(differences(ours[finite], theirs[finite])) <= (1 - EXACT_AGREEMENT) * finite.sum()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 def test_zeros_stay_zero(name, backend):
     zeros = np.zeros((2, 256), dtype=np.float32)
     data, sums = dispatch.encode_measured(name, zeros, backend=backend)
@@ -46,8 +44,7 @@ def test_zeros_stay_zero(name, backend):
     assert sums.squared_error == sums.max_error == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NAMES)
+@every_twin
 @pytest.mark.parametrize("n_blocks", [1, 2, 3, 17, 33])
 def test_few_blocks_are_coded_like_many(name, backend, n_blocks):
     x = samples.blocks_of(name, samples.weights("normal"))[:64]

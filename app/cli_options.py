@@ -1,0 +1,125 @@
+"""Arguments that decide what a quantization does: how they are written, and the value they make. Imports no Qt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from core.errors import BadInput
+from core.jobs import KeyOverride, Override, QuantizeOptions
+
+KINDS = get_args(KeyOverride.model_fields["type"].annotation)
+
+
+class BadUsage(BadInput):
+    """The arguments make no sense."""
+
+
+def override(argument: str) -> Override:
+    """NAME=TYPE or REGEX=TYPE as a value. Raises what argparse turns into a message."""
+    name, _, type_name = argument.rpartition("=")
+    if not name or not type_name:
+        raise argparse.ArgumentTypeError(f"{argument} is not of the form NAME=TYPE")
+    return Override(tensor=name, type=type_name)
+
+
+def key_override(argument: str) -> KeyOverride:
+    """KEY=TYPE:VALUE as a value. Raises what argparse turns into a message."""
+    key, _, rest = argument.partition("=")
+    kind, colon, value = rest.partition(":")
+    if not key or not colon or kind not in KINDS:
+        raise argparse.ArgumentTypeError(
+            f"{argument} is not of the form KEY=TYPE:VALUE with a TYPE of {', '.join(KINDS)}"
+        )
+    return KeyOverride(key=key, type=kind, value=value)
+
+
+def count(argument: str) -> int:
+    """A number that is not negative."""
+    if not argument.isdigit():
+        raise argparse.ArgumentTypeError(f"{argument} is not a whole number of at least 0")
+    return int(argument)
+
+
+def target_names(argument: str) -> tuple[str, ...]:
+    """Types separated by commas, each once. Raises BadUsage where there is none."""
+    names = dict.fromkeys(name.strip().upper() for name in argument.split(",") if name.strip())
+    if not names:
+        raise BadUsage("--to names no type", remedy="Name one, or several separated by commas")
+    return tuple(names)
+
+
+def add_type_options(parser: argparse.ArgumentParser) -> None:
+    """Which tensor gets which type, and what the output says of itself."""
+    add = parser.add_argument
+    add(
+        "--tensor-type",
+        type=override,
+        action="append",
+        default=[],
+        metavar="NAME=TYPE",
+        help="another type for one tensor by its exact name, or for all whose name a regular expression finds; "
+        "may be repeated, the first expression that fits counts",
+    )
+    add("--tensor-type-file", metavar="FILE", help="a text file with NAME=TYPE words, as for --tensor-type")
+    add("--output-tensor-type", default="", metavar="TYPE", help="the type of the output layer")
+    add("--token-embedding-type", default="", metavar="TYPE", help="the type of the token embedding")
+    add("--leave-output-tensor", action="store_true", help="leave the output layer as it is")
+    add("--pure", action="store_true", help="one type for every weight matrix")
+    add("--strict", action="store_true", help="fail where a type does not fit a tensor, instead of taking another")
+    add("--allow-requantize", action="store_true", help="accept a source that is already quantized")
+    add(
+        "--override-kv",
+        type=key_override,
+        action="append",
+        default=[],
+        metavar="KEY=TYPE:VALUE",
+        help=f"set a metadata entry of the output; TYPE is one of {', '.join(KINDS)}; may be repeated",
+    )
+
+
+def add_importance_options(parser: argparse.ArgumentParser) -> None:
+    """An importance matrix, and the tensors it is used for."""
+    parser.add_argument(
+        "--imatrix", default="", metavar="FILE", help="an importance matrix of llama.cpp (GGUF or .dat)"
+    )
+    for option, words in (("--include-weights", "only"), ("--exclude-weights", "not")):
+        parser.add_argument(
+            option,
+            action="append",
+            default=[],
+            metavar="PART",
+            help=f"use it {words} for tensors with this part in their name; may be repeated",
+        )
+
+
+def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOptions:
+    """What the arguments ask for, for one of the targets. Raises BadUsage for a file that cannot be used."""
+    return QuantizeOptions(
+        target=target,
+        overrides=(*options.tensor_type, *_overrides_of_file(options.tensor_type_file)),
+        pure=options.pure,
+        allow_requantize=options.allow_requantize,
+        output_tensor_type=options.output_tensor_type,
+        token_embedding_type=options.token_embedding_type,
+        leave_output_tensor=options.leave_output_tensor,
+        strict=options.strict,
+        imatrix=str(Path(options.imatrix).absolute()) if options.imatrix else "",
+        include_weights=tuple(options.include_weights),
+        exclude_weights=tuple(options.exclude_weights),
+        override_kv=tuple(options.override_kv),
+    )
+
+
+def _overrides_of_file(path: str | None) -> list[Override]:
+    if path is None:
+        return []
+    try:
+        words = Path(path).read_text(encoding="utf-8").split()
+        return [override(word) for word in words]
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+        raise BadUsage(f"{path} cannot be read", why, "Give a text file with one NAME=TYPE per line") from error
+    except argparse.ArgumentTypeError as error:
+        raise BadUsage(f"{path} cannot be used", str(error), "Write one NAME=TYPE per line") from error

@@ -1,0 +1,88 @@
+"""Rows with and without importance for the tests of the IQ types, and checksums of what ggml makes of them.
+
+ggml sorts for half a minute before it encodes the first block of IQ2_S or IQ1, so what it writes is kept as one CRC32 a
+block in tests/golden/iq-blocks.npz. `python -m tests.kernels.iq_cases` writes that file anew, with ggml's own C code.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kernels import dispatch
+from kernels.codecs import CODECS
+from tests import ggml_oracle
+from tests.kernels import samples
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "iq-blocks.npz"
+ROWS, ROW = 16, 2048
+NAMES = tuple(row.format.name for row in CODECS.values() if row.module in ("iq1", "iq2", "iq3"))
+SLOW_IN_GGML = tuple(name for name in NAMES if name.startswith("IQ1") or name == "IQ2_S")
+
+
+def importance() -> np.ndarray:
+    """Importance of the columns, float32 (ROW,): positive, with a long tail, as mean squares of activations are."""
+    return np.random.default_rng(5).gamma(0.5, 2.0, ROW).astype(np.float32)
+
+
+def rows(distribution: str) -> np.ndarray:
+    """Rows of a distribution, float32 (ROWS, ROW); of the real ones those of the embedding."""
+    return samples.weights(distribution)[-ROWS * ROW :].reshape(ROWS, ROW)
+
+
+def sources(name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Label and rows of everything that ggml encodes as a format should be; many rows at once, since calls cost time.
+
+    Where squares overflow ggml aborts the whole process; after a group of zeros it misplaces the codes of IQ3_S.
+    """
+    yield "distributions", np.concatenate([rows(distribution) for distribution in samples.DISTRIBUTIONS])
+    edges = [edge for edge in samples.EDGES if edge != "squares overflow" and not (name == "IQ3_S" and "zeros" in edge)]
+    yield "edges", np.concatenate([samples.edge(edge) for edge in edges])
+
+
+def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
+    """Label, rows and importance; None as well where the format can do without it."""
+    for label, x in sources(name):
+        yield f"{label}, weighted", x, importance()[: x.shape[1]]
+        if CODECS[name].importance == "used":
+            yield label, x, None
+
+
+def all_edges() -> tuple[np.ndarray, dict[str, slice]]:
+    """The rows of all edges, float32 (rows, 512), and where each edge lies among them."""
+    ends = np.cumsum([len(samples.edge(edge)) for edge in samples.EDGES])
+    spans = {edge: slice(end - len(samples.edge(edge)), end) for edge, end in zip(samples.EDGES, ends, strict=True)}
+    return np.concatenate([samples.edge(edge) for edge in samples.EDGES]), spans
+
+
+@functools.cache
+def specified(name: str) -> dict[str, np.ndarray]:
+    """What the specification writes for each case, rows of bytes by label."""
+    return {label: dispatch.encode(name, x, importance=w, backend="reference") for label, x, w in cases(name)}
+
+
+def checksums(name: str, data: np.ndarray) -> np.ndarray:
+    """One CRC32 per block of rows of bytes, as uint32 (n_blocks,)."""
+    blocks = data.reshape(-1, CODECS[name].format.bytes)
+    return np.array([zlib.crc32(block.tobytes()) for block in blocks], dtype=np.uint32)
+
+
+def ggml_checksums(name: str) -> dict[str, np.ndarray]:
+    """The checksums of ggml's blocks by the label of the case; from the file where ggml would take long."""
+    if name not in SLOW_IN_GGML:
+        return _computed_checksums(name)
+    with np.load(GOLDEN) as stored:
+        return {label: stored[f"{name}: {label}"] for label, _, _ in cases(name)}
+
+
+def _computed_checksums(name: str) -> dict[str, np.ndarray]:
+    return {label: checksums(name, ggml_oracle.quantize_chunk(name, x, weights)) for label, x, weights in cases(name)}
+
+
+if __name__ == "__main__":
+    computed = {name: _computed_checksums(name) for name in SLOW_IN_GGML}
+    np.savez_compressed(GOLDEN, **{f"{name}: {label}": a for name, by in computed.items() for label, a in by.items()})
