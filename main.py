@@ -1,13 +1,22 @@
-"""The one entry: no argument opens the window, a subcommand is the command line, `--worker` is the child process.
+"""The one entry: no argument or a model opens the window, a subcommand is the command line, `--worker` the child.
 
 Each side is imported only when it is wanted, so that none pays for the others.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 WINDOW_OPTIONS = frozenset({"--reset-settings"})
+
+
+def is_model(arguments: list[str]) -> bool:
+    """Whether there is nothing but the path of a .gguf file or of a folder, as a desktop gives it."""
+    if len(arguments) != 1:
+        return False
+    path = arguments[0]
+    return os.path.isfile(path) if path.lower().endswith(".gguf") else os.sep in path and os.path.isdir(path)
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +25,7 @@ def main(arguments: list[str]) -> int:
         from core.worker import main as run_worker
 
         return run_worker()
-    if WINDOW_OPTIONS.issuperset(arguments):
+    if WINDOW_OPTIONS.issuperset(arguments) or is_model(arguments):
         from app.bootstrap import main as open_window
 
         return open_window(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
@@ -17,9 +18,10 @@ def quantize_job(source: str, output: str, options: QuantizeOptions, settings: S
     return QuantizeJob(source=source, output=output, options=options, threads=settings.value("threads"))
 
 
-def proposed_output(source: str, target: str, settings: Settings) -> str:
+def proposed_output(source: str, target: str, settings: Settings, is_taken: Callable[[str], bool]) -> str:
     """Where the result goes unless the user says otherwise: NAME-TARGET.gguf, never an existing file.
 
+    Nor one that `is_taken` says a job in the queue will write.
     The folder is the one of the settings, else the source's, else (where that cannot be written) the home folder.
     """
     path = Path(source)
@@ -29,7 +31,7 @@ def proposed_output(source: str, target: str, settings: Settings) -> str:
         folder = Path.home()
     first = candidate = folder / output_name(path, target)
     number = 2
-    while candidate.exists():
+    while candidate.exists() or is_taken(str(candidate)):
         candidate = first.with_name(f"{first.stem}-{number}.gguf")
         number += 1
     return str(candidate)

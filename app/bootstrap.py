@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, QObject, Qt, QTimer, QTranslator, QUrl, Signal
+from PySide6.QtCore import QCoreApplication, QObject, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QFont, QIcon
 from PySide6.QtWidgets import QApplication, QMessageBox
 
@@ -43,7 +43,10 @@ PROBE = "BITWRIGHT_STARTUP_PROBE"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Opens the window and runs until it is closed. `--reset-settings` forgets the settings first."""
+    """Opens the window and runs until it is closed.
+
+    `--reset-settings` forgets the settings first; the path of a model adds it to the list and selects it.
+    """
     if "--reset-settings" in arguments:
         delete_settings()
     application = make_application()
@@ -60,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     if found == "unclean":
         tell_unclean_end(window)
     _quit_on_signals(window)
+    if models := [os.path.abspath(argument) for argument in arguments if not argument.startswith("--")]:
+        window.painted.connect(lambda: window.add_models(models), Qt.ConnectionType.QueuedConnection)
     if os.environ.get(PROBE):
         window.painted.connect(lambda: _report_start(window), Qt.ConnectionType.QueuedConnection)
-    warmer = Warmer(("numpy", "pyqtgraph", *(row.module for row in PAGES)))
+    warmer = Warmer(("numpy", "pyqtgraph", *(row.module for row in PAGES)), window.modules_loaded.emit)
     window.painted.connect(lambda: QTimer.singleShot(WARM_AFTER_MS, warmer.start))
     window.show()
     code = application.exec()
@@ -132,7 +137,6 @@ def open_store() -> Store:
 def open_window() -> MainWindow:
     """Makes everything the window needs, and the window; the first scan and the queue start once it is painted."""
     context = make_context()
-    install_translations(context.settings.value("language"))
     window = MainWindow(context)
     logs.catch_exceptions(ErrorReporter(window).report)
     for begin in (context.library.rescan, context.jobs.resume):
@@ -176,21 +180,6 @@ def tell_unclean_end(window: MainWindow) -> None:
         QCoreApplication.translate("Start", "Open log"),
         lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(logs.log_path()))),
     )
-
-
-def install_translations(language: str) -> None:
-    """Loads the program's and Qt's own words in the language of the settings, where there are any."""
-    locale = QLocale.system() if language == "system" else QLocale(language)
-    application = QCoreApplication.instance()
-    assert application is not None
-    places = (
-        ("bitwright", str(RESOURCES / "translations")),
-        ("qtbase", QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)),
-    )
-    for name, folder in places:
-        translator = QTranslator(application)
-        if translator.load(locale, name, "_", folder):
-            application.installTranslator(translator)
 
 
 def _quit_on_signals(window: MainWindow) -> None:

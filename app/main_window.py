@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, QUrl, Signal
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -38,6 +38,8 @@ from core.store import data_dir
 
 SIZE = (1280, 800)
 SMALLEST = (960, 640)
+# Between pages made ahead, so that what the user does meanwhile comes first.
+BUILD_PAUSE_MS = 150
 _T = QT_TRANSLATE_NOOP
 
 
@@ -63,9 +65,13 @@ PAGE = {row.key: row for row in PAGES}
 
 
 class MainWindow(QMainWindow):
-    """Everything on the screen. `painted` is emitted once, after the first paint."""
+    """Everything on the screen. `painted` is emitted once, after the first paint.
+
+    modules_loaded: to be emitted, from any thread, once all pages can be made without waiting for imports.
+    """
 
     painted = Signal()
+    modules_loaded = Signal()
 
     def __init__(self, context: AppContext) -> None:
         super().__init__()
@@ -101,6 +107,13 @@ class MainWindow(QMainWindow):
             self._state.restore_inside(page)
             self.connect_page(key, page)
         return self._pages[key]
+
+    def build_ahead(self) -> None:
+        """Makes the next page that was not shown yet, and the others later: one at a time, when nothing else waits."""
+        key = next((row.key for row in PAGES if row.key not in self._pages), None)
+        if key is not None:
+            self.page(key)
+            QTimer.singleShot(BUILD_PAUSE_MS, self, self.build_ahead)
 
     def show_page(self, key: str) -> None:
         """Brings a page to the front."""
@@ -144,7 +157,10 @@ class MainWindow(QMainWindow):
         self.show_page("chat")
 
     def start_job(self, job: QuantizeJob) -> None:
-        """Puts a job into the queue and shows it there."""
+        """Puts a job into the queue and shows it there; two jobs never write to one file."""
+        if self.context.jobs.is_taken(job.output):
+            self.status.say(self.tr("A job in the queue writes to {0} already").format(job.output))
+            return
         self.context.jobs.submit(job)
         self.show_page("jobs")
         self.status.say(self.tr("Added to the queue: {0}").format(actions.title(job)))
@@ -235,6 +251,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         context = self.context
+        self.modules_loaded.connect(self.build_ahead, Qt.ConnectionType.QueuedConnection)
         self.rail.chosen.connect(self.show_page)
         self.status.job_clicked.connect(lambda: self.show_page("jobs"))
         context.jobs.progressed.connect(self._show_running)

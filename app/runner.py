@@ -7,6 +7,7 @@ answer is delivered in the thread of the window. Nothing here waits, except `shu
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -15,9 +16,10 @@ from pydantic import ValidationError
 from PySide6.QtCore import QObject, QTimer, Signal
 from shiboken6 import isValid
 
+from app.job_log import JobLog
 from app.worker_link import WorkerLink, end_all, exit_words
 from core.errors import ErrorReport, WorkerDied
-from core.jobs import RESULT_TYPES, ChatLoaded, ChatSessionJob, ChatTurn, Job, Message, Sampling, Value
+from core.jobs import RESULT_TYPES, ChatLoaded, ChatSessionJob, ChatTurn, Job, Message, QuantizeJob, Sampling, Value
 from core.progress import Snapshot
 from core.store import ENDED, Store
 
@@ -57,6 +59,12 @@ class JobQueue(QObject):
         queued = [] if self._run or self._stopping else self._store.jobs("queued")
         if queued:
             self._start(queued[0].id, queued[0].job)
+
+    def is_taken(self, output: str) -> bool:
+        """Whether a job that waits or runs, here or on the command line, will write to this path."""
+        waiting = self._store.jobs("queued", "running")
+        outputs = {os.path.realpath(record.job.output) for record in waiting if isinstance(record.job, QuantizeJob)}
+        return os.path.realpath(output) in outputs
 
     def submit(self, job: Job) -> str:
         """Appends a job to the queue and returns its id."""
@@ -110,6 +118,11 @@ class JobQueue(QObject):
         self._store.move(job_id, before)
         self.changed.emit(job_id)
 
+    def log(self, job_id: str) -> str:
+        """The whole log of a job, up to its last line."""
+        unsaved = self._run.unsaved_log if self._run and self._run.id == job_id else []
+        return self._store.get(job_id).log + "".join(unsaved)
+
     def worker_pid(self) -> int | None:
         """The process id of the running job's worker."""
         return self._run.link.pid if self._run else None
@@ -119,7 +132,9 @@ class JobQueue(QObject):
         self._stopping = True
         self._flush.stop()
         if self._run:
+            self._note(self._run.steps.cancelled())
             run, self._run = self._run, None
+            run.persist(self._store)
             run.link.send({"cancel": run.id})
             run.link.disconnect(self)
             self._store.cancel(run.id)
@@ -136,6 +151,7 @@ class JobQueue(QObject):
         link.start()
         self._flush.start()
         self.changed.emit(job_id)
+        self._note(self._run.steps.begun())
 
     def _receive(self, event: dict) -> None:
         run = self._run
@@ -147,13 +163,18 @@ class JobQueue(QObject):
             log.exception("an event of the worker could not be understood")
             run.error = ErrorReport.of(error)
         if event.get("event") == "progress" and run.snapshot:
+            self._note(run.steps.advanced(run.snapshot))
             self.progressed.emit(run.id, run.snapshot)
         elif run.has_outcome:
             run.link.close_input()
 
     def _hear(self, text: str) -> None:
         worker_log.info(text.rstrip())
-        if self._run:
+        self._note(text)
+
+    def _note(self, text: str) -> None:
+        """Adds to the log of the running job."""
+        if self._run and text:
             self._run.unsaved_log.append(text)
             self.logged.emit(self._run.id, text)
 
@@ -163,16 +184,18 @@ class JobQueue(QObject):
 
     def _end(self, exit_code: int) -> None:
         self._flush.stop()
-        run, self._run = self._run, None
+        run = self._run
         if run is None:
             return
+        self._note(run.outcome_words(exit_code))
+        self._run = None
         run.persist(self._store)
         if run.result is not None:
             self._store.finish(run.id, run.result)
         elif run.cancelled:
             self._store.cancel(run.id)
         else:
-            self._store.fail(run.id, run.error or ErrorReport.of(WorkerDied(exit_words(exit_code))))
+            self._store.fail(run.id, run.failure(exit_code))
         self.changed.emit(run.id)
         self.finished.emit(run.id)
         self.resume()
@@ -189,6 +212,7 @@ class _Run:
         self.snapshot: Snapshot | None = None
         self.result: Value | None = None
         self.error: ErrorReport | None = None
+        self.steps = JobLog(job)
         self.unsaved_log: list[str] = []
         self._saved_snapshot: Snapshot | None = None
 
@@ -208,6 +232,16 @@ class _Run:
                 self.error = ErrorReport(**event["error"])
             case "cancelled":
                 self.cancelled = True
+
+    def failure(self, exit_code: int) -> ErrorReport:
+        """Why there is no result; a worker that said nothing died."""
+        return self.error or ErrorReport.of(WorkerDied(exit_words(exit_code)))
+
+    def outcome_words(self, exit_code: int) -> str:
+        """The last lines of the log."""
+        if self.result is not None:
+            return self.steps.done(self.result)
+        return self.steps.cancelled() if self.cancelled else self.steps.failed(self.failure(exit_code))
 
     def persist(self, store: Store) -> None:
         """Writes what is new since the last time to the store."""

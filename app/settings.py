@@ -89,15 +89,6 @@ ROWS: tuple[Setting, ...] = (
         ),
     ),
     Setting(
-        "language",
-        "choice",
-        "system",
-        LOOK,
-        _T("Settings", "Language"),
-        _T("Settings", "Used from the next start."),
-        choices=(("system", _T("Settings", "Follow the system")), ("en", _T("Settings", "English"))),
-    ),
-    Setting(
         "model_folders",
         "paths",
         (),

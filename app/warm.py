@@ -1,6 +1,6 @@
 """Loads what the pages need before they are first opened, in a thread, so that opening them does not stutter.
 
-Only modules are loaded here; widgets belong to the window's thread.
+Only modules are loaded here; widgets belong to the window's thread, which makes them once all modules are there.
 """
 
 from __future__ import annotations
@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import logging
 import threading
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 
 class Warmer:
-    """Imports modules one after another in a thread of its own."""
+    """Imports modules one after another in a thread of its own, then calls `done` in that thread."""
 
-    def __init__(self, modules: tuple[str, ...]) -> None:
+    def __init__(self, modules: tuple[str, ...], done: Callable[[], None]) -> None:
         self._modules = modules
+        self._done = done
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._load, name="warmer")
 
@@ -39,3 +41,4 @@ class Warmer:
             except ImportError:
                 # Whoever opens the page will meet the same error and show it.
                 log.exception("%s could not be loaded ahead", name)
+        self._done()

@@ -34,8 +34,9 @@ class WindowState:
         """Remembers the window and everything named in it."""
         self._file.setValue("window/geometry", window.saveGeometry())
         for splitter in window.findChildren(QSplitter):
-            if splitter.objectName():
-                self._file.setValue(f"splitter/{splitter.objectName()}", splitter.saveState())
+            state = splitter.saveState()
+            if splitter.objectName() and not state.isEmpty():
+                self._file.setValue(f"splitter/{splitter.objectName()}", state)
         for header in window.findChildren(QHeaderView):
             if header.objectName():
                 self._file.setValue(f"header/{header.objectName()}", header.saveState())

@@ -296,7 +296,7 @@ class AlreadyQuantized(BadInput):
         super().__init__(
             f"{path} is already quantized",
             f"its tensors are stored as {', '.join(types)}, and quantizing again adds to the loss",
-            "Start from the F16 or BF16 original, or allow it with --allow-requantize",
+            "Start from the F16 or BF16 original, or allow quantizing it again (--allow-requantize)",
         )
 
 

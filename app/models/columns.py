@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from app.glossary import explanation
 Index = QModelIndex | QPersistentModelIndex
 SORT_ROLE = Qt.ItemDataRole.UserRole + 1
 NAME_ROLE = Qt.ItemDataRole.UserRole + 2
+LONGEST = 4
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 
@@ -69,6 +71,12 @@ class RowsModel(QAbstractTableModel):
     def row_of(self, name: str) -> int:
         """The row of this name, -1 where there is none."""
         return self._row_of.get(name, -1)
+
+    def longest(self, section: int) -> list[int]:
+        """The rows with the longest texts in this column: enough to know how wide it has to be."""
+        column = self.COLUMNS[section]
+        lengths = [len(column.shown(column.value(row))) for row in self.rows]
+        return heapq.nlargest(LONGEST, range(len(lengths)), key=lengths.__getitem__)
 
     def column_of(self, key: str) -> int:
         """The number of the column of this key."""

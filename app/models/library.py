@@ -74,11 +74,11 @@ def facts(model: ModelSummary) -> list[tuple[str, str]]:
     """What headers tell beyond the description, as (name, value); unknown numbers are left out."""
     heads = str(model.heads)
     if model.kv_heads is not None and model.kv_heads != model.heads:
-        heads = _tr("{0}, {1} for keys and values").format(model.heads, model.kv_heads)
+        heads = _tr("{0}, {1} key-value").format(model.heads, model.kv_heads)
     rows = (
         (_tr("Context"), _tr("{0} tokens").format(text.exact(model.context_length or 0)), model.context_length),
         (_tr("Width"), text.exact(model.embedding_length or 0), model.embedding_length),
-        (_tr("Attention heads"), heads, model.heads),
+        (_tr("Heads"), heads, model.heads),
         (_tr("Vocabulary"), _tr("{0} tokens").format(text.exact(model.vocabulary or 0)), model.vocabulary),
         (_tr("Chat template"), _tr("included") if model.has_chat_template else _tr("none"), True),
         (_tr("License"), model.license, model.license or None),

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 from app import actions
 from app.context import AppContext
 from app.models.jobs import FRACTION_ROLE, JobRow, JobsModel, ordered
+from app.widgets.column_widths import Columns
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
 from app.widgets.job_inspector import BUTTONS, TOOLS, JobInspector
@@ -80,7 +81,8 @@ class JobsPage(QWidget):
         self.table.set_texts(
             {"filter": self.tr("Filter jobs"), "name": self.tr("Queue and history"), "rows": self.tr("{0} jobs")}
         )
-        self.table.view.set_widths((-190, 112, 124, 96, 80, 76, 64))
+        added, speed, elapsed = map(self.model.column_of, ("created", "rate", "elapsed"))
+        self.table.view.set_columns(Columns((190, 104, 124, 96, 80, 76, 64), spare=(added, speed, elapsed)))
         columns = self.model.column_of("progress")
         self.table.view.setItemDelegateForColumn(
             columns, ProgressDelegate(self.context.theme, FRACTION_ROLE, self.table.view)
@@ -155,7 +157,7 @@ class JobsPage(QWidget):
         job_id = self.selected()
         if job_id is not None:
             self._shown_log = job_id
-            self.inspector.show_log(self.context.store.get(job_id).log)
+            self.inspector.show_log(self.context.jobs.log(job_id))
 
     def _act(self, key: str) -> None:
         row = self.table.current()
@@ -167,6 +169,10 @@ class JobsPage(QWidget):
         self.result_requested.emit(row.name)
 
     def _retry(self, row: JobRow) -> None:
+        output = getattr(row.record.job, "output", "")
+        if output and self.context.jobs.is_taken(output):
+            self.said.emit(self.tr("A job in the queue writes to {0} already").format(output))
+            return
         self.context.jobs.retry(row.name)
 
     def _cancel(self, row: JobRow) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QLabel, QMenu, QPushButton, QStackedWidget, QToolB
 
 from app.context import AppContext
 from app.models.library import LibraryModel, LibraryRow
+from app.widgets.column_widths import Columns
 from app.widgets.empty_state import EmptyState
 from app.widgets.error_words import sentences
 from app.widgets.filter_table import FilterTable
@@ -117,7 +118,8 @@ class ModelsPage(QWidget):
                 "rows": self.tr("{0} on this computer"),
             }
         )
-        self.table.view.set_widths((-176, 96, 92, 60, 88, 104))
+        place, architecture = self.model.column_of("location"), self.model.column_of("architecture")
+        self.table.view.set_columns(Columns((176, 88, 88, 60, 80, 72), rest=place, spare=(architecture, place)))
         self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         full = QWidget()
         layout = QVBoxLayout(full)

@@ -162,7 +162,7 @@ class QuantizePage(QWidget):
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.viewport().setAutoFillBackground(False)
         pane = QWidget()
-        pane.setMinimumWidth(324)
+        pane.setMinimumWidth(344)
         layout = QVBoxLayout(pane)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -277,6 +277,7 @@ class QuantizePage(QWidget):
         self.copy.clicked.connect(self._copy_command)
         self.button.clicked.connect(lambda: self.job_requested.emit(self.job()))
         self.context.settings.changed.connect(self._on_setting)
+        self.context.jobs.changed.connect(self._on_queue)
 
     # ------------------------------------------------------------ asking
 
@@ -297,7 +298,8 @@ class QuantizePage(QWidget):
 
     def _propose(self) -> None:
         if self._source:
-            self.output.propose(actions.proposed_output(self._source, self.cards.current, self.context.settings))
+            settings, is_taken = self.context.settings, self.context.jobs.is_taken
+            self.output.propose(actions.proposed_output(self._source, self.cards.current, settings, is_taken))
 
     # ------------------------------------------------------------ answers
 
@@ -362,7 +364,14 @@ class QuantizePage(QWidget):
             return self.tr("Planning…")
         if self._is_quantized() and not self.allow.isChecked():
             return self.tr("To start, allow quantizing an already quantized model (below the types).")
-        return problem_with(self.output.path, self._source)
+        return problem_with(self.output.path, self._source) or self._rival_words()
+
+    def _rival_words(self) -> str:
+        if not self.context.jobs.is_taken(self.output.path):
+            return ""
+        return self.tr("A job in the queue writes to {0} already: choose another file name.").format(
+            Path(self.output.path).name
+        )
 
     def _run_words(self) -> str:
         assert self.plan is not None
@@ -383,6 +392,11 @@ class QuantizePage(QWidget):
     def _on_setting(self, key: str) -> None:
         if key in ("threads", "output_folder"):
             self._propose()
+            self._show_state()
+
+    def _on_queue(self) -> None:
+        """What was in the way may be gone, or something is new."""
+        if self._source and self.isVisible():
             self._show_state()
 
     # ------------------------------------------------------------ drag and drop

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from app.context import AppContext
 from app.models.results import JOB_ROLE, HistoryModel, ResultsModel, model_title
 from app.models.sentences import saving
+from app.widgets.column_widths import Columns
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from app.widgets.error_plot import ErrorPlot
     from app.widgets.heat_map import HeatMap
 
-_WIDTHS = (200, 106, 56, 64, 108, 84, 92, 88, 84, 92, 84, 88, 84)
+# The least that a plot with its title, legend and words needs.
+PLOTS_HEIGHT = 296
+_WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
 
 
 class ResultsPage(QWidget):
@@ -188,6 +191,7 @@ class ResultsPage(QWidget):
         for place in self._places:
             self._stack.addWidget(place)
         whole = QWidget()
+        whole.setMinimumHeight(PLOTS_HEIGHT)
         layout = QVBoxLayout(whole)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -209,12 +213,11 @@ class ResultsPage(QWidget):
         self.table = FilterTable(self.context.theme, self.table_model, "results_table")
         words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
         self.table.set_texts(words)
-        self.table.view.set_widths(_WIDTHS)
         self.table.setMinimumHeight(150)
         self.table.view.setItemDelegateForColumn(0, NameDelegate(self.table.view))
         reason = self.table_model.column_of("reason")
         self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))
-        self.table.view.horizontalHeader().setStretchLastSection(True)
+        self.table.view.set_columns(Columns(_WIDTHS, rest=reason))
         csv = QPushButton(self.tr("Export CSV"))
         csv.setObjectName("export_table")
         self.context.theme.decorate(csv, "table")

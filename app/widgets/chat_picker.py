@@ -10,6 +10,7 @@ from PySide6.QtGui import QPaintEvent, QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QComboBox, QStyle, QStyleOptionComboBox, QStylePainter, QWidget
 
 from app import text
+from app.models.library import shown_name
 from core.jobs import ModelSummary
 
 PATH = Qt.ItemDataRole.UserRole
@@ -28,12 +29,13 @@ class Choice:
     @classmethod
     def of(cls, model: ModelSummary) -> Choice:
         """A model of the library."""
-        return cls(model.path, model.name, model.type, model.bytes)
+        return cls(model.path, shown_name(model), model.type, model.bytes)
 
     @property
     def line(self) -> str:
-        """Name, type and size."""
-        return " · ".join(filter(None, (self.name, self.type, text.size(self.bytes))))
+        """Name, type where the name does not end with it, and size."""
+        kind = "" if self.name.upper().endswith(self.type.upper()) else self.type
+        return " · ".join(filter(None, (self.name, kind, text.size(self.bytes))))
 
 
 class ModelPicker(QComboBox):

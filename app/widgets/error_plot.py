@@ -163,7 +163,7 @@ class ErrorPlot(QWidget):
         layout.addLayout(self._build_head())
         self._legend = QWidget()
         self._legend.setStyleSheet(LEGEND_STYLE)
-        self._legend_flow = FlowLayout(self._legend, spacing=4)
+        self._legend_flow = FlowLayout(self._legend, spacing=0)
         layout.addWidget(self._legend)
         layout.addWidget(self._build_plot(), 1)
         foot = QHBoxLayout()

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from app import text
 from app.models.columns import RowsFilter, RowsModel
 from app.theme import Theme
+from app.widgets.column_widths import Columns, ColumnWidths
 
 ROW_HEIGHT = 26
 
@@ -38,8 +39,7 @@ class TableView(QTableView):
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName(name)
-        self._growing: int | None = None
-        self._least = 0
+        self._widths: ColumnWidths | None = None
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -59,25 +59,20 @@ class TableView(QTableView):
         copy.setContext(Qt.ShortcutContext.WidgetShortcut)
         copy.activated.connect(self.copy_selection)
 
-    def set_widths(self, widths: tuple[int, ...]) -> None:
-        """Column widths in pixels; the one below zero is a least width, and takes what the others leave."""
-        for section, width in enumerate(widths):
-            self.horizontalHeader().resizeSection(section, abs(width))
-        self._growing = next((section for section, width in enumerate(widths) if width < 0), None)
-        self._least = min(widths, default=0) * -1
-        self._fill()
+    def set_columns(self, columns: Columns) -> None:
+        """How the columns share the width; called once the model is set."""
+        self._widths = ColumnWidths(self, columns)
+
+    def fit(self) -> None:
+        """Looks at the contents anew: figures are never cut."""
+        if self._widths:
+            self._widths.fit()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        """Gives the growing column what the others leave."""
+        """Shares the new width out."""
         super().resizeEvent(event)
-        self._fill()
-
-    def _fill(self) -> None:
-        if self._growing is None:
-            return
-        header = self.horizontalHeader()
-        others = header.length() - header.sectionSize(self._growing)
-        header.resizeSection(self._growing, max(self.viewport().width() - others, self._least))
+        if self._widths:
+            self._widths.share()
 
     def copy_selection(self) -> None:
         """Puts the selected rows on the clipboard, cells apart by tabs."""
@@ -152,6 +147,9 @@ class FilterTable(QWidget):
         self.view.doubleClicked.connect(lambda: self.activated.emit(self.current()))
         for signal in (self.rows.rowsInserted, self.rows.rowsRemoved, self.rows.modelReset, self.rows.layoutChanged):
             signal.connect(self._count)
+        for signal in (self.rows.rowsInserted, self.rows.modelReset, self.rows.dataChanged):
+            signal.connect(self.view.fit)
+        self.view.horizontalHeader().sortIndicatorChanged.connect(self.view.fit)
         shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Find), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         shortcut.activated.connect(self.filter_box.setFocus)

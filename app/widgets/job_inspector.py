@@ -242,7 +242,7 @@ class JobInspector(QWidget):
         log.setFont(monospace())
         log.setMaximumBlockCount(MAX_LOG_LINES)
         log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        log.setPlaceholderText(self.tr("Nothing was logged."))
+        log.setPlaceholderText(self.tr("Nothing yet: the log begins when the job does."))
         log.setAccessibleName(self.tr("Log"))
         return log
 

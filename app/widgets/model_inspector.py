@@ -18,12 +18,13 @@ from PySide6.QtWidgets import (
 from app.models.library import describe, facts, shown_name
 from app.models.tensors import MetadataModel, TensorsModel
 from app.theme import Theme
+from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, monospace
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
-PLOT_HEIGHT = 210
+PLOT_HEIGHT = 190
 
 
 class ModelInspector(QWidget):
@@ -47,7 +48,7 @@ class ModelInspector(QWidget):
         self._words = QLabel()
         self._words.setWordWrap(True)
         self._facts = QGridLayout()
-        self._facts.setHorizontalSpacing(16)
+        self._facts.setHorizontalSpacing(12)
         self._facts.setVerticalSpacing(4)
         self.tensors = TensorsModel(monospace(), self)
         self.metadata = MetadataModel(monospace(), self)
@@ -153,7 +154,7 @@ class ModelInspector(QWidget):
         metadata.set_texts(
             {"filter": self.tr("Filter metadata"), "name": self.tr("Metadata"), "rows": self.tr("{0} entries")}
         )
-        metadata.view.set_widths((200, 70, -160))
+        metadata.view.set_columns(Columns((120, 70, 160), rest=self.metadata.column_of("value")))
         tabs = QTabWidget()
         tabs.setDocumentMode(True)
         tabs.tabBar().setDrawBase(False)
@@ -166,7 +167,8 @@ class ModelInspector(QWidget):
         table.set_texts(
             {"filter": self.tr("Filter by name or type"), "name": self.tr("Tensors"), "rows": self.tr("{0} tensors")}
         )
-        table.view.set_widths((-150, 110, 58, 68, 66))
+        table.view.set_columns(Columns((150, 64, 58, 60, 56)))
+        table.setMinimumHeight(150)
         table.selected.connect(self._on_tensor)
         return table
 

@@ -16,12 +16,13 @@ from PySide6.QtWidgets import (
 
 from app.models.columns import NAME_ROLE
 from app.models.plan import AUTOMATIC, PlanModel, reason_text, types_for
+from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, monospace
 from app.widgets.type_delegate import TypeDelegate
 from core.jobs import TensorPlan
 
-_WIDTHS = (192, 102, 58, 86, 62, 90, 80)
+_WIDTHS = (160, 64, 58, 86, 56, 80, 72, 80)
 
 
 class PlanTable(FilterTable):
@@ -59,8 +60,8 @@ class PlanTable(FilterTable):
         view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
         view.setItemDelegateForColumn(0, NameDelegate(view))
         view.setItemDelegateForColumn(self.model.column_of("reason"), WordsDelegate(view))
-        view.set_widths(_WIDTHS)
-        view.horizontalHeader().setStretchLastSection(True)
+        spare = (self.model.column_of("source_bytes"), self.model.column_of("bpw"))
+        view.set_columns(Columns(_WIDTHS, rest=self.model.column_of("reason"), spare=spare))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._open_menu)
 

@@ -10,6 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
 
 from app import text
+from app.models.library import shown_name
 from app.widgets.elided_label import ElidedLabel
 from core.jobs import ModelSummary
 
@@ -29,7 +30,7 @@ class ModelMenu(QMenu):
         self.clear()
         models = list(self._models())
         for model in models:
-            action = self.addAction(f"{model.name}   {model.type} · {text.size(model.bytes)}".replace("&", "&&"))
+            action = self.addAction(f"{shown_name(model)}   {model.type} · {text.size(model.bytes)}".replace("&", "&&"))
             action.setToolTip(model.path)
             action.triggered.connect(lambda _checked=False, path=model.path: self.chosen.emit(path))
         if models:
@@ -91,7 +92,7 @@ class SourceStrip(QFrame):
 
     def show_model(self, model: ModelSummary) -> None:
         """Shows a model's facts."""
-        self._name.setText(model.name or Path(model.path).name)
+        self._name.setText(shown_name(model))
         parameters = self.tr("{0} parameters").format(text.count(model.parameters))
         self._facts.setText(" · ".join([model.label, model.type, parameters, text.size(model.bytes)]))
         self._path.setText(model.path)

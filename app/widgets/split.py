@@ -32,6 +32,10 @@ class InspectorSplit(QSplitter):
         self._is_placed = super().restoreState(state)
         return self._is_placed
 
+    def saveState(self) -> QByteArray:
+        """Where the handle is; empty while it has never been placed, for a page that was made but not shown."""
+        return super().saveState() if self._is_placed else QByteArray()
+
     def showEvent(self, event: QShowEvent) -> None:
         """Places the handle when the real width is known for the first time."""
         super().showEvent(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,13 +16,14 @@ from app import marker
 from app.bootstrap import _explain_failed_start, open_store, process_age_s
 from app.dialogs.error import ErrorDialog
 from core.store import data_dir
+from main import is_model
 
 ROOT = Path(__file__).parents[2]
 
 
-def start(**environment: str) -> subprocess.Popen:
+def start(*arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py")],
+        [sys.executable, str(ROOT / "main.py"), *arguments],
         env=os.environ | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,6 +72,28 @@ def test_a_signal_closes_the_window_in_order(own_folders, number):
     assert (window.returncode, out, err) == (0, "", "")
     assert marker.look() == "nothing"
     assert (own_folders / "config" / "window.ini").exists()
+
+
+def test_a_model_given_as_argument_is_added(own_folders, sample, tmp_path):
+    model = tmp_path / "mine.gguf"
+    model.symlink_to(sample)
+    window = start(str(model))
+    settings = own_folders / "config" / "settings.json"
+    wait_for(settings)
+    window.send_signal(signal.SIGTERM)
+    assert window.communicate(timeout=60) == ("", "")
+    assert json.loads(settings.read_text())["values"]["model_files"] == [str(model)]
+
+
+def test_what_is_the_path_of_a_model_and_what_is_a_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.gguf").touch()
+    (tmp_path / "plan").mkdir()
+    assert is_model(["a.gguf"])
+    assert is_model([str(tmp_path / "plan")])
+    assert is_model(["./plan"])
+    for others in ([], ["plan"], ["missing.gguf"], ["inspect", "a.gguf"], ["--worker"]):
+        assert not is_model(others)
 
 
 def test_a_killed_window_is_noticed_and_its_worker_goes_too(own_folders):

@@ -255,6 +255,7 @@ def test_an_empty_chat_offers_prompts_and_says_what_to_do_without_models(page, q
 def test_the_picker_lists_each_file_once_and_asks_for_other_files(qtbot):
     picker = ModelPicker("None")
     qtbot.addWidget(picker)
+    assert Choice("/m-Q4_0.gguf", "m-Q4_0", "Q4_0", 1 << 20).line == "m-Q4_0 · 1.0 MiB"
     known, made = Choice("/a.gguf", "A", "Q8_0", 1 << 20), Choice("/b.gguf", "B", "Q4_0", 1 << 19)
     picker.set_choices([known], [known, made, made])
     assert picker.paths() == ["/a.gguf", "/b.gguf"]

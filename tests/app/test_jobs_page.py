@@ -153,12 +153,31 @@ def test_an_empty_queue_says_what_to_do(context, qtbot):
     assert page._stack.currentIndex() == 1
 
 
-def test_a_proposed_output_is_never_an_existing_file(context, tmp_path):
+def test_a_proposed_output_is_no_existing_file_and_no_other_jobs(context, tmp_path):
+    def proposed(target: str) -> str:
+        return actions.proposed_output(str(source), target, context.settings, context.jobs.is_taken)
+
     source = tmp_path / "tiny-F16.gguf"
     source.write_bytes(b"")
-    first = actions.proposed_output(str(source), "Q8_0", context.settings)
-    assert first == str(tmp_path / "tiny-Q8_0.gguf")
+    assert proposed("Q8_0") == str(tmp_path / "tiny-Q8_0.gguf")
     (tmp_path / "tiny-Q8_0.gguf").write_bytes(b"")
-    assert actions.proposed_output(str(source), "Q8_0", context.settings) == str(tmp_path / "tiny-Q8_0-2.gguf")
+    assert proposed("Q8_0") == str(tmp_path / "tiny-Q8_0-2.gguf")
+    job = QuantizeJob(source=str(source), output=proposed("Q8_0"), options=QuantizeOptions(target="Q8_0"))
+    waiting = context.store.add(job)
+    assert proposed("Q8_0") == str(tmp_path / "tiny-Q8_0-3.gguf")
+    context.store.cancel(waiting)
+    assert proposed("Q8_0") == str(tmp_path / "tiny-Q8_0-2.gguf")
     context.settings.set("output_folder", str(tmp_path / "elsewhere"))
-    assert actions.proposed_output(str(source), "Q4_0", context.settings).startswith(str(tmp_path / "elsewhere"))
+    assert proposed("Q4_0").startswith(str(tmp_path / "elsewhere"))
+
+
+def test_a_retry_does_not_write_where_a_waiting_job_will(page, context, history, qtbot):
+    job = context.store.get(history["failed"]).job
+    context.store.add(job)
+    page.refresh()
+    page.select(history["failed"])
+    said = []
+    page.said.connect(said.append)
+    page.inspector.button("retry").click()
+    assert context.store.get(history["failed"]).state == "failed"
+    assert job.output in said[0]

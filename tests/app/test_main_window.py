@@ -71,6 +71,26 @@ def test_the_smallest_window_fits_its_pages(window):
         assert hint.height() <= 700, row.key
 
 
+def test_the_other_pages_are_made_ahead_and_the_one_in_sight_stays(window, qtbot):
+    window.modules_loaded.emit()
+    assert set(window._pages) == {"models"}
+    qtbot.waitUntil(lambda: set(window._pages) == {row.key for row in PAGES}, timeout=60_000)
+    assert window.current_page() == "models"
+    # A page that was never in sight has no place of its handle to remember.
+    assert window.page("jobs").findChild(QSplitter, "jobs_split").saveState().isEmpty()
+    window.show_page("jobs")
+    assert not window.page("jobs").findChild(QSplitter, "jobs_split").saveState().isEmpty()
+
+
+def test_a_job_whose_output_another_one_will_write_is_not_queued(window, sample, tmp_path):
+    options = QuantizeOptions(target="Q8_0", allow_requantize=True)
+    job = QuantizeJob(source=str(sample), output=str(tmp_path / "out.gguf"), options=options)
+    window.context.store.add(job)
+    window.start_job(job)
+    assert len(window.context.store.jobs()) == 1
+    assert job.output in window.status._message.text()
+
+
 def test_a_dropped_file_is_added_and_shown(window, qtbot, sample, tmp_path):
     copy = tmp_path / "mine.gguf"
     shutil.copy(sample, copy)

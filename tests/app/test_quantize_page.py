@@ -291,3 +291,23 @@ def test_every_control_has_a_name_for_screen_readers(planned):
         and not (widget.text() or widget.accessibleName())
     ]
     assert nameless == []
+
+
+def test_an_output_that_a_waiting_job_will_write_is_neither_proposed_nor_accepted(planned, qtbot):
+    planned.allow.setChecked(True)
+    wait_for_plan(planned, qtbot, lambda plan: True)
+    qtbot.waitUntil(planned.button.isEnabled, timeout=WAIT)
+    first = planned.job()
+    waiting = planned.context.store.add(first)
+    planned.context.jobs.changed.emit(waiting)
+    assert not planned.button.isEnabled()
+    assert "already" in planned.preview.text()
+    planned.activated()
+    assert planned.output.path == first.output.replace(".gguf", "-2.gguf")
+    assert planned.button.isEnabled()
+    planned.output.name.clear()
+    qtbot.keyClicks(planned.output.name, Path(first.output).name)
+    assert not planned.button.isEnabled()
+    planned.context.store.cancel(waiting)
+    planned.context.jobs.changed.emit(waiting)
+    assert planned.button.isEnabled()

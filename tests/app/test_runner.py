@@ -69,6 +69,31 @@ def test_a_refused_job_says_why(context, queue, quantize, qtbot, tmp_path):
     assert leftovers(tmp_path) == []
 
 
+def test_the_log_tells_the_steps_and_what_came_of_them(context, queue, quantize, qtbot, tmp_path):
+    heard = []
+    queue.logged.connect(lambda job_id, words: heard.append(words))
+    job = quantize()
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        job_id = queue.submit(job)
+        assert queue.is_taken(job.output)
+        assert "Started" in queue.log(job_id)
+    assert not queue.is_taken(job.output)
+    record = context.store.get(job_id)
+    assert queue.log(job_id) == record.log == "".join(heard)
+    steps = ["Started", "Planning", "Quantizing", "Written; verifying", "Verified: 272 tensors", "Named", "Done in"]
+    told = [line.split("  ", 1)[1] for line in record.log.splitlines()]
+    assert [words.startswith(step) for words, step in zip(told, steps, strict=True)] == [True] * len(steps)
+    assert job.output in told[5]
+    assert record.result.sha256 in told[6]
+
+
+def test_the_log_tells_of_a_refusal(context, queue, quantize, qtbot):
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        job_id = queue.submit(quantize(allow=False))
+    record = context.store.get(job_id)
+    assert record.log.splitlines()[-1].endswith(f"Failed: {record.error.what}")
+
+
 def test_cancel_half_way_then_retry(context, queue, quantize, qtbot, tmp_path):
     job_id = queue.submit(quantize())
     wait_for_progress(qtbot, queue)

@@ -10,7 +10,6 @@ from app.settings import ROWS, Settings
 
 NEW = {
     "theme": "dark",
-    "language": "en",
     "model_folders": ("/a", "/b"),
     "output_folder": "/out",
     "threads": 1,

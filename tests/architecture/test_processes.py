@@ -12,7 +12,7 @@ import pytest
 from tests.architecture.tree import ROOT
 
 HEAVY = {"torch", "numba", "llvmlite", "triton", "transformers", "tokenizers", "safetensors", "gguf", "xllamacpp"}
-QT = {"PySide6", "shiboken6", "pyqtgraph", "superqt", "qtawesome", "qtpy"}
+QT = {"PySide6", "shiboken6", "pyqtgraph", "qtawesome", "qtpy"}
 
 # Runs main.py's main with Qt made unimportable, then writes the names of all loaded modules to the file given first.
 WITHOUT_QT = """

@@ -53,6 +53,14 @@ def test_entry_starts_the_checkout_it_was_installed_from(checkout: Path, tmp_pat
     assert (tmp_path / "share/icons/hicolor/scalable/apps/bitwright.svg").is_file()
 
 
+def test_entry_opens_the_model_that_was_double_clicked(checkout: Path, tmp_path: Path) -> None:
+    install(checkout, tmp_path / "share")
+    lines = (tmp_path / "share/applications/bitwright.desktop").read_text(encoding="utf-8").splitlines()
+    assert next(line for line in lines if line.startswith("Exec=")).endswith('" %f')
+    kind = ElementTree.parse(ROOT / "packaging/linux/bitwright-mime.xml").getroot()[0].attrib["type"]
+    assert f"MimeType={kind};" in lines
+
+
 def test_removing_leaves_nothing_of_ours(checkout: Path, tmp_path: Path) -> None:
     install(checkout, tmp_path / "share")
     install(checkout, tmp_path / "share", "remove")

@@ -1,0 +1,74 @@
+"""The steps of a job as lines with the time of day: what its worker said it was doing, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
+
+from app import actions, text
+from core.errors import ErrorReport
+from core.jobs import Job, QuantizeResult, Value
+from core.progress import Snapshot
+
+_T = QT_TRANSLATE_NOOP
+STAGES: dict[str, str] = {
+    "Planning": _T("JobLog", "Planning: reading the header of the source"),
+    "Quantizing": _T("JobLog", "Quantizing {0} of tensors"),
+    "Verifying": _T("JobLog", "Written; verifying: reading back {0}"),
+}
+
+
+class JobLog:
+    """Makes the lines of one run of a job; `now` gives seconds since the epoch."""
+
+    def __init__(self, job: Job, now: Callable[[], float] = time.time) -> None:
+        self._job = job
+        self._now = now
+        self._stage = ""
+
+    def begun(self) -> str:
+        """The line of the start."""
+        threads = getattr(self._job, "threads", 0)
+        shown = str(threads) if threads else _tr("all")
+        return self._line(_tr("Started: {0}; threads: {1}").format(actions.title(self._job), shown))
+
+    def advanced(self, snapshot: Snapshot) -> str:
+        """A line for the first snapshot of a stage, '' for the others."""
+        if snapshot.stage == self._stage:
+            return ""
+        self._stage = snapshot.stage
+        words = _tr(STAGES.get(snapshot.stage, snapshot.stage))
+        return self._line(words.format(text.size(snapshot.total)))
+
+    def done(self, result: Value) -> str:
+        """The lines of a result."""
+        if not isinstance(result, QuantizeResult):
+            return self._line(_tr("Done"))
+        kept = sum(row.source_type == row.type for row in result.tensors)
+        return "".join(
+            self._line(words)
+            for words in (
+                _tr("Verified: {0} tensors, {1} of them in the type they had").format(len(result.tensors), kept),
+                _tr("Named {0}: {1} bytes").format(result.output, text.exact(result.bytes)),
+                _tr("Done in {0}; peak memory {1}; SHA-256 {2}").format(
+                    text.duration(result.seconds), text.size(result.peak_memory_bytes), result.sha256
+                ),
+            )
+        )
+
+    def failed(self, error: ErrorReport) -> str:
+        """The line of a failure; the reasons are shown beside the log."""
+        return self._line(_tr("Failed: {0}").format(error.what))
+
+    def cancelled(self) -> str:
+        """The line of a job that was asked to stop."""
+        return self._line(_tr("Cancelled"))
+
+    def _line(self, words: str) -> str:
+        return f"{time.strftime('%H:%M:%S', time.localtime(self._now()))}  {words}\n"
+
+
+def _tr(words: str) -> str:
+    return QCoreApplication.translate("JobLog", words)
