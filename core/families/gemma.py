@@ -92,6 +92,12 @@ GEMMA2 = Family(
     space_prefix=False,
 )
 
+
+def _images(config: Values) -> str:
+    """Says that only the language model is converted."""
+    return "Its image input is left out; the language model is converted" if config.get("vision_config") else ""
+
+
 GEMMA3 = replace(
     GEMMA2,
     name="gemma3",
@@ -126,6 +132,7 @@ GEMMA3 = replace(
         "tie_word_embeddings": True,
         "sliding_window": 4096,
     },
+    warnings=(_images,),
     nested="text_config",
     renames=(
         (r"(language_model\.model\.|model\.language_model\.)", "model."),

@@ -70,13 +70,14 @@ PHI3 = Family(
     keys=(
         *COMMON_KEYS,
         KeyRule("rotary_dimensions", "rope.dimension_count", "UINT32"),
-        KeyRule("original_max_position_embeddings", "rope.scaling.original_context_length", "UINT32", 4096),
+        KeyRule("original_max_position_embeddings", "rope.scaling.original_context_length", "UINT32"),
         KeyRule("sliding_window", "attention.sliding_window", "UINT32", 0, zero=True),
     ),
     refusals=(GATED_SILU, PLAIN_WEIGHTS),
     rope_types=("default", "longrope", "su"),
     ignored=IGNORED,
     default_pre="dbrx",
+    defaults={"original_max_position_embeddings": 4096},
     derived={"rotary_dimensions": rotary_dimensions},
 )
 

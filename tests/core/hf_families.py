@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,10 @@ transformer.h.{l}.mlp.c_proj.bias hidden
 transformer.ln_f.weight hidden
 transformer.ln_f.bias hidden
 """
+VISION = """
+vision_tower.vision_model.post_layernorm.weight one
+multi_modal_projector.mm_soft_emb_norm.weight one
+"""
 DENSE = ENDS + NORMS + ATTENTION + MLP
 
 
@@ -147,7 +151,8 @@ DENSE = ENDS + NORMS + ATTENTION + MLP
 class TinyModel:
     """One model: config.json's entries over BASE (None leaves one out), its tensors, and its tokenizer.
 
-    pre: the name of the tokenizer's splitting rule, '' for a SentencePiece tokenizer.
+    pre: the name of the tokenizer's splitting rule, '' for a SentencePiece tokenizer. prefixes: a prefix of tensor
+    names and what stands there instead.
     """
 
     architecture: str
@@ -156,7 +161,7 @@ class TinyModel:
     tensors: str
     pre: str = "llama-bpe"
     tokenizer_class: str = "PreTrainedTokenizerFast"
-    rename: Callable[[str], str] = field(default=lambda name: name)
+    prefixes: tuple[str, str] = ("", "")
 
 
 _SENTENCEPIECE_IDS = {"bos_token_id": 1, "eos_token_id": 2}
@@ -280,6 +285,27 @@ MODELS: dict[str, TinyModel] = {
         DENSE + GEMMA_NORMS + HEAD_NORMS,
         pre="",
     ),
+    "gemma3-multimodal": TinyModel(
+        "Gemma3ForConditionalGeneration",
+        "gemma3",
+        {
+            **dict.fromkeys(BASE),
+            "text_config": {
+                **{key: value for key, value in {**BASE, **_GEMMA}.items() if key != "rope_theta"},
+                "model_type": "gemma3_text",
+                "num_hidden_layers": 6,
+                "rope_theta": 1000000.0,
+                "rope_local_base_freq": 10000.0,
+                "final_logit_softcapping": 30.0,
+            },
+            "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 32, "num_hidden_layers": 1},
+            "tie_word_embeddings": True,
+            **_SENTENCEPIECE_IDS,
+        },
+        DENSE + GEMMA_NORMS + HEAD_NORMS + VISION,
+        pre="",
+        prefixes=("model.", "language_model.model."),
+    ),
     "olmo2": TinyModel(
         "Olmo2ForCausalLM",
         "olmo2",
@@ -382,14 +408,16 @@ def build(name: str, folder: Path) -> Path:
 
 def _weights(model: TinyModel, config: dict[str, Any]) -> dict[str, np.ndarray]:
     """Random float32 weights by their stored names."""
-    sizes = _sizes(config)
+    sizes = _sizes(config.get("text_config") or config)
     chance = np.random.default_rng(20260822)
     lines = [line.split() for line in model.tensors.splitlines() if line]
     weights = {}
     for template, *dimensions in lines:
         shape = tuple(sizes[dimension] for dimension in dimensions)
         for name in _names(template, sizes):
-            weights[model.rename(name)] = chance.normal(0, 0.05, shape).astype(np.float32)
+            if name.startswith(model.prefixes[0]):
+                name = model.prefixes[1] + name.removeprefix(model.prefixes[0])
+            weights[name] = chance.normal(0, 0.05, shape).astype(np.float32)
     return weights
 
 
