@@ -80,7 +80,9 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     for name in ("include_weights", "exclude_weights"):
         for part in getattr(options, name):
             words += [_option(name), part]
-    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize")
+    if options.split_max_bytes:
+        words += ["--split-max-size", f"{options.split_max_bytes / 1e6:.6f}M"]
+    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
 

@@ -24,6 +24,7 @@ from app import cli_text as text
 from app.cli_options import (
     BadUsage,
     add_importance_options,
+    add_split_options,
     add_type_options,
     count,
     quantize_options,
@@ -263,6 +264,7 @@ def _plan(parser: Parser) -> None:
     parser.add_argument("--to", required=True, metavar="TYPE", help=f"one of {names}")
     add_type_options(parser)
     add_importance_options(parser)
+    add_split_options(parser)
 
 
 def _quantize(parser: Parser) -> None:

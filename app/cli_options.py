@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,9 @@ from core.errors import BadInput
 from core.jobs import KeyOverride, Override, QuantizeOptions
 
 KINDS = get_args(KeyOverride.model_fields["type"].annotation)
+
+
+UNITS = {"M": 1_000_000, "G": 1_000_000_000}
 
 
 class BadUsage(BadInput):
@@ -40,6 +44,15 @@ def count(argument: str) -> int:
     if not argument.isdigit():
         raise argparse.ArgumentTypeError(f"{argument} is not a whole number of at least 0")
     return int(argument)
+
+
+def part_size(argument: str) -> int:
+    """A size as llama-gguf-split writes it, 500M or 2G in decimal units, in bytes. Raises what argparse shows."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])B?", argument.upper())
+    n_bytes = round(float(match[1]) * UNITS[match[2]]) if match else 0
+    if n_bytes <= 0:
+        raise argparse.ArgumentTypeError(f"{argument} is no size such as 500M or 2G")
+    return n_bytes
 
 
 def target_names(argument: str) -> tuple[str, ...]:
@@ -79,6 +92,19 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_split_options(parser: argparse.ArgumentParser) -> None:
+    """Into how many files the output goes."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--keep-split", action="store_true", help="as many files as the source has")
+    group.add_argument(
+        "--split-max-size",
+        type=part_size,
+        default=0,
+        metavar="SIZE",
+        help="as many files as are needed for none to be larger than SIZE, such as 500M or 2G",
+    )
+
+
 def add_importance_options(parser: argparse.ArgumentParser) -> None:
     """An importance matrix, and the tensors it is used for."""
     parser.add_argument(
@@ -109,6 +135,8 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         include_weights=tuple(options.include_weights),
         exclude_weights=tuple(options.exclude_weights),
         override_kv=tuple(options.override_kv),
+        keep_split=options.keep_split,
+        split_max_bytes=options.split_max_size,
     )
 
 

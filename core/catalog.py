@@ -169,8 +169,9 @@ ALL_MIXES: tuple[Mix, ...] = (
 
 
 def available_mixes() -> tuple[Mix, ...]:
-    """The mixes all of whose types can be encoded here, the largest first."""
-    return tuple(sorted((mix for mix in ALL_MIXES if mix.types <= FORMATS.keys()), key=lambda mix: -mix.bits))
+    """The mixes all of whose types can be encoded here, the largest first; those that quantize nothing at the end."""
+    able = [mix for mix in ALL_MIXES if mix.types <= FORMATS.keys()]
+    return tuple(sorted(able, key=lambda mix: (not FORMATS[mix.base_type].quantized, -mix.bits)))
 
 
 MIXES: tuple[Mix, ...] = available_mixes()

@@ -46,7 +46,8 @@ class QuantizeOptions(Value):
     output_tensor_type, token_embedding_type: for these two tensors, "" = what the mix says. leave_output_tensor: the
     output layer stays as it is. strict: a type that does not fit is an error. imatrix: path of an importance matrix,
     "" = none; include_weights and exclude_weights: parts of names of the tensors it is used, or not used, for.
-    override_kv: metadata of the output.
+    override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
+    as are needed for none to be larger, 0 = one file.
     """
 
     target: str
@@ -61,6 +62,8 @@ class QuantizeOptions(Value):
     include_weights: tuple[str, ...] = ()
     exclude_weights: tuple[str, ...] = ()
     override_kv: tuple[KeyOverride, ...] = ()
+    keep_split: bool = False
+    split_max_bytes: int = Field(default=0, ge=0)
 
 
 class InspectJob(Value):
@@ -362,7 +365,10 @@ class TensorResult(Value):
 
 
 class QuantizeResult(Value):
-    """A finished quantization; errors are measured against the source as it was read."""
+    """A finished quantization; errors are measured against the source as it was read.
+
+    output: the file, or the first of its parts. sha256: of the file, or of all its parts one after another.
+    """
 
     source: str
     output: str

@@ -7,6 +7,7 @@ and the last one written while the present one is computed.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -31,10 +32,11 @@ from core.jobs import (
     TensorResult,
 )
 from core.metrics import figures
+from core.parts import Part, path_of
 from core.plan import Prepared, prepare, refuse_quantized, rows_per_chunk
 from core.progress import Progress
 from core.sources import Source, SourceTensor, open_source
-from core.verify import Expected, verify_written
+from core.verify import READ_BYTES, Expected, verify_written
 from core.weighting import means_of
 from kernels import dispatch
 from kernels.codecs import CODECS
@@ -78,32 +80,45 @@ class Written:
     crc32: int
 
 
-@dataclass(slots=True)
-class Target:
-    """One output being written: what was decided for it, where it goes, and the tensors that are complete."""
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file being written: where it goes, and the tensors that belong into it."""
 
-    job: QuantizeJob
-    prepared: Prepared
     out: AtomicFile
     writer: GGUFWriter
-    rows: dict[str, TensorPlan]
-    written: list[Written]
+    part: Part
 
-    @classmethod
-    def begin(cls, job: QuantizeJob, prepared: Prepared, out: AtomicFile) -> Target:
-        """Writes the header."""
-        writer = GGUFWriter(out, prepared.metadata, prepared.layout)
-        return cls(job, prepared, out, writer, {row.name: row for row in prepared.plan.tensors}, [])
-
-    def verify(self, progress: Progress) -> None:
+    def verify(self, written: dict[str, Written], progress: Progress) -> None:
         """Completes the file and compares it with what was meant to be in it. Raises VerificationFailed."""
         self.writer.finish()
         self.out.sync()
         expected = [
-            Expected(item.row.name, item.row.shape, item.row.target_type, item.row.bytes, item.crc32)
-            for item in self.written
+            Expected(slot.name, slot.shape, slot.type, written[slot.name].row.bytes, written[slot.name].crc32)
+            for slot in self.part.layout.tensors
         ]
-        verify_written(self.out.path, expected, self.prepared.plan.bytes, self.writer.hexdigest(), progress)
+        verify_written(self.out.path, expected, self.part.layout.bytes, self.writer.hexdigest(), progress)
+
+
+@dataclass(slots=True)
+class Target:
+    """One output being written: what was decided for it, its files, and the tensors that are complete."""
+
+    job: QuantizeJob
+    prepared: Prepared
+    files: tuple[OutputFile, ...]
+    rows: dict[str, TensorPlan]
+    file_of: dict[str, OutputFile]
+    written: dict[str, Written]
+
+    @classmethod
+    def begin(cls, job: QuantizeJob, prepared: Prepared, outs: Sequence[AtomicFile]) -> Target:
+        """Writes the headers."""
+        files = tuple(
+            OutputFile(out, GGUFWriter(out, part.metadata, part.layout), part)
+            for out, part in zip(outs, prepared.parts, strict=True)
+        )
+        file_of = {slot.name: file for file in files for slot in file.part.layout.tensors}
+        return cls(job, prepared, files, {row.name: row for row in prepared.plan.tensors}, file_of, {})
 
 
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
@@ -134,18 +149,29 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
     compute = Compute.of(jobs[0])
     progress.stage("Planning")
     with open_source(jobs[0].source) as source, ExitStack() as stack:
-        targets = []
+        targets: list[Target] = []
+        reserved = 0  # what is written at the same time needs its room at the same time
         for job, prepared in [(job, prepare(source, job.options)) for job in jobs]:
             refuse_quantized(source, prepared.plan, job.options)
-            _refuse_own_source(source, Path(job.output))
-            out = stack.enter_context(AtomicFile(Path(job.output), prepared.plan.bytes))
-            targets.append(Target.begin(job, prepared, out))
+            outs = []
+            for path, part in zip(output_paths(job, prepared), prepared.parts, strict=True):
+                _refuse_own_source(source, path)
+                reserved += part.layout.bytes
+                outs.append(stack.enter_context(AtomicFile(path, reserved)))
+            targets.append(Target.begin(job, prepared, outs))
         write_tensors(source, targets, compute, progress)
-        for target in targets:
-            target.verify(progress)
-        for target in targets:
-            target.out.commit()
+        files = [(target, file) for target in targets for file in target.files]
+        for target, file in files:
+            file.verify(target.written, progress)
+        for _, file in files:
+            file.out.commit()
     return [_result(target, time.monotonic() - began) for target in targets]
+
+
+def output_paths(job: QuantizeJob, prepared: Prepared) -> list[Path]:
+    """The files that a job makes, the first part first."""
+    count = len(prepared.parts)
+    return [path_of(Path(job.output), number, count) for number in range(count)]
 
 
 def write_tensors(source: Source, targets: Sequence[Target], compute: Compute, progress: Progress) -> None:
@@ -187,7 +213,7 @@ class Stream:
             done += raw.nbytes
             report(done)
         for flow in flows:
-            flow.target.written.append(Written(flow.row, flow.sums, flow.crc.result()))
+            flow.target.written[tensor.name] = Written(flow.row, flow.sums, flow.crc.result())
 
     def _reading(self, tensor: SourceTensor) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
         return lambda part: self.source.raw(tensor, *part)
@@ -245,7 +271,8 @@ class Flow:
     def add(self, data: NDArray[np.uint8], sums: ErrorSums, pen: ThreadPoolExecutor) -> None:
         """Writes one chunk behind the last one."""
         self.sums += sums
-        self.crc = pen.submit(_put, self.target.writer, self.row.name, data, self.crc.result())
+        writer = self.target.file_of[self.row.name].writer
+        self.crc = pen.submit(_put, writer, self.row.name, data, self.crc.result())
 
 
 def _reporter(progress: Progress, start: int, name: str) -> Callable[[int], None]:
@@ -294,11 +321,12 @@ def _require_cuda() -> None:
 
 
 def _result(target: Target, seconds: float) -> QuantizeResult:
-    made, written = target.prepared.plan, target.written
+    made = target.prepared.plan
+    written = [target.written[row.name] for row in made.tensors]
     parameters = sum(row.elements for row in made.tensors)
     return QuantizeResult(
         source=made.source,
-        output=target.job.output,
+        output=str(output_paths(target.job, target.prepared)[0]),
         target=made.target,
         architecture=made.architecture,
         source_bytes=made.source_bytes,
@@ -307,10 +335,22 @@ def _result(target: Target, seconds: float) -> QuantizeResult:
         bpw=made.bits_per_weight,
         seconds=seconds,
         peak_memory_bytes=memory.peak_bytes(),
-        sha256=target.writer.hexdigest(),
+        sha256=_digest(target),
         total=figures(sum((item.sums for item in written), ErrorSums())),
         tensors=tuple(_tensor_result(item) for item in written),
     )
+
+
+def _digest(target: Target) -> str:
+    """The SHA-256 of the output; of several files, that of all of them one after another."""
+    if len(target.files) == 1:
+        return target.files[0].writer.hexdigest()
+    digest = hashlib.sha256()
+    for file in target.files:
+        with file.out.target.open("rb") as parts:
+            while data := parts.read(READ_BYTES):
+                digest.update(data)
+    return digest.hexdigest()
 
 
 def _tensor_result(item: Written) -> TensorResult:

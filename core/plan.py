@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from core.catalog import ALIASES, MIX, Mix
 from core.choices import wished, wishes
 from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
-from core.formats.gguf_writer import Layout, TensorSlot, layout
+from core.formats.gguf_writer import TensorSlot
 from core.imatrix import ImportanceMatrix
 from core.jobs import Plan, PlanJob, QuantizeOptions, TensorPlan
 from core.output_metadata import output_metadata
+from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
 from core.rules import Model, Tensor
@@ -46,11 +47,10 @@ def plan(job: PlanJob, progress: Progress) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan with what carries it out: the output's metadata, where everything will be in it, and what matters."""
+    """A plan with what carries it out: the files, where everything will be in them, and the importance matrix."""
 
     plan: Plan
-    metadata: tuple[KeyValue, ...]
-    layout: Layout
+    parts: tuple[Part, ...]
     matrix: ImportanceMatrix | None
 
 
@@ -74,19 +74,30 @@ def prepare(source: Source, options: QuantizeOptions) -> Prepared:
     rows = _decide(source, mix, options, matrix)
     parameters = sum(row.elements for row in rows)
     metadata = output_metadata(source, mix, options, matrix)
-    places = layout(metadata, [TensorSlot(row.name, row.shape, row.target_type) for row in rows])
+    files = _files(source, rows, metadata, options)
     made = Plan(
         source=str(source.path),
         architecture=source.architecture,
         target=mix.name,
         tensors=rows,
         source_bytes=source.file_bytes,
-        bytes=places.bytes,
+        bytes=sum(part.layout.bytes for part in files),
         bits_per_weight=8 * sum(row.bytes for row in rows) / parameters if parameters else 0.0,
         memory_bytes=memory_estimate(rows),
     )
     warnings = tuple(_warnings(source, made, mix, options, matrix))
-    return Prepared(made.model_copy(update={"warnings": warnings}), metadata, places, matrix)
+    return Prepared(made.model_copy(update={"warnings": warnings}), files, matrix)
+
+
+def _files(
+    source: Source, rows: Sequence[TensorPlan], metadata: tuple[KeyValue, ...], options: QuantizeOptions
+) -> tuple[Part, ...]:
+    slots = [TensorSlot(row.name, row.shape, row.target_type) for row in rows]
+    if options.split_max_bytes:
+        return divided(slots, metadata, by_size(slots, metadata, options.split_max_bytes))
+    if options.keep_split:
+        return divided(slots, metadata, [source.part_of(tensor) for tensor in source.tensors])
+    return whole(slots, metadata)
 
 
 def find_mix(name: str) -> Mix:

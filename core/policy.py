@@ -7,6 +7,7 @@ gave a type of their own still counts among those of its role: choosing for one 
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -127,7 +128,7 @@ KEPT: tuple[Kept, ...] = (
 
 def kept_reason(tensor: Tensor) -> str | None:
     """Why no mix touches this tensor, or None where it may be quantized."""
-    if len(tensor.shape) < 2:
+    if math.prod(tensor.shape[:-1]) < 2:  # a single row, too, as ggml counts dimensions
         return "vectors are small and sensitive"
     return next((row.reason for row in KEPT if re.search(row.pattern, tensor.name)), None)
 

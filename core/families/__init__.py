@@ -6,9 +6,27 @@ from typing import Any
 
 from core.errors import UnknownArchitecture
 from core.families.family import Family
-from core.families.llama import LLAMA
+from core.families.gemma import GEMMA2, GEMMA3
+from core.families.llama import GRANITE, LLAMA, MIXTRAL, SMOLLM3
+from core.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
+from core.families.single import GPT2, OLMO2, PHI3, STARCODER2
 
-FAMILIES: tuple[Family, ...] = (LLAMA,)
+FAMILIES: tuple[Family, ...] = (
+    LLAMA,
+    MIXTRAL,
+    SMOLLM3,
+    GRANITE,
+    QWEN2,
+    QWEN3,
+    QWEN2_MOE,
+    QWEN3_MOE,
+    GEMMA2,
+    GEMMA3,
+    OLMO2,
+    PHI3,
+    STARCODER2,
+    GPT2,
+)
 BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import CannotConvert, NotAModel, UnsupportedType
-from core.families.family import REQUIRED, Dimensions, Family, TensorRule
+from core.families.family import OPTIONAL, REQUIRED, Dimensions, Family, TensorRule
+from core.families.numbers import fits, is_size, short
+from core.families.rope import rope_keys, rope_parameters
 from core.formats.gguf_layout import KeyValue
 
 _SIZES = (
@@ -24,11 +25,7 @@ _SIZES = (
     "head_dim",
     "vocab_size",
 )
-_MAX_SIZE = 1 << 31
-# Parameters of yarn that GGUF has keys for; the others would change the result silently.
-_YARN_KEYS = {"beta_fast": "rope.scaling.yarn_beta_fast", "beta_slow": "rope.scaling.yarn_beta_slow"}
-_ROPE_COMMON = frozenset({"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "finetuned"})
-_ROPE_LLAMA3 = frozenset({"low_freq_factor", "high_freq_factor"})
+_FLOATS = ("F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -47,36 +44,71 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where one GGUF tensor comes from; heads: how many heads its rows are interleaved in, 0 where they stay."""
+    """Where one GGUF tensor comes from: one stored tensor, or one for each expert.
+
+    shape: GGUF's, in numpy's order. stored: the shape that each of the sources must have. heads: how many heads its
+    rows are interleaved in, 0 where they stay.
+    """
 
     rule: TensorRule
-    source: str
+    sources: tuple[str, ...]
     target: str
     shape: tuple[int, ...]
+    stored: tuple[int, ...]
     heads: int
+
+
+# ---------------------------------------------------------------- configuration
 
 
 def checked_config(path: str, family: Family, config: Mapping[str, Any]) -> Config:
     """Checks a config.json. Raises CannotConvert (a value that would not survive), NotAModel (a size is missing)."""
-    values = dict(config)
-    values.setdefault("num_key_value_heads", values.get("num_attention_heads"))
-    if values["num_key_value_heads"] is None:
-        values["num_key_value_heads"] = values.get("num_attention_heads")
+    values = _completed(family, config)
+    rope = rope_parameters(path, family, values)
     for refusal in family.refusals:
         if values.get(refusal.key) not in refusal.allowed:
-            raise CannotConvert(path, f"config.json has {refusal.key} = {_short(values[refusal.key])}")
-    if (
-        values.get("head_dim") is None
-        and _is_size(values.get("hidden_size"))
-        and _is_size(values.get("num_attention_heads"))
-    ):
-        values["head_dim"] = values["hidden_size"] // values["num_attention_heads"]
-    for key in _SIZES:
-        if not _is_size(values.get(key)):
-            raise NotAModel(path, f"config.json has {key} = {_short(values.get(key))} where a size is needed")
-    rope = _rope(path, family, values)
-    values["rope_theta"] = rope.get("rope_theta", values.get("rope_theta"))
-    dimensions = Dimensions(
+            raise CannotConvert(path, f"config.json has {refusal.key} = {short(values.get(refusal.key))}")
+    for key in (*_SIZES, *family.sizes):
+        if not is_size(values.get(key)):
+            raise NotAModel(path, f"config.json has {key} = {short(values.get(key))} where a size is needed")
+    problem = next((text for text in (check(values) for check in family.checks) if text), "")
+    if problem:
+        raise CannotConvert(path, problem)
+    values |= {name: derive(values) for name, derive in family.derived.items()}
+    dimensions = _dimensions(values)
+    if dimensions.heads % dimensions.kv_heads or dimensions.head % 2:
+        raise CannotConvert(path, f"{dimensions.heads} heads, {dimensions.kv_heads} key heads of {dimensions.head}")
+    return Config(path, family, values, rope, dimensions)
+
+
+def _completed(family: Family, config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json's values under their usual names, with what follows from the others."""
+    values = dict(config)
+    nested = values.get(family.nested) if family.nested else None
+    if isinstance(nested, dict):
+        values |= nested
+    for name, others in family.aliases.items():
+        if values.get(name) is None:
+            values[name] = next((values[other] for other in others if values.get(other) is not None), None)
+    for name, default in family.defaults.items():
+        if values.get(name) is None:
+            values[name] = default
+    if values.get("num_key_value_heads") is None:
+        values["num_key_value_heads"] = values.get("num_attention_heads")
+    hidden, heads = values.get("hidden_size"), values.get("num_attention_heads")
+    values["head_dim_given"] = values.get("head_dim") is not None
+    if not values["head_dim_given"] and isinstance(hidden, int) and isinstance(heads, int) and is_size(heads):
+        values["head_dim"] = hidden // heads
+    if family.plain_forward and values.get("intermediate_size") is None and isinstance(hidden, int):
+        values["intermediate_size"] = family.plain_forward * hidden
+    return values
+
+
+def _dimensions(values: Mapping[str, Any]) -> Dimensions:
+    def size_of(key: str, otherwise: int = 0) -> int:
+        return values[key] if is_size(values.get(key)) else otherwise
+
+    return Dimensions(
         layers=values["num_hidden_layers"],
         hidden=values["hidden_size"],
         feed_forward=values["intermediate_size"],
@@ -84,48 +116,11 @@ def checked_config(path: str, family: Family, config: Mapping[str, Any]) -> Conf
         kv_heads=values["num_key_value_heads"],
         head=values["head_dim"],
         vocabulary=values["vocab_size"],
+        positions=size_of("max_position_embeddings"),
+        experts=size_of("num_local_experts"),
+        expert_forward=size_of("moe_intermediate_size", values["intermediate_size"]),
+        shared_forward=size_of("shared_expert_intermediate_size"),
     )
-    if dimensions.heads % dimensions.kv_heads or dimensions.head % 2:
-        raise CannotConvert(path, f"{dimensions.heads} heads, {dimensions.kv_heads} key heads of {dimensions.head}")
-    return Config(path, family, values, rope, dimensions)
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value < _MAX_SIZE
-
-
-def _fits(type_name: str, value: Any) -> bool:
-    """Whether a hyperparameter is a positive number that its GGUF type can hold."""
-    if type_name == "UINT32":
-        return _is_size(value)
-    return type(value) in (int, float) and 0 < value < math.inf
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _rope(path: str, family: Family, values: dict[str, Any]) -> dict[str, Any]:
-    """The rotary embedding's parameters from transformers 5's rope_parameters, or rope_scaling of older versions."""
-    found = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    if not isinstance(found, dict):
-        raise CannotConvert(path, f"config.json has the rotary parameters {_short(found)}")
-    rope = {key: value for key, value in found.items() if value is not None}
-    rope["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
-    extra = {"llama3": _ROPE_LLAMA3, "yarn": frozenset(_YARN_KEYS)}.get(rope["rope_type"], frozenset())
-    unknown = sorted(set(rope) - _ROPE_COMMON - extra)
-    if rope["rope_type"] not in family.rope_types or unknown:
-        raise CannotConvert(
-            path,
-            f"its rotary embedding is {_short(rope['rope_type'])}" + (f" with {', '.join(unknown)}" if unknown else ""),
-        )
-    needed = {"linear": ["factor"], "yarn": ["factor"], "llama3": ["factor", *sorted(_ROPE_LLAMA3)]}
-    lengths = {"yarn": ["original_max_position_embeddings"], "llama3": ["original_max_position_embeddings"]}
-    for key in needed.get(rope["rope_type"], []) + lengths.get(rope["rope_type"], []):
-        if type(rope.get(key)) not in (int, float) or not 0 < rope[key] < _MAX_SIZE:
-            raise CannotConvert(path, f"its rotary embedding has {key} = {_short(rope.get(key))}")
-    return rope
 
 
 # ---------------------------------------------------------------- metadata
@@ -138,55 +133,25 @@ def hyper_key_values(config: Config) -> tuple[KeyValue, ...]:
     for rule in config.family.keys:
         value = config.values.get(rule.source)
         value = rule.default if value is None else value
-        if value is REQUIRED or not _fits(rule.type, value):
-            raise NotAModel(config.path, f"config.json has {rule.source} = {_short(config.values.get(rule.source))}")
+        if value is OPTIONAL:
+            continue
+        if value is REQUIRED or not fits(rule.type, value, rule.zero):
+            raise NotAModel(config.path, f"config.json has {rule.source} = {short(config.values.get(rule.source))}")
         entries.append(KeyValue(f"{prefix}.{rule.target}", rule.type, value))
-    entries += [KeyValue(f"{prefix}.{key}", kind, value) for key, kind, value in _head_keys(config)]
-    entries += [KeyValue(f"{prefix}.{key}", kind, value) for key, kind, value in _rope_keys(config)]
+    entries += [KeyValue(f"{prefix}.{key}", kind, value) for key, kind, value in rope_keys(config)]
     return tuple(entries)
 
 
-def _head_keys(config: Config) -> Iterator[tuple[str, str, Any]]:
-    """The head's length: always as the rotary dimension, and by itself where it does not follow from the width."""
-    sizes = config.dimensions
-    yield "rope.dimension_count", "UINT32", sizes.head
-    if sizes.head * sizes.heads != sizes.hidden:
-        yield "attention.key_length", "UINT32", sizes.head
-        yield "attention.value_length", "UINT32", sizes.head
-
-
-def _rope_keys(config: Config) -> Iterator[tuple[str, str, Any]]:
-    """Position scaling; llama3's is a tensor instead (rope_frequency_factors)."""
-    rope = config.rope
-    if rope["rope_type"] not in ("linear", "yarn"):
-        return
-    yield "rope.scaling.type", "STRING", rope["rope_type"]
-    yield "rope.scaling.factor", "FLOAT32", rope["factor"]
-    if rope["rope_type"] == "yarn":
-        yield "rope.scaling.original_context_length", "UINT32", int(rope["original_max_position_embeddings"])
-        for source, target in _YARN_KEYS.items():
-            if source in rope:
-                yield target, "FLOAT32", rope[source]
-
-
-def rope_frequency_factors(config: Config) -> NDArray[np.float32] | None:
-    """llama3's divisors of the rotary frequencies, (head / 2,), or None where positions are not scaled that way.
-
-    Short wavelengths stay, long ones are divided by `factor`, between them it is interpolated. Source: Llama 3.1's
-    reference code (apply_scaling in meta-llama/llama-models), as llama.cpp's rope_freqs.weight expects it.
-    """
-    rope = config.rope
-    if rope["rope_type"] != "llama3":
-        return None
-    head, base = config.dimensions.head, config.values.get("rope_theta") or 10000.0
-    wavelength = 2 * math.pi * np.float64(base) ** (np.arange(0, head, 2) / head)
-    turns = rope["original_max_position_embeddings"] / wavelength
-    low, high, factor = rope["low_freq_factor"], rope["high_freq_factor"], rope["factor"]
-    smooth = np.clip((turns - low) / max(high - low, 1e-9), 0.0, 1.0)
-    return np.asarray(1 / ((1 - smooth) / factor + smooth), np.float32)
-
-
 # ---------------------------------------------------------------- tensors
+
+
+def renamed(family: Family, name: str) -> str:
+    """A stored tensor's name as the family's rules have it."""
+    for pattern, replacement in family.renames:
+        match = re.match(pattern, name)
+        if match:
+            return replacement + name[match.end() :]
+    return name
 
 
 def placements(config: Config, stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[Placement, ...]:
@@ -194,25 +159,46 @@ def placements(config: Config, stored: Mapping[str, tuple[str, tuple[int, ...]]]
 
     Raises NotAModel (one is missing or has another shape), CannotConvert (one has no place), UnsupportedType.
     """
-    found = []
+    found: dict[str, Placement] = {}
+    missing: dict[str, Placement] = {}
     for place in _expected(config):
-        if place.source not in stored:
-            if place.rule.optional:
-                continue
-            raise NotAModel(config.path, f"the tensor {place.source}, which its config.json asks for, is missing")
-        dtype, shape = stored[place.source]
-        if shape != place.shape:
-            raise NotAModel(config.path, f"{place.source} has the shape {shape} where config.json gives {place.shape}")
-        if dtype not in ("F32", "F16", "BF16"):
-            raise UnsupportedType(config.path, place.source, dtype)
-        found.append(place)
+        if place.sources[0] in stored and place.target not in found:
+            found[place.target] = place
+        elif not place.rule.optional:
+            missing.setdefault(place.target, place)
+    for target, place in missing.items():
+        if target not in found:
+            text = f"the tensor {place.sources[0]}, which its config.json asks for, is missing"
+            raise NotAModel(config.path, text)
+    for place in found.values():
+        _check_stored(config, place, stored)
+    _check_none_left(config, found, stored)
+    return tuple(found.values())
+
+
+def _check_stored(config: Config, place: Placement, stored: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+    """Every source must be there, in the right shape, and all of one type that can be read."""
+    for name in place.sources:
+        if name not in stored:
+            raise NotAModel(config.path, f"the tensor {name}, which its config.json asks for, is missing")
+        dtype, shape = stored[name]
+        if shape != place.stored:
+            raise NotAModel(config.path, f"{name} has the shape {shape} where config.json gives {place.stored}")
+        if dtype not in _FLOATS:
+            raise UnsupportedType(config.path, name, dtype)
+        if dtype != stored[place.sources[0]][0]:
+            raise CannotConvert(config.path, f"{name} is of another type than the other experts")
+
+
+def _check_none_left(config: Config, found: Mapping[str, Placement], stored: Mapping[str, Any]) -> None:
+    """Nothing of the checkpoint may be dropped that is not known to be superfluous."""
     ignored = re.compile("|".join(config.family.ignored) or r"(?!)")
-    tied = {"lm_head.weight"} if config.values.get("tie_word_embeddings") else set()
-    used = {place.source for place in found} | tied
+    used = {source for place in found.values() for source in place.sources}
+    if config.values.get("tie_word_embeddings"):
+        used.add("lm_head.weight")
     left = [name for name in stored if name not in used and not ignored.fullmatch(name)]
     if left:
         raise CannotConvert(config.path, f"the {config.family.label} family has no place for its tensor {left[0]}")
-    return tuple(found)
 
 
 def _expected(config: Config) -> Iterator[Placement]:
@@ -236,7 +222,14 @@ def _is_tied(config: Config, rule: TensorRule) -> bool:
 def _placement(config: Config, rule: TensorRule, layer: int) -> Placement:
     shape = tuple(getattr(config.dimensions, name) for name in rule.shape)
     heads = getattr(config.dimensions, rule.heads) if rule.heads else 0
-    return Placement(rule, rule.source.format(layer), rule.target.format(layer), shape, heads)
+    experts = range(config.dimensions.experts) if rule.per_expert else range(1)
+    stored = shape[1:] if rule.per_expert else shape
+    if rule.transposed:
+        stored = stored[::-1]
+    if rule.part[1] > 1:
+        stored = (*stored[:-2], rule.part[1] * stored[-2], stored[-1])
+    sources = tuple(rule.source.format(layer, expert) for expert in experts)
+    return Placement(rule, sources, rule.target.format(layer), shape, stored, heads)
 
 
 def interleaved_rows(rows: int, heads: int) -> NDArray[np.int64]:

@@ -1,74 +1,141 @@
-"""The Llama family: Llama 1 to 3, SmolLM2, Mistral without experts, and others of the same structure.
+"""The Llama family and those of nearly its structure: Mistral, Mixtral, SmolLM2 and 3, dense Granite.
 
-Facts: transformers' modeling_llama and modeling_mistral for the source names, gguf-py's constants for the GGUF names,
-llama.cpp's converter for what goes where.
+Facts: transformers' modeling files for the source names, gguf-py's constants for the GGUF names, llama.cpp's
+converter for what goes where.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from core.families.family import Family, KeyRule, Refusal, TensorRule
+from core.families.family import OPTIONAL, Family, KeyRule, Refusal, TensorRule, Values
+from core.families.parts import (
+    BLOCK,
+    COMMON_KEYS,
+    EXPERT_KEYS,
+    GATED_SILU,
+    HEAD_KEYS,
+    IGNORED,
+    LAYER,
+    OWN_HEAD_KEYS,
+    PLAIN_WEIGHTS,
+    ROPE_DIMENSIONS,
+    ROPE_TYPES,
+    VOCABULARY,
+    WHOLE_ROTARY,
+    around,
+    attention,
+    gated_mlp,
+    norm,
+    own_head_dim,
+    sliding_window,
+)
 
-_LAYER = "model.layers.{}."
-
-
-def _linear(source: str, target: str, rows: str, columns: str, heads: str = "") -> tuple[TensorRule, TensorRule]:
-    """A projection and the bias that some members of the family have."""
-    return (
-        TensorRule(f"{_LAYER}{source}.weight", f"blk.{{}}.{target}.weight", (rows, columns), heads),
-        TensorRule(f"{_LAYER}{source}.bias", f"blk.{{}}.{target}.bias", (rows,), heads, optional=True),
-    )
-
-
-def _sliding_window(config: dict[str, Any]) -> str:
-    """Says that llama.cpp's llama architecture attends to everything where the original looks at a window."""
-    window, context = config.get("sliding_window"), config.get("max_position_embeddings", 0)
-    if not isinstance(window, int) or window >= context:
-        return ""
-    return f"The original attends to the last {window} tokens only; converted, it attends to all of the context"
-
+_NORMS = (norm("input_layernorm", "attn_norm"), norm("post_attention_layernorm", "ffn_norm"))
+_NO_SCALES = (
+    Refusal("embedding_multiplier", (None, 1, 1.0)),
+    Refusal("residual_multiplier", (None, 1, 1.0)),
+    Refusal("logits_scaling", (None, 1, 1.0)),
+)
 
 LLAMA = Family(
     name="llama",
     label="Llama",
     architectures=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"),
-    tensors=(
-        TensorRule("model.embed_tokens.weight", "token_embd.weight", ("vocabulary", "hidden")),
-        TensorRule(_LAYER + "input_layernorm.weight", "blk.{}.attn_norm.weight", ("hidden",)),
-        *_linear("self_attn.q_proj", "attn_q", "query", "hidden", heads="heads"),
-        *_linear("self_attn.k_proj", "attn_k", "key_value", "hidden", heads="kv_heads"),
-        *_linear("self_attn.v_proj", "attn_v", "key_value", "hidden"),
-        *_linear("self_attn.o_proj", "attn_output", "hidden", "query"),
-        TensorRule(_LAYER + "post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", ("hidden",)),
-        *_linear("mlp.gate_proj", "ffn_gate", "feed_forward", "hidden"),
-        *_linear("mlp.up_proj", "ffn_up", "feed_forward", "hidden"),
-        *_linear("mlp.down_proj", "ffn_down", "hidden", "feed_forward"),
-        TensorRule("model.norm.weight", "output_norm.weight", ("hidden",)),
-        TensorRule("lm_head.weight", "output.weight", ("vocabulary", "hidden")),
-    ),
-    keys=(
-        KeyRule("num_hidden_layers", "block_count", "UINT32"),
-        KeyRule("max_position_embeddings", "context_length", "UINT32"),
-        KeyRule("hidden_size", "embedding_length", "UINT32"),
-        KeyRule("intermediate_size", "feed_forward_length", "UINT32"),
-        KeyRule("num_attention_heads", "attention.head_count", "UINT32"),
-        KeyRule("num_key_value_heads", "attention.head_count_kv", "UINT32"),
-        KeyRule("rope_theta", "rope.freq_base", "FLOAT32", 10000.0),
-        KeyRule("rms_norm_eps", "attention.layer_norm_rms_epsilon", "FLOAT32", 1e-6),
-        KeyRule("vocab_size", "vocab_size", "UINT32"),
-    ),
+    tensors=around(_NORMS[0], *attention(rotated=True), _NORMS[1], *gated_mlp()),
+    keys=(*COMMON_KEYS, *HEAD_KEYS, ROPE_DIMENSIONS, VOCABULARY),
     refusals=(
-        Refusal("hidden_act", (None, "silu", "swish")),
-        Refusal("partial_rotary_factor", (None, 1, 1.0)),
+        GATED_SILU,
+        WHOLE_ROTARY,
         Refusal("num_local_experts", (None, 0)),
-        Refusal("quantization_config", (None,)),
-        Refusal("embedding_multiplier", (None, 1, 1.0)),
-        Refusal("residual_multiplier", (None, 1, 1.0)),
-        Refusal("logits_scaling", (None, 1, 1.0)),
+        PLAIN_WEIGHTS,
+        *_NO_SCALES,
     ),
-    rope_types=("default", "linear", "llama3", "yarn"),
-    ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"model\.rotary_emb\.inv_freq"),
+    rope_types=ROPE_TYPES,
+    ignored=IGNORED,
     default_pre="llama-bpe",
-    warnings=(_sliding_window,),
+    warnings=(sliding_window,),
+)
+
+
+def _mixtral_experts(source: str, target: str, rows: str, columns: str) -> TensorRule:
+    return TensorRule(
+        f"{LAYER}block_sparse_moe.experts.{{1}}.{source}.weight", f"{BLOCK}{target}.weight", ("experts", rows, columns)
+    )
+
+
+MIXTRAL = replace(
+    LLAMA,
+    label="Mixtral",
+    architectures=("MixtralForCausalLM",),
+    tensors=around(
+        _NORMS[0],
+        *attention(rotated=True),
+        _NORMS[1],
+        TensorRule(
+            f"{LAYER}block_sparse_moe.gate.weight", f"{BLOCK}ffn_gate_inp.weight", ("experts", "hidden"), float32=True
+        ),
+        _mixtral_experts("w1", "ffn_gate_exps", "feed_forward", "hidden"),
+        _mixtral_experts("w3", "ffn_up_exps", "feed_forward", "hidden"),
+        _mixtral_experts("w2", "ffn_down_exps", "hidden", "feed_forward"),
+    ),
+    keys=(*COMMON_KEYS, *OWN_HEAD_KEYS, ROPE_DIMENSIONS, VOCABULARY, *EXPERT_KEYS),
+    derived={"own_head_dim": own_head_dim},
+    refusals=(GATED_SILU, WHOLE_ROTARY, PLAIN_WEIGHTS),
+    sizes=("num_local_experts", "num_experts_per_tok"),
+)
+
+
+def _every_fourth_layer(config: Values) -> str:
+    """SmolLM3: llama.cpp leaves positions out of every fourth layer, wherever the original does."""
+    pattern = config.get("no_rope_layers")
+    layers = config["num_hidden_layers"]
+    usual = [int((number + 1) % 4 != 0) for number in range(layers)]
+    if isinstance(pattern, list) and pattern and [int(bool(item)) for item in pattern[:layers]] != usual:
+        return "its layers without positions are not every fourth one"
+    return ""
+
+
+SMOLLM3 = replace(
+    LLAMA,
+    name="smollm3",
+    label="SmolLM3",
+    architectures=("SmolLM3ForCausalLM",),
+    keys=(*COMMON_KEYS, *OWN_HEAD_KEYS, ROPE_DIMENSIONS, VOCABULARY),
+    refusals=(
+        *LLAMA.refusals,
+        Refusal("no_rope_layer_interval", (None, 4)),
+        Refusal("use_sliding_window", (None, False)),
+    ),
+    checks=(_every_fourth_layer,),
+    derived={"own_head_dim": own_head_dim},
+    defaults={"tie_word_embeddings": True, "rope_theta": 2000000.0},
+    warnings=(),
+)
+
+
+def _width_per_head(config: Values) -> str:
+    """Granite: llama.cpp knows no other length of a head than the width gives."""
+    follows = config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]
+    return "" if follows else f"config.json has head_dim = {config['head_dim']}, which its width does not give"
+
+
+GRANITE = replace(
+    LLAMA,
+    name="granite",
+    label="Granite",
+    architectures=("GraniteForCausalLM",),
+    keys=(
+        *COMMON_KEYS,
+        ROPE_DIMENSIONS,
+        VOCABULARY,
+        KeyRule("attention_multiplier", "attention.scale", "FLOAT32", OPTIONAL),
+        KeyRule("embedding_multiplier", "embedding_scale", "FLOAT32", OPTIONAL),
+        KeyRule("residual_multiplier", "residual_scale", "FLOAT32", OPTIONAL),
+        KeyRule("logits_scaling", "logit_scale", "FLOAT32", OPTIONAL),
+    ),
+    refusals=(GATED_SILU, WHOLE_ROTARY, PLAIN_WEIGHTS, Refusal("num_local_experts", (None, 0))),
+    default_pre="refact",
+    checks=(_width_per_head,),
+    warnings=(),
 )

@@ -11,23 +11,24 @@ from typing import Any
 
 from core.errors import CannotConvert, InvalidHeader, NotAModel
 from core.families.byte_level_bpe import convert_byte_level_bpe, is_byte_level_bpe
+from core.families.family import Family
 from core.families.sentencepiece_vocabulary import convert_sentencepiece
 from core.families.token_table import ConvertedTokenizer, TokenizerFiles, optional_json
 
 
-def convert_tokenizer(folder: Path, model_config: dict[str, Any], default_pre: str) -> ConvertedTokenizer:
-    """Converts the tokenizer of `folder`; default_pre is the family's splitting rule where none is recognised.
+def convert_tokenizer(folder: Path, model_config: dict[str, Any], family: Family) -> ConvertedTokenizer:
+    """Converts the tokenizer of `folder`; the family's splitting rule is taken where none is recognised.
 
     Raises NotAModel (no tokenizer files), CannotConvert (a kind that is not covered), InvalidHeader, ReadFailed.
     """
     try:
-        return _converted(folder, model_config, default_pre)
+        return _converted(folder, model_config, family)
     except (KeyError, TypeError, AttributeError, ValueError) as error:  # JSON of another form than was expected
         problem = f"they are not of the expected form ({type(error).__name__}: {error})"
         raise InvalidHeader(f"{folder} (its tokenizer files)", problem) from error
 
 
-def _converted(folder: Path, model_config: dict[str, Any], default_pre: str) -> ConvertedTokenizer:
+def _converted(folder: Path, model_config: dict[str, Any], family: Family) -> ConvertedTokenizer:
     tokenizer = optional_json(folder / "tokenizer.json")
     files = TokenizerFiles(
         folder=folder,
@@ -38,9 +39,9 @@ def _converted(folder: Path, model_config: dict[str, Any], default_pre: str) -> 
         model_config=model_config,
     )
     if is_byte_level_bpe(tokenizer):
-        return convert_byte_level_bpe(files, default_pre)
+        return convert_byte_level_bpe(files, family.default_pre)
     if (folder / "tokenizer.model").is_file():
-        return convert_sentencepiece(files)
+        return convert_sentencepiece(files, family.space_prefix)
     if not tokenizer:
         raise NotAModel(str(folder), "its tokenizer (tokenizer.json or tokenizer.model) is missing")
     kind = (tokenizer.get("model") or {}).get("type", "unknown")

@@ -161,6 +161,10 @@ class Source(ABC):
     def raw(self, tensor: SourceTensor, first_row: int = 0, n_rows: int | None = None) -> NDArray[np.uint8]:
         """Rows as stored: (n_rows, row_bytes). Raises ReadFailed, TruncatedFile."""
 
+    def part_of(self, tensor: SourceTensor) -> int:
+        """In which of a split model's files the tensor is, counted from 0; 0 where the model is one file."""
+        return 0
+
     @abstractmethod
     def release(self, tensor: SourceTensor) -> None:
         """Says that `tensor` will not be read again soon, so that its cached pages may go."""

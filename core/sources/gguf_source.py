@@ -70,6 +70,10 @@ class GGUFSource(Source):
         data = self._readers[part].read(entry.offset + first_row * tensor.row_bytes, count * tensor.row_bytes)
         return data.reshape(count, tensor.row_bytes)
 
+    def part_of(self, tensor: SourceTensor) -> int:
+        """In which of a split model's files the tensor is, counted from 0."""
+        return self._places[tensor.name][0]
+
     def release(self, tensor: SourceTensor) -> None:
         """Says that `tensor` will not be read again soon."""
         part, entry = self._places[tensor.name]

@@ -1,11 +1,14 @@
 """A Hugging Face folder (config.json, safetensors, tokenizer) as a Source: a GGUF model, converted while it is read.
 
-Rows of query and key projections come in llama.cpp's order, one-dimensional tensors come as F32, everything else in
-the type it is stored in. No intermediate file is written and no more than the rows asked for is held.
+Rows of query and key projections come in llama.cpp's order, experts stacked, one-dimensional tensors and routers as
+F32, everything else in the type it is stored in. No intermediate file is written and no more than the rows asked for is
+held, of a transposed matrix (GPT-2's) the whole matrix.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,32 +19,50 @@ import numpy as np
 from core.errors import InvalidHeader
 from core.families import family_of
 from core.families.conversion import (
+    Placement,
     checked_config,
     hyper_key_values,
     interleaved_rows,
     placements,
-    rope_frequency_factors,
+    renamed,
 )
 from core.families.model_card import general_key_values, license_of, model_name
+from core.families.rope import rope_tensors
 from core.families.token_table import has_chat_template
 from core.families.tokenizer import convert_tokenizer
 from core.formats.file_rows import RangeReader
 from core.formats.gguf_layout import KeyValue
 from core.formats.json_file import read_json_object
-from core.formats.safetensors_reader import StoredTensor, read_checkpoint
+from core.formats.safetensors_reader import DTYPE_BYTES, StoredTensor, read_checkpoint
 from core.sources.base import Source, SourceTensor, hyper_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A run of a tensor's rows: first_row counts in the tensor; offset is in bytes from the file's start."""
+
+    file: int
+    offset: int
+    first_row: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where a tensor's rows are: stored in a file, in their order or that of row_map; or computed."""
+    """Where a tensor's rows are: in segments of files, in their order or that of row_map; or computed.
 
-    file: int = 0
-    stored: StoredTensor | None = None
+    dtype and row_bytes: as stored. For a transposed tensor the segment's rows are the tensor's columns.
+    """
+
+    segments: tuple[_Segment, ...] = ()
+    dtype: str = "F32"
+    row_bytes: int = 0
     row_map: NDArray[np.int64] | None = None
+    transposed: bool = False
+    shift: float = 0.0
     computed: NDArray[np.float32] | None = None
 
 
@@ -62,7 +83,10 @@ class HFSource(Source):
         self.architecture = self._config.family.name
         self.files = tuple(file.path for file in checkpoint)
         self.file_bytes = sum(file.file_bytes for file in checkpoint)
-        stored = {entry.name: (part, entry) for part, file in enumerate(checkpoint) for entry in file.tensors}
+        family = self._config.family
+        stored = {
+            renamed(family, entry.name): (part, entry) for part, file in enumerate(checkpoint) for entry in file.tensors
+        }
         if len(stored) < sum(len(file.tensors) for file in checkpoint):
             raise InvalidHeader(str(folder), "two of its files hold a tensor of the same name")
         self._places: dict[str, _Place] = {}
@@ -76,23 +100,22 @@ class HFSource(Source):
         tensors = []
         types = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
         for placement in placements(self._config, types):
-            part, entry = stored[placement.source]
-            row_map = interleaved_rows(placement.shape[0], placement.heads) if placement.heads else None
-            self._places[placement.target] = _Place(part, entry, row_map)
-            n_bytes = entry.bytes if len(entry.shape) > 1 else 4 * entry.shape[0]
-            kind = entry.dtype if len(entry.shape) > 1 else "F32"
-            tensors.append(SourceTensor(placement.target, entry.shape, kind, n_bytes))
-        factors = rope_frequency_factors(self._config)
-        if factors is not None:
-            self._places["rope_freqs.weight"] = _Place(computed=factors)
-            tensors.insert(1, SourceTensor("rope_freqs.weight", factors.shape, "F32", factors.nbytes))
+            place = _place_of(placement, stored)
+            self._places[placement.target] = place
+            is_vector = len(placement.shape) == 1
+            kind = "F32" if is_vector or placement.rule.float32 else place.dtype
+            n_bytes = math.prod(placement.shape) * DTYPE_BYTES[kind]
+            tensors.append(SourceTensor(placement.target, placement.shape, kind, n_bytes))
+        for name, factors in reversed(rope_tensors(self._config).items()):
+            self._places[name] = _Place(computed=factors)
+            tensors.insert(1, SourceTensor(name, factors.shape, "F32", factors.nbytes))
         return tensors
 
     @cached_property
     def _converted(self) -> tuple[tuple[KeyValue, ...], tuple[str, ...]]:
         """All metadata and all warnings; reads the tokenizer."""
         family, values = self._config.family, self._config.values
-        tokenizer = convert_tokenizer(self.path, values, family.default_pre)
+        tokenizer = convert_tokenizer(self.path, values, family)
         elements = sum(tensor.elements for tensor in self.tensors)
         general = general_key_values(self.path, family.name, self.name, elements)
         about_config = tuple(text for text in (warn(values) for warn in family.warnings) if text)
@@ -129,37 +152,78 @@ class HFSource(Source):
         count = tensor.rows - first_row if n_rows is None else n_rows
         if place.computed is not None:
             return place.computed.view(np.uint8).reshape(1, -1)
-        if len(tensor.shape) == 1:
-            return self._vector(place).view(np.uint8).reshape(1, -1)
-        if place.row_map is None:
-            return self._stored_rows(place, tensor, first_row, first_row + count)
+        data = self._ordered_rows(place, tensor, first_row, count)
+        if tensor.type == place.dtype and not place.shift:
+            return data
+        return self._as_numbers(place, tensor, data).view(np.uint8)
+
+    def _ordered_rows(self, place: _Place, tensor: SourceTensor, first: int, count: int) -> NDArray[np.uint8]:
+        """Rows in the tensor's order and the stored type; a vector is one row, whatever its order."""
+        if place.transposed:
+            return self._transposed(place, tensor)[first : first + count]
+        if place.row_map is None or len(tensor.shape) == 1:
+            return self._stored_rows(place, first, first + count)
         # The rows of one head come from one stretch of the file, so what is read is little more than what is used.
-        wanted = place.row_map[first_row : first_row + count]
-        first = int(wanted.min())
-        return self._stored_rows(place, tensor, first, int(wanted.max()) + 1)[wanted - first]
+        wanted = place.row_map[first : first + count]
+        start = int(wanted.min())
+        return self._stored_rows(place, start, int(wanted.max()) + 1)[wanted - start]
 
-    def _stored_rows(self, place: _Place, tensor: SourceTensor, first: int, end: int) -> NDArray[np.uint8]:
-        assert place.stored is not None
-        offset = place.stored.offset + first * tensor.row_bytes
-        data = self._readers[place.file].read(offset, (end - first) * tensor.row_bytes)
-        return data.reshape(end - first, tensor.row_bytes)
+    def _stored_rows(self, place: _Place, first: int, end: int) -> NDArray[np.uint8]:
+        """Rows [first, end) in the order of the segments: (end - first, row_bytes)."""
+        parts = []
+        begin = bisect_right(place.segments, first, key=lambda segment: segment.first_row) - 1
+        for segment in place.segments[begin:]:
+            low, high = max(first, segment.first_row), min(end, segment.first_row + segment.rows)
+            if low >= high:
+                break
+            offset = segment.offset + (low - segment.first_row) * place.row_bytes
+            data = self._readers[segment.file].read(offset, (high - low) * place.row_bytes)
+            parts.append(data.reshape(high - low, place.row_bytes))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _vector(self, place: _Place) -> NDArray[np.float32]:
-        """A one-dimensional tensor as F32."""
+    def _transposed(self, place: _Place, tensor: SourceTensor) -> NDArray[np.uint8]:
+        """A whole matrix whose columns are stored as rows: (rows, row_bytes)."""
+        stored = self._stored_rows(place, 0, tensor.row_length)
+        width = DTYPE_BYTES[place.dtype]
+        turned = stored.reshape(tensor.row_length, tensor.rows, width).swapaxes(0, 1)
+        return np.ascontiguousarray(turned).reshape(tensor.rows, tensor.row_length * width)
+
+    def _as_numbers(self, place: _Place, tensor: SourceTensor, data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Rows as F32, a vector in the order of its row_map."""
         from kernels import dispatch
 
-        assert place.stored is not None
-        data = self._readers[place.file].read(place.stored.offset, place.stored.bytes)
-        values = dispatch.decode(place.stored.dtype, data.reshape(1, -1), place.stored.shape[0], backend="reference")[0]
-        return values if place.row_map is None else np.ascontiguousarray(values[place.row_map])
+        values = dispatch.decode(place.dtype, data, tensor.row_length, backend="reference")
+        if place.row_map is not None and len(tensor.shape) == 1:
+            values = np.ascontiguousarray(values[:, place.row_map])
+        return values + np.float32(place.shift) if place.shift else values
 
     def release(self, tensor: SourceTensor) -> None:
         """Says that `tensor` will not be read again soon."""
         place = self._places[tensor.name]
-        if place.stored is not None:
-            self._readers[place.file].release(place.stored.offset, place.stored.bytes)
+        for segment in place.segments:
+            self._readers[segment.file].release(segment.offset, segment.rows * place.row_bytes)
 
     def close(self) -> None:
         """Closes all files."""
         for reader in self._readers:
             reader.close()
+
+
+def _place_of(placement: Placement, stored: dict[str, tuple[int, StoredTensor]]) -> _Place:
+    """Where the rows of one tensor are; of a tensor that holds several, or that is one of an expert's, its parts."""
+    dtype = stored[placement.sources[0]][1].dtype
+    length = placement.stored[-1]
+    row_bytes = length * DTYPE_BYTES[dtype]
+    # Rows that follow each other in the file: a stored tensor's, or where it holds several, those of one expert's part.
+    number, parts = placement.rule.part
+    run = math.prod(placement.stored[:-1]) if parts == 1 else placement.stored[-2] // parts
+    groups = math.prod(placement.stored[:-1]) // (run * parts)
+    segments: list[_Segment] = []
+    for source in placement.sources:
+        file, entry = stored[source]
+        for group in range(groups):
+            offset = entry.offset + (group * parts + number) * run * row_bytes
+            segments.append(_Segment(file, offset, len(segments) * run, run))
+    row_map = interleaved_rows(placement.shape[0], placement.heads) if placement.heads else None
+    rule = placement.rule
+    return _Place(tuple(segments), dtype, row_bytes, row_map, rule.transposed, rule.shift)

@@ -2,6 +2,7 @@
 
 Every `encode_<type>(x, threads=0)` takes float32 (n_blocks, elements) and gives uint8 (n_blocks, bytes), every
 `decode_<type>(blocks, threads=0)` the reverse, and `measure.measure(x, y, threads=0)` two float32 arrays of one shape.
+Encoders that search take `importance` after x, float32 (blocks_per_row, elements) of one row, or None.
 Whole arrays are passed: the functions split them over threads themselves (`parallel.run_chunked`). `threads=0` means
 every core this process may use. The result does not depend on the number of threads.
 

@@ -196,6 +196,9 @@ def test_several_types_become_several_files_in_a_folder(call, small, tmp_path):
         ("--override-kv", "made.up=int:seven"),
         ("--imatrix", "/nowhere.gguf"),
         ("--output-tensor-type", "Q9"),
+        ("--split-max-size", "2T"),
+        ("--split-max-size", "0G"),
+        ("--split-max-size", "2G", "--keep-split"),
         ("--to", ","),
         ("--to", "Q8_0,Q9_0"),
     ],
@@ -214,8 +217,7 @@ def test_an_output_is_needed_unless_nothing_is_written(call, small):
 
 
 def test_the_command_of_a_job_makes_the_same_job():
-    from app import actions
-    from core.jobs import KeyOverride, Override, QuantizeJob, QuantizeOptions
+    from core.jobs import KeyOverride, Override, QuantizeOptions
 
     options = QuantizeOptions(
         target="Q4_K_M",
@@ -230,8 +232,17 @@ def test_the_command_of_a_job_makes_the_same_job():
         include_weights=("blk",),
         exclude_weights=("ffn_up", "attn_q"),
         override_kv=(KeyOverride(key="general.name", type="str", value="A model"),),
+        split_max_bytes=1_234_567_891,
     )
-    assert {name for name, value in options if not value} == set(), "every option is exercised here"
+    assert {name for name, value in options if not value} == {"keep_split"}, "every other option is exercised here"
+    _made_again(options)
+    _made_again(QuantizeOptions(target="Q8_0", keep_split=True))
+
+
+def _made_again(options):
+    from app import actions
+    from core.jobs import QuantizeJob
+
     job = QuantizeJob(source="/models/a.gguf", output="/models/b.gguf", options=options, threads=3, device="cuda")
     words = shlex.split(actions.command(job))[2:]
     parsed = cli.make_parser().parse_args(words)

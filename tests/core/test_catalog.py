@@ -80,8 +80,10 @@ def test_names_and_numbers_are_unique():
 
 def test_only_mixes_whose_types_can_be_encoded_are_offered(monkeypatch):
     assert all(mix.types <= FORMATS.keys() for mix in MIXES)
-    sizes = [mix.bits for mix in MIXES]
+    whole = [mix.name for mix in MIXES if not FORMATS[mix.base_type].quantized]
+    sizes = [mix.bits for mix in MIXES if mix.name not in whole]
     assert sizes == sorted(sizes, reverse=True)
+    assert [mix.name for mix in MIXES][-len(whole) :] == whole == ["F32", "F16", "BF16"]
     monkeypatch.delitem(FORMATS, "Q5_K")
     left = {mix.name for mix in available_mixes()}
     assert left < {mix.name for mix in MIXES}

@@ -212,7 +212,9 @@ def test_hf_metadata_is_the_samples(sample: Path, hf_folder: Path) -> None:
             assert mine.type == entry.type, entry.key
             value = list(entry.value) if entry.type.startswith("ARRAY") else entry.value
             assert mine.value == (pytest.approx(value) if entry.type == "FLOAT32" else value), entry.key
-        assert {key for key in ours if not key.startswith("general.")} == {entry.key for entry in compared}
+        # The sample was converted before llama.cpp's converter wrote the length of a head everywhere.
+        since = {"llama.attention.key_length", "llama.attention.value_length"}
+        assert {key for key in ours if not key.startswith("general.")} == {entry.key for entry in compared} | since
         assert ours["general.architecture"].value == "llama"
         assert ours["general.size_label"].value == "135M"
         assert {row.key for row in source.header_rows} >= {"hidden_size", "architectures"}

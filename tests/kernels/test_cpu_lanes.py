@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.cpu import lanes, vectors
+from kernels.cpu import batches, lanes, lookup, vectors
 from kernels.cpu.compiled import compiled
 
 NAN = np.float32(np.nan)
@@ -92,3 +92,63 @@ def test_bits_and_bytes_survive_the_lanes():
     out = np.empty(32, np.uint8)
     _bytes_there_and_back(data, out)
     np.testing.assert_array_equal(out.reshape(2, 16), np.stack([data[1:17]] * 2))
+
+
+THRESHOLDS, VALUES = [-2.0, 0.5, 3.0], [-7, -1, 4, 100]
+reached = lookup.stairs_of_floats(">=", THRESHOLDS, VALUES)
+passed = lookup.stairs_of_floats(">", THRESHOLDS, VALUES)
+value_of_code = lookup.stairs_of_codes(VALUES)
+
+
+@compiled
+def _stairs(x, codes, out):
+    lanes.store(out, 0, vectors.to_floats(reached(lanes.load(x, 0))))
+    lanes.store(out, 16, vectors.to_floats(passed(lanes.load(x, 0))))
+    lanes.store(out, 32, vectors.to_floats(value_of_code(lanes.load_bytes(codes, 0))))
+
+
+@compiled
+def _any_above_zero(x):
+    return lookup.any_lane(lanes.load(x, 0) > 0)
+
+
+@compiled
+def _batch(x, importance, first, count, batch, spreads, weights):
+    batches.take(x, first, count, 32, batch)
+    lanes.store(spreads, 0, batches.energies(batch, 32))
+    batches.weigh(batch, importance, first, 32, spreads, weights)
+
+
+def test_positions_in_a_rising_table():
+    x = np.array([-3, -2, -1.5, 0.5, 0.4999, 2, 3, 3.5, NAN, np.inf, -np.inf, 0, 1, 2.5, -2.5, 9], np.float32)
+    codes = np.arange(16, dtype=np.uint8) % 4
+    out = np.empty(48, np.float32)
+    _stairs(x, codes, out)
+    # NaN reaches nothing.
+    known = np.where(np.isnan(x), -np.inf, x)
+    np.testing.assert_array_equal(out[:16], np.take(VALUES, np.searchsorted(THRESHOLDS, known, side="right")))
+    np.testing.assert_array_equal(out[16:32], np.take(VALUES, np.searchsorted(THRESHOLDS, known, side="left")))
+    np.testing.assert_array_equal(out[32:], np.take(VALUES, codes))
+
+
+def test_one_lane_is_enough():
+    x = np.full(16, NAN, np.float32)
+    assert not _any_above_zero(x)
+    for lane in range(16):
+        x[:] = -1
+        x[lane] = 1
+        assert _any_above_zero(x)
+
+
+def test_a_batch_is_padded_and_importance_starts_again_with_every_row():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((20, 32), dtype=np.float32)
+    importance = random.random((5, 32), dtype=np.float32)
+    batch, weights = np.empty((16, 32), np.float32), np.empty((16, 32), np.float32)
+    spreads = np.empty(16, np.float32)
+    _batch(x.ravel(), importance.ravel(), 7, 13, batch.ravel(), spreads, weights.ravel())
+    np.testing.assert_array_equal(batch[:13], x[7:])
+    assert not batch[13:].any()
+    np.testing.assert_array_equal(spreads, np.cumsum(batch * batch, axis=1, dtype=np.float32)[:, -1])
+    expected = importance[np.arange(7, 23) % 5] * np.sqrt(spreads[:, None] + batch * batch)
+    np.testing.assert_array_equal(weights, expected)
