@@ -66,6 +66,11 @@ def has_torch_checkpoint(folder: Path) -> bool:
     return (folder / INDEX_NAME).is_file() or bool(_unindexed(folder))
 
 
+def is_torch_weights(name: str) -> bool:
+    """Whether a file of a model folder has one of the usual names of such weights."""
+    return name in _SINGLE or (name.startswith("pytorch_model-") and _SHARD_NAME.fullmatch(name) is not None)
+
+
 def read_torch_checkpoint(folder: Path) -> tuple[SafetensorsFile, ...]:
     """The headers of all files of a model folder. Raises MissingParts and what read_torch_header raises."""
     index = folder / INDEX_NAME

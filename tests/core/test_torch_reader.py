@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import errors
+from core import engine, errors
 from core.formats.torch_reader import read_torch_header
+from core.jobs import ScanJob, ScanResult
 from core.sources import open_source
 from tests.core import hf_families
 
@@ -56,6 +57,17 @@ def test_shards_without_an_index_are_counted(tmp_path: Path) -> None:
     (folder / "pytorch_model-00001-of-00002.bin").unlink()
     with pytest.raises(errors.MissingParts):
         open_source(folder)
+
+
+def test_a_scan_finds_such_folders(tmp_path: Path) -> None:
+    single, sharded = torch_folder("gpt2", tmp_path / "a"), torch_folder("qwen2", tmp_path / "b", shards=2)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text("{}")
+    (tmp_path / "c" / "training_args.bin").write_bytes(b"")
+    result = engine.run(ScanJob(paths=(str(tmp_path),)))
+    assert isinstance(result, ScanResult)
+    assert [model.path for model in result.models] == [str(single), str(sharded)]
+    assert result.problems == ()
 
 
 def test_parameters_views_and_nested_dictionaries(tmp_path: Path) -> None:
