@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.catalog import ALL_MIXES, SAMPLE_NAME, sample_path
 from core.errors import BitwrightError
 from core.formats.gguf_layout import PackedArray
+from core.formats.torch_reader import is_torch_weights
 from core.jobs import (
     InspectJob,
     MetadataRow,
@@ -183,7 +184,7 @@ def candidates(path: Path) -> Iterator[Path]:
             continue
         visited.add(real)
         files, folders = _entries(folder)
-        if "config.json" in files and any(name.endswith(".safetensors") for name in files):
+        if "config.json" in files and any(name.endswith(".safetensors") or is_torch_weights(name) for name in files):
             yield folder
         yield from (folder / name for name in files if name.lower().endswith(".gguf") and is_first_part(name))
         if depth < MAX_DEPTH:

@@ -47,7 +47,7 @@ def convert_byte_level_bpe(files: TokenizerFiles, default_pre: str) -> Converted
     backend = _Backend(files)
     table, left_out = _bpe_tokens(files, backend)
     warnings = [f"{left_out} of its tokens have no embedding and are left out"] if left_out else []
-    pre = recognised(backend.ids(CHECK_TEXT), files.tokenizer)
+    pre = recognised(backend.ids(CHECK_TEXT), files.tokenizer, default_pre)
     if pre is None:
         pre = default_pre
         warnings.append(

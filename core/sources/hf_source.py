@@ -1,4 +1,4 @@
-"""A Hugging Face folder (config.json, safetensors, tokenizer) as a Source: a GGUF model, converted while it is read.
+"""A Hugging Face folder (config.json, weights, tokenizer) as a Source: a GGUF model, converted while it is read.
 
 Rows of query and key projections come in llama.cpp's order, experts stacked, one-dimensional tensors and routers as
 F32, everything else in the type it is stored in. No intermediate file is written and no more than the rows asked for is
@@ -33,7 +33,8 @@ from core.families.tokenizer import convert_tokenizer
 from core.formats.file_rows import RangeReader
 from core.formats.gguf_layout import KeyValue
 from core.formats.json_file import read_json_object
-from core.formats.safetensors_reader import DTYPE_BYTES, StoredTensor, read_checkpoint
+from core.formats.safetensors_reader import DTYPE_BYTES, SafetensorsFile, StoredTensor, read_checkpoint
+from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
 from core.sources.base import Source, SourceTensor, hyper_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _Place:
 
 
 class HFSource(Source):
-    """Reads config.json and the safetensors headers when opened, the tokenizer only when `metadata` is asked for.
+    """Reads config.json and the headers of the weights when opened, the tokenizer only when `metadata` is asked for.
 
     Raises NotAModel, MissingParts, UnknownArchitecture, CannotConvert, UnsupportedType, InvalidHeader, TruncatedFile.
     """
@@ -78,7 +79,7 @@ class HFSource(Source):
         self.path = folder
         self._json = read_json_object(folder / "config.json")
         self._config = checked_config(str(folder), family_of(str(folder), self._json), self._json)
-        checkpoint = read_checkpoint(folder)
+        checkpoint = _read_checkpoint(folder)
         self.name = model_name(folder)
         self.architecture = self._config.family.name
         self.files = tuple(file.path for file in checkpoint)
@@ -207,6 +208,13 @@ class HFSource(Source):
         """Closes all files."""
         for reader in self._readers:
             reader.close()
+
+
+def _read_checkpoint(folder: Path) -> tuple[SafetensorsFile, ...]:
+    """The headers of a folder's weights: safetensors, or PyTorch's own form where there are none."""
+    if not any(folder.glob("*.safetensors*")) and has_torch_checkpoint(folder):
+        return read_torch_checkpoint(folder)
+    return read_checkpoint(folder)
 
 
 def _place_of(placement: Placement, stored: dict[str, tuple[int, StoredTensor]]) -> _Place:

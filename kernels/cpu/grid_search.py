@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from kernels import grids
 from kernels.blocks import FORMATS
+from kernels.codecs import CODECS
 from kernels.cpu import parallel
 from kernels.cpu.compiled import inlined, spliced
 from kernels.cpu.gather import gather
@@ -55,6 +56,7 @@ TOP_MULTIPLE = 31  # the largest scale of a super-block over this becomes half a
 # Added to all weights, so that among points that cost nothing the smallest is taken.
 WEIGHTLESS = 1e-20
 
+GRIDS = {"IQ1_M": "IQ1_S"}  # formats that use the grid of another
 NO_IMPORTANCE = np.empty(0, np.float32)
 Table = npt.NDArray[np.int32]
 # nearest, runs, seconds, points, indices, levels, stretches: see `tables`.
@@ -70,7 +72,7 @@ def _nearest_points(name: str, points: Table) -> Table:
     radix, width = len(facts.levels), facts.width
     every = (np.arange(radix**width)[:, None] // radix ** np.arange(width) % radix).astype(np.float32)
     codes = grids.codes(name).astype(np.float32)
-    weights = 2 * every + 1
+    weights = np.abs(np.array(facts.levels, np.float32) / facts.levels[-1])[every.astype(np.int32)] + np.float32(0.05)
     distance = weights @ np.square(codes).T - 2 * (weights * every) @ codes.T
     nearest: Table = points[distance.argmin(axis=1)]
     return nearest
@@ -100,14 +102,14 @@ def tables(name: str, unit: float, stretches: tuple[float, ...]) -> Tables:
 
 
 @inlined
-def _load_groups(source: Any, starts: tuple[int, int], group: int, target: Any) -> None:
+def load_groups(source: Any, starts: tuple[int, int], group: int, target: Any) -> None:
     """16 groups, one per lane: 8 from each of the two starts."""
     for part in range(0, group, 16):
         load_columns(source, starts[0] + part, starts[1] + part, group, advanced(target, part))
 
 
 @inlined
-def _normalize(xs: Any, group: int, norms: Any) -> Any:
+def normalize(xs: Any, group: int, norms: Any) -> Any:
     """Divide super-blocks by their largest magnitudes, which become norms[lane]; gives 0 or Σ x²/256 of them."""
     per_block = SUPER_BLOCK // group
     most = splat(0)
@@ -131,7 +133,7 @@ def _normalize(xs: Any, group: int, norms: Any) -> Any:
 
 
 @inlined
-def _mean_squares(energies: Any, group: int, room_for_sums: Any) -> Any:
+def mean_squares(energies: Any, group: int, room_for_sums: Any) -> Any:
     """Σ x²/256 of super-blocks from the Σ x² of their groups."""
     per_block = SUPER_BLOCK // group
     store(room_for_sums, 0, energies)
@@ -145,7 +147,7 @@ def _mean_squares(energies: Any, group: int, room_for_sums: Any) -> Any:
 
 
 @inlined
-def _weigh(xs: Any, ws: Any, group: int, given: bool, spread: Any, level: Any) -> None:
+def weigh(xs: Any, ws: Any, group: int, given: bool, spread: Any, level: Any) -> None:
     """Weights of errors: importance, which is in ws, times √(spread + x²); or, where there is none, level + x²."""
     for e in range(group):
         square = xs[e] * xs[e]
@@ -246,13 +248,14 @@ def _half_errors(xs: Any, ws: Any, first: int, half: int, scale: Any, levels: An
 def _best_positions(firsts: Any, seconds: Any, grid: Any) -> Any:
     """The position of the grid point of least error, from the errors of half points."""
     runs, halves = grid[1], grid[2]
-    best, place = splat(LARGEST), splat(0)
+    best, place, count = splat(LARGEST), splat(0), splat(0)
     for run in range(runs.size // 3):
         least, at = splat(LARGEST), splat(0)
         for position in range(runs[3 * run + 1], runs[3 * run + 2]):
             error = seconds[halves[position]]
-            at = where(error < least, np.float32(position), at)
+            at = where(error < least, count, at)
             least = smaller(error, least)
+            count += 1
         error = firsts[runs[3 * run]] + least
         place = where(error < best, at, place)
         best = smaller(error, best)
@@ -260,7 +263,7 @@ def _best_positions(firsts: Any, seconds: Any, grid: Any) -> Any:
 
 
 @inlined
-def _search_points(xs: Any, ws: Any, first: int, width: int, scale: Any, grid: Any, errors: Any) -> Any:
+def search_points(xs: Any, ws: Any, first: int, width: int, scale: Any, grid: Any, errors: Any) -> Any:
     """Positions of the grid points of least Σ w·(scale·level - x)² for the vectors at xs[first]."""
     half = width // 2
     _half_errors(xs, ws, first, half, scale, grid[5], errors[0])
@@ -275,7 +278,7 @@ def _fit_points(xs: Any, ws: Any, shape: Any, scale: Any, grid: Any, rooms: Any,
     errors, low, high = rooms
     sum_qx, sum_q2 = splat(0), splat(0)
     for k in range(group // width):
-        position = _search_points(xs, ws, width * k, width, scale, grid, errors)
+        position = search_points(xs, ws, width * k, width, scale, grid, errors)
         index = gather(grid[4], position)
         store_bytes(low, 16 * k, index & 255)
         store_bytes(high, 16 * k, index >> 8)
@@ -346,12 +349,12 @@ def encode_grid(
     for b in range(0, n_blocks, in_lanes):
         last = min(b + in_lanes - 1, n_blocks - 1)
         apart = SUPER_BLOCK // 2 if in_lanes == 1 else 0
-        _load_groups(x, (b * SUPER_BLOCK, last * SUPER_BLOCK + apart), group, xs)
+        load_groups(x, (b * SUPER_BLOCK, last * SUPER_BLOCK + apart), group, xs)
         if importance.size:
             columns = b % blocks_per_row * SUPER_BLOCK, last % blocks_per_row * SUPER_BLOCK + apart
-            _load_groups(importance, columns, group, ws)
-        mean = _mean_squares(_normalize(xs, group, norms), group, sums)
-        _weigh(xs, ws, group, importance.size > 0, mean * np.float32(spread), mean * np.float32(level))
+            load_groups(importance, columns, group, ws)
+        mean = mean_squares(normalize(xs, group, norms), group, sums)
+        weigh(xs, ws, group, importance.size > 0, mean * np.float32(spread), mean * np.float32(level))
         split_signs(xs, ws, group, signs)
         scale = _best_scale(xs, ws, shape, grid, level_of, code_of)
         multiple = splat(0)
@@ -393,8 +396,13 @@ def signed_values(values: Any, first: Any, count: int, scale: Any, signs: Any, o
 
 
 def encode_blocks(name: str, function: Any, grid: Tables, given: tuple[Floats, Floats | None], threads: int) -> Bytes:
-    """Blocks from (x, importance) by a compiled function(x, importance, grid, out)."""
+    """Blocks from (x, importance) by a compiled function(x, importance, grid, out).
+
+    Raises ValueError where the format needs importance and there is none.
+    """
     x, importance = given
+    if importance is None and CODECS[name].importance == "required":
+        raise ValueError(f"{name} cannot be encoded without importance")
     if importance is None:
         return parallel.encode(lambda part, out: function(part, NO_IMPORTANCE, grid, out), FORMATS[name], x, threads)
     return parallel.encode_weighted(
@@ -404,5 +412,5 @@ def encode_blocks(name: str, function: Any, grid: Tables, given: tuple[Floats, F
 
 def decode_grid(name: str, function: Any, blocks: Bytes, threads: int) -> Floats:
     """Values from blocks by a compiled function(blocks, grid's values, out)."""
-    values = grids.values(name).reshape(-1)
+    values = grids.values(GRIDS.get(name, name)).reshape(-1)
     return parallel.decode(lambda part, out: function(part, values, out), FORMATS[name], blocks, threads)

@@ -2,7 +2,7 @@
 
 With importance, sixteen super-blocks go together: their sub-blocks' scales are searched for as without, then the
 super-blocks' own scales with one super-block per lane. The codes are rounded once more from the scales as stored, with
-16 neighbouring elements in the lanes; where a stored scale is 0 they are 0.
+16 neighbouring elements in the lanes; where a stored scale is 0 they stay those of the search, as in ggml.
 
 Source: ggml-quants.c, quantize_row_q2_K_ref and _impl, quantize_row_q3_K_ref and _impl, and their dequantize twins.
 """
@@ -72,16 +72,18 @@ def _four_bits(values: Any, codes: Any) -> Any:
 
 
 @inlined
-def _affine_codes(x: Any, start: int, scale: Any, minimum: Any) -> Any:
-    """Codes 0 … 3 of 16 elements for a stored scale and negated minimum; 0 where the scale is."""
-    divisor = scale if scale != 0 else np.float32(np.inf)
-    return to_integers(smaller(larger(rint((load(x, start) + minimum) / divisor), 0), 3))
+def _affine_codes(x: Any, start: int, stored: tuple[Any, Any], found: tuple[Any, Any]) -> Any:
+    """Codes 0 … 3 of 16 elements for the stored scale and negated minimum, or for what the search found."""
+    scale, minimum = stored
+    inverse, origin = found
+    exact = (load(x, start) + minimum) / scale if scale != 0 else (load(x, start) - origin) * inverse
+    return to_integers(smaller(larger(rint(exact), 0), 3))
 
 
 @inlined
 def _store_q2_k(out: Any, at: int, x: Any, start: int, units: Any, fields: Any) -> None:
-    """One block from its d and dmin and from the codes of its scales and minima, float32 (16,) each."""
-    scales, minima = fields
+    """One block from d and dmin, the codes of scales and minima, and the search's inverse scales and origins."""
+    scales, minima, inverses, origins = fields
     d, d_minimum = store_half(out, at + Q2_K_D_AT, units[0]), store_half(out, at + Q2_K_MINIMUM_AT, units[1])
     store_bytes(out, at, to_integers(load(scales, 0)) | (to_integers(load(minima, 0)) << 4))
     for part in range(4):
@@ -89,7 +91,8 @@ def _store_q2_k(out: Any, at: int, x: Any, start: int, units: Any, fields: Any) 
         packed = to_integers(splat(0))
         for row in range(4):
             j = 8 * half + 2 * row + column
-            packed = packed | (_affine_codes(x, start + 16 * j, d * scales[j], d_minimum * minima[j]) << (2 * row))
+            stored, found = (d * scales[j], d_minimum * minima[j]), (inverses[j], origins[j])
+            packed = packed | (_affine_codes(x, start + 16 * j, stored, found) << (2 * row))
         store_bytes(out, at + Q2_K_CODES_AT + 16 * part, packed)
 
 
@@ -97,16 +100,20 @@ def _store_q2_k(out: Any, at: int, x: Any, start: int, units: Any, fields: Any) 
 def _encode_q2_k(x: Any, out: Any) -> None:
     xs, ws, room_for_codes = room(16), room(16), room(16)
     values, scales, minima = np.empty(16, np.float32), np.empty(16, np.float32), np.empty(16, np.float32)
+    inverses, origins = np.empty(16, np.float32), np.empty(16, np.float32)
     for b in range(out.size // Q2_K_BYTES):
         _load_sub_blocks(x, b * SUPER_BLOCK, xs)
         for e in range(16):
             ws[e] = magnitude(xs[e])
-        scale, minimum, _, _ = make_qkx3_quants_absolute(xs, ws, room_for_codes, 16, Q2_K_SEARCH)
+        scale, minimum, inverse, origin = make_qkx3_quants_absolute(xs, ws, room_for_codes, 16, Q2_K_SEARCH)
+        store(inverses, 0, inverse)
+        store(origins, 0, origin)
         store(values, 0, scale)
         d = _four_bits(values, scales)
         store(values, 0, 0 - minimum)
         d_minimum = _four_bits(values, minima)
-        _store_q2_k(out, b * Q2_K_BYTES, x, b * SUPER_BLOCK, (d, d_minimum), (scales, minima))
+        fields = scales, minima, inverses, origins
+        _store_q2_k(out, b * Q2_K_BYTES, x, b * SUPER_BLOCK, (d, d_minimum), fields)
 
 
 @inlined
@@ -128,8 +135,9 @@ def _encode_weighted_q2_k(x: Any, importance: Any, out: Any) -> None:
     rooms = room(16), room(16), room(16)
     xs, ws, room_for_codes = rooms
     batch, weights = np.empty(BATCH * SUPER_BLOCK, np.float32), np.empty(BATCH * SUPER_BLOCK, np.float32)
-    # Scales, then minima, of 16 super-blocks; and their units.
+    # Of 16 super-blocks: scales, then minima; their units; and the inverse scales, then origins, of the search.
     fitted, sums, units = np.empty(512, np.float32), np.empty(256, np.float32), np.empty(32, np.float32)
+    found = np.empty(512, np.float32)
     n_blocks = out.size // Q2_K_BYTES
     for first in range(0, n_blocks, BATCH):
         count = min(BATCH, n_blocks - first)
@@ -140,13 +148,15 @@ def _encode_weighted_q2_k(x: Any, importance: Any, out: Any) -> None:
             _load_sub_blocks(batch, i * SUPER_BLOCK, xs)
             _load_sub_blocks(weights, i * SUPER_BLOCK, ws)
             store(sums, 16 * i, _sum(ws))
-            scale, minimum, _, _ = make_qkx3_quants(xs, ws, room_for_codes, 16, Q2_K_WEIGHTED_SEARCH)
+            scale, minimum, inverse, origin = make_qkx3_quants(xs, ws, room_for_codes, 16, Q2_K_WEIGHTED_SEARCH)
             store(fitted, 16 * i, scale)
             store(fitted, 256 + 16 * i, 0 - minimum)
+            store(found, 16 * i, inverse)
+            store(found, 256 + 16 * i, origin)
         for start in (0, 256):
             _search_units(fitted, start, sums, rooms, units)
         for i in range(count):
-            fields = fitted[16 * i : 16 * i + 16], fitted[256 + 16 * i : 256 + 16 * i + 16]
+            fields = fitted[16 * i :], fitted[256 + 16 * i :], found[16 * i :], found[256 + 16 * i :]
             at = (first + i) * Q2_K_BYTES
             _store_q2_k(out, at, batch, i * SUPER_BLOCK, (units[i], units[16 + i]), fields)
 
@@ -182,15 +192,14 @@ def _store_six_bits(out: Any, at: int, codes: Any) -> None:
 
 @inlined
 def _symmetric_codes(x: Any, start: int, scale: Any) -> Any:
-    """Codes 0 … 7, standing for -4 … 3, of 16 elements; 0 where the scale is."""
-    if scale == 0:
-        return to_integers(splat(0))
+    """Codes 0 … 7, standing for -4 … 3, of 16 elements."""
     return to_integers(smaller(larger(rint(load(x, start) / scale), -4), 3) + 4)
 
 
 @inlined
-def _store_q3_k(out: Any, at: int, x: Any, start: int, unit: Any, scales: Any) -> None:
-    """One block from its d and the codes 0 … 63 of its scales, float32 (16,)."""
+def _store_q3_k(out: Any, at: int, x: Any, start: int, fields: Any) -> None:
+    """One block from its d, the codes 0 … 63 of its scales, the codes of the search, (16, sub-blocks), and scratch."""
+    unit, scales, found, own = fields
     d = store_half(out, at + Q3_K_D_AT, unit)
     _store_six_bits(out, at + Q3_K_SCALES_AT, scales)
     for column in range(2):
@@ -199,7 +208,13 @@ def _store_q3_k(out: Any, at: int, x: Any, start: int, unit: Any, scales: Any) -
             low = to_integers(splat(0))
             for row in range(4):
                 j = 8 * half + 2 * row + column
-                codes = _symmetric_codes(x, start + 16 * j, d * (scales[j] - np.float32(32)))
+                scale = d * (scales[j] - np.float32(32))
+                if scale != 0:
+                    codes = _symmetric_codes(x, start + 16 * j, scale)
+                else:
+                    for e in range(16):
+                        own[e] = found[16 * e + j]
+                    codes = to_integers(load(own, 0) + 4)
                 low = low | ((codes & 3) << (2 * row))
                 high = high | ((codes >> 2) << (4 * half + row))
             store_bytes(out, at + Q3_K_CODES_AT + 32 * half + 16 * column, low)
@@ -224,7 +239,8 @@ def _six_bits(scales: Any) -> Any:
 @compiled
 def _encode_q3_k(x: Any, out: Any) -> None:
     xs, ws, codes = room(64), room(64), room(64)
-    scales = np.empty(64, np.float32)
+    scales, codes_in_memory = np.empty(64, np.float32), np.empty(1024, np.float32)
+    scratch = np.empty(16, np.float32)
     n_blocks = out.size // Q3_K_BYTES
     for first in range(0, n_blocks, 4):
         for i in range(4):
@@ -232,10 +248,12 @@ def _encode_q3_k(x: Any, out: Any) -> None:
         found = make_q3_quants(xs, ws, codes, 16, 4)
         for i in range(4):
             store(scales, 16 * i, found[i])
+        for e in range(64):
+            store(codes_in_memory, 16 * e, codes[e])
         for b in range(first, min(first + 4, n_blocks)):
             own = scales[16 * (b - first) : 16 * (b - first) + 16]
-            unit = _six_bits(own)
-            _store_q3_k(out, b * Q3_K_BYTES, x, b * SUPER_BLOCK, unit, own)
+            fields = _six_bits(own), own, codes_in_memory[256 * (b - first) :], scratch
+            _store_q3_k(out, b * Q3_K_BYTES, x, b * SUPER_BLOCK, fields)
 
 
 @inlined
@@ -258,6 +276,7 @@ def _encode_weighted_q3_k(x: Any, importance: Any, out: Any) -> None:
     xs, ws = room(16), room(32)
     batch, weights = np.empty(BATCH * SUPER_BLOCK, np.float32), np.empty(BATCH * SUPER_BLOCK, np.float32)
     scales, sums, units = np.empty(256, np.float32), np.empty(256, np.float32), np.empty(16, np.float32)
+    codes, scratch = np.empty(BATCH * SUPER_BLOCK, np.float32), np.empty(16, np.float32)
     n_blocks = out.size // Q3_K_BYTES
     for first in range(0, n_blocks, BATCH):
         count = min(BATCH, n_blocks - first)
@@ -268,12 +287,16 @@ def _encode_weighted_q3_k(x: Any, importance: Any, out: Any) -> None:
             _load_sub_blocks(batch, i * SUPER_BLOCK, xs)
             _load_sub_blocks(weights, i * SUPER_BLOCK, ws)
             store(sums, 16 * i, _sum(ws))
-            scale, _ = make_qx_quants(xs, ws, 16, 4)
+            scale, inverse = make_qx_quants(xs, ws, 16, 4)
             store(scales, 16 * i, scale)
+            for e in range(16):
+                code = smaller(larger(rint(inverse * xs[e]), -4), 3)
+                store(codes, 256 * i + 16 * e, where(magnitude(inverse) > 0, code, -4))
         _search_signed_units(scales, sums, xs, ws, units)
         for i in range(count):
             at = (first + i) * Q3_K_BYTES
-            _store_q3_k(out, at, batch, i * SUPER_BLOCK, units[i], scales[16 * i : 16 * i + 16])
+            fields = units[i], scales[16 * i :], codes[256 * i :], scratch
+            _store_q3_k(out, at, batch, i * SUPER_BLOCK, fields)
 
 
 @inlined

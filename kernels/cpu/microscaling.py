@@ -58,6 +58,19 @@ def _codes(x: Any, start: int, d: Any) -> Any:
 
 
 @inlined
+def _codes_beyond(x: Any, start: int, d: Any) -> Any:
+    """As `_codes`, for elements far beyond 12 times the scale: there float32 itself makes levels equally near."""
+    element = load(x, start)
+    size, code = magnitude(element), splat(0)
+    least = size
+    for i in range(1, 8):
+        distance = magnitude(np.float32(E2M1_DOUBLED[i]) * d - size)
+        nearer = distance < least
+        code, least = where(nearer, i, code), where(nearer, distance, least)
+    return to_integers(where(smaller(element, 0) < 0, where(code > 0, code + 8, 0), code))
+
+
+@inlined
 def _exponent(most: Any) -> Any:
     """The byte for the scale of a block with this largest magnitude: ⌊log2⌋ - 2, biased; 0 for zeros and infinity."""
     bits = float_bits(most)
@@ -120,7 +133,10 @@ def _encode_nvfp4(x: Any, out: Any) -> None:
             scale = _scale_byte(largest(larger(magnitude(load(x, start)), 0)) / np.float32(6))
             out[at + part] = scale
             d = UNSIGNED_E4M3[scale]
-            store_bytes(codes, 0, _codes(x, start, d) if d > 0 else to_integers(splat(0)))
+            if scale == LARGEST_SCALE:
+                store_bytes(codes, 0, _codes_beyond(x, start, d))
+            else:
+                store_bytes(codes, 0, _codes(x, start, d) if d > 0 else to_integers(splat(0)))
             for j in range(8):
                 out[at + NVFP4_CODES_AT + 8 * part + j] = codes[j] | (codes[j + 8] << 4)
 

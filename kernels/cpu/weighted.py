@@ -251,12 +251,16 @@ def make_qp_quants(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> Any:
 
 @inlined
 def _begin_q3(xs: Any, ws: Any, codes: Any, n: int, nmax: int) -> tuple[Any, Any]:
-    """The weights x², and the codes of the scale -nmax/extreme with their sums; all 0 in a group of zeros."""
+    """The weights x², and the codes of the scale -nmax/extreme with their sums; the lowest codes for a group of zeros.
+
+    A group of zeros weighs nothing: its sums are 0 and none of its codes will change.
+    """
     extreme, most = extremes(xs, n)
-    inverse = where(most < GROUP_MAX_EPS, 0, -np.float32(nmax) / extreme)
+    empty = most < GROUP_MAX_EPS
+    inverse = -np.float32(nmax) / extreme
     for e in range(n):
-        ws[e] = xs[e] * xs[e]
-        codes[e] = smaller(larger(rint(inverse * xs[e]), -nmax), nmax - 1)
+        ws[e] = where(empty, 0, xs[e] * xs[e])
+        codes[e] = where(empty, -nmax, smaller(larger(rint(inverse * xs[e]), -nmax), nmax - 1))
     return _sums_of_codes(xs, ws, codes, n)
 
 

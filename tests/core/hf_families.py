@@ -231,7 +231,7 @@ MODELS: dict[str, TinyModel] = {
             "tie_word_embeddings": True,
         },
         DENSE + ALL_BIASES,
-        pre="smollm",
+        pre="refact",
     ),
     "qwen2": TinyModel("Qwen2ForCausalLM", "qwen2", {"rope_scaling": _YARN}, DENSE + QKV_BIAS + HEAD, pre="qwen2"),
     "qwen2-tied": TinyModel(
@@ -320,6 +320,7 @@ model.layers.{l}.post_attention_layernorm.weight hidden
 model.layers.{l}.post_feedforward_layernorm.weight hidden
 """
         + HEAD,
+        pre="dbrx",
     ),
     "phi3": TinyModel(
         "Phi3ForCausalLM",
@@ -332,6 +333,7 @@ model.layers.{l}.post_feedforward_layernorm.weight hidden
             "pad_token_id": 1,
         },
         ENDS + NORMS + PHI3 + HEAD,
+        pre="dbrx",
         tokenizer_class="GPT2Tokenizer",
     ),
     "phi4": TinyModel(
@@ -339,6 +341,7 @@ model.layers.{l}.post_feedforward_layernorm.weight hidden
         "phi3",
         {"original_max_position_embeddings": 128, "sliding_window": None, "pad_token_id": 1},
         ENDS + NORMS + PHI3 + HEAD,
+        pre="dbrx",
         tokenizer_class="GPT2Tokenizer",
     ),
     "starcoder2": TinyModel(
@@ -353,7 +356,7 @@ model.layers.{l}.post_feedforward_layernorm.weight hidden
             "sliding_window": 64,
         },
         ENDS + NORMS + ATTENTION + QKV_BIAS + STARCODER2,
-        pre="smollm",
+        pre="starcoder",
     ),
     "gpt2": TinyModel(
         "GPT2LMHeadModel",
@@ -472,10 +475,10 @@ def _write_weights(path: Path, weights: dict[str, np.ndarray]) -> None:
 def _byte_level_bpe(pre: str) -> dict[str, Any]:
     """A tokenizer.json with two special tokens, trained on a few sentences, that splits text as `pre` says."""
     trained = Tokenizer(models.BPE())
-    split = {"llama-bpe": LLAMA3, "qwen2": QWEN2}.get(pre)
+    split = {"llama-bpe": LLAMA3, "dbrx": LLAMA3, "qwen2": QWEN2}.get(pre)
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=split is None)
     steps = [pre_tokenizers.Split(Regex(split), "isolated")] if split else []
-    steps += [pre_tokenizers.Digits(individual_digits=True)] if pre == "smollm" else []
+    steps += [pre_tokenizers.Digits(individual_digits=True)] if pre in ("smollm", "starcoder", "refact") else []
     trained.pre_tokenizer = pre_tokenizers.Sequence([*steps, byte_level]) if steps else byte_level
     trained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

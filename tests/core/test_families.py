@@ -261,7 +261,7 @@ def test_splitting_rules_are_recognised_without_the_hash(tmp_path: Path) -> None
     with opened(tmp_path / "gpt2", tokenizer__json=hf_tiny.tokenizer(digits=False)) as source:
         assert values(source)["tokenizer.ggml.pre"] == "gpt-2"
         assert source.warnings == ()
-    for rules, name in BY_RULES.items():
+    for rules, (name, *_) in BY_RULES.items():
         if not rules[0].startswith("split "):
             continue
         tokenizer = hf_tiny.tokenizer()

@@ -146,7 +146,7 @@ def test_other_commands_refuse_the_same_files(places, sample, make, command):
     ("words", "told"),
     [
         (["--to", "Q4_K_N"], "There is no quantization type Q4_K_N. Did you mean Q4_K"),
-        (["--to", "banana"], "Choose one of Q4_K_M"),
+        (["--to", "banana"], "Choose one of Q8_0"),
         (["--to", "Q8_0", "--tensor-type", "blk.0.attn_w.weight=Q8_0"], "Did you mean blk."),
         (["--to", "Q8_0", "--tensor-type", "output.weight"], "not of the form NAME=TYPE"),
         (["--to", "Q8_0", "--tensor-type", "blk.0.attn_norm.weight=Q8_0"], "always stays in F32"),

@@ -46,18 +46,17 @@ def share_of_equal_blocks(row: Codec, x: np.ndarray, weights: np.ndarray | None)
 
 
 @needs_ggml
-@pytest.mark.parametrize("distribution", ["normal", "real"])
+@pytest.mark.parametrize("distribution", ["normal", "student-t 3", "real"])
 @pytest.mark.parametrize("row", EXACT, **by_name)
 def test_blocks_are_those_of_ggml(row, distribution):
     assert share_of_equal_blocks(row, rows(distribution), None) >= 0.999
 
 
 @needs_ggml
-@pytest.mark.parametrize("distribution", ["normal", "real"])
+@pytest.mark.parametrize("distribution", ["normal", "student-t 3", "real"])
 @pytest.mark.parametrize("row", WEIGHTED, **by_name)
 def test_weighted_blocks_are_those_of_ggml(row, distribution):
-    # Where importance is extreme, a sub-block's scale may round to 0: its codes mean nothing then, and are 0 here.
-    assert share_of_equal_blocks(row, rows(distribution), importance()) >= 0.995
+    assert share_of_equal_blocks(row, rows(distribution), importance()) >= 0.999
 
 
 @needs_ggml
@@ -65,7 +64,7 @@ def test_weighted_blocks_are_those_of_ggml(row, distribution):
 def test_blocks_of_every_magnitude_are_those_of_ggml(row):
     random = np.random.default_rng(9)
     elements = row.format.elements
-    scales = np.exp2(random.uniform(-24, 15, (2000, 1)))
+    scales = np.exp2(random.uniform(-24, 40, (2000, 1)))
     x = (random.uniform(-1, 1, (2000, elements)) * scales).astype(np.float32)
     x[:100, 0] = np.exp2(random.integers(-14, 15, 100))  # powers of two, and the floats on either side of them
     x[100:200, 0] = np.nextafter(x[:100, 0], np.float32(np.inf))
