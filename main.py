@@ -5,7 +5,6 @@ Each side is imported only when it is wanted, so that none pays for the others.
 
 from __future__ import annotations
 
-import os
 import sys
 
 WINDOW_OPTIONS = frozenset({"--reset-settings"})
@@ -15,6 +14,8 @@ def is_model(arguments: list[str]) -> bool:
     """Whether there is nothing but the path of a .gguf file or of a folder, as a desktop gives it."""
     if len(arguments) != 1:
         return False
+    import os
+
     path = arguments[0]
     return os.path.isfile(path) if path.lower().endswith(".gguf") else os.sep in path and os.path.isdir(path)
 

@@ -27,6 +27,7 @@ from app.widgets.chat_picker import Choice
 from app.widgets.chat_side import SideHead
 from app.widgets.chat_transcript import MARGIN, Transcript
 from app.widgets.chat_welcome import Welcome
+from app.widgets.page_header import MARGIN as PAGE_MARGIN
 from app.widgets.split import InspectorSplit
 from core.errors import ErrorReport
 from core.jobs import ChatTurn, InspectJob, ModelSummary, QuantizeResult, Sampling, Value
@@ -94,7 +95,7 @@ class ChatPage(QWidget):
     def _compose(self) -> None:
         body = InspectorSplit("chat", self._make_middle(), self.options, OPTIONS_WIDTH)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(24, 16, 16, 16)
+        layout.setContentsMargins(PAGE_MARGIN, 16, PAGE_MARGIN, 16)
         layout.setSpacing(16)
         layout.addLayout(self._make_title())
         layout.addWidget(body, 1)

@@ -150,7 +150,7 @@ class QuantizePage(QWidget):
         split.addWidget(self._make_plan())
         split.setStretchFactor(0, 0)
         split.setStretchFactor(1, 1)
-        split.setSizes([324, 836])
+        split.setSizes([344, 816])
         return split
 
     def _make_choice(self) -> QWidget:

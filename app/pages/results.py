@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from app.widgets.heat_map import HeatMap
 
 # The least that a plot with its title, legend and words needs.
-PLOTS_HEIGHT = 296
+PLOTS_HEIGHT = 280
 _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
 
 
@@ -149,7 +149,7 @@ class ResultsPage(QWidget):
         split.addWidget(self.list)
         split.addWidget(self._make_detail())
         split.setStretchFactor(1, 1)
-        split.setSizes([216, 944])
+        split.setSizes([236, 924])
         return split
 
     def _make_detail(self) -> QWidget:
@@ -213,7 +213,7 @@ class ResultsPage(QWidget):
         self.table = FilterTable(self.context.theme, self.table_model, "results_table")
         words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
         self.table.set_texts(words)
-        self.table.setMinimumHeight(150)
+        self.table.setMinimumHeight(136)
         self.table.view.setItemDelegateForColumn(0, NameDelegate(self.table.view))
         reason = self.table_model.column_of("reason")
         self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))

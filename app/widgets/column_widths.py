@@ -14,7 +14,7 @@ NAME = 0
 # A name longer than this share of the table is cut, so that it does not push everything else out.
 NAME_SHARE = 0.6
 # As the style sheet draws titles: the space around them, and the arrow of the sorted one.
-TITLE_PADDING, ARROW = 18, 14
+TITLE_PADDING, ARROW = 24, 14
 
 
 @dataclass(frozen=True, slots=True)

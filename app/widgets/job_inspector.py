@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QTextCursor
+from PySide6.QtGui import QTextCursor, QTextOption
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
@@ -241,7 +241,7 @@ class JobInspector(QWidget):
         log.setReadOnly(True)
         log.setFont(monospace())
         log.setMaximumBlockCount(MAX_LOG_LINES)
-        log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        log.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         log.setPlaceholderText(self.tr("Nothing yet: the log begins when the job does."))
         log.setAccessibleName(self.tr("Log"))
         return log

@@ -24,7 +24,7 @@ from app.widgets.filter_table import FilterTable, monospace
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
-PLOT_HEIGHT = 190
+PLOT_HEIGHT = 204
 
 
 class ModelInspector(QWidget):
@@ -167,7 +167,8 @@ class ModelInspector(QWidget):
         table.set_texts(
             {"filter": self.tr("Filter by name or type"), "name": self.tr("Tensors"), "rows": self.tr("{0} tensors")}
         )
-        table.view.set_columns(Columns((150, 64, 58, 60, 56)))
+        size, bits = self.tensors.column_of("bytes"), self.tensors.column_of("bpw")
+        table.view.set_columns(Columns((150, 64, 58, 60, 56), spare=(bits, size)))
         table.setMinimumHeight(150)
         table.selected.connect(self._on_tensor)
         return table

@@ -60,8 +60,8 @@ class PlanTable(FilterTable):
         view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
         view.setItemDelegateForColumn(0, NameDelegate(view))
         view.setItemDelegateForColumn(self.model.column_of("reason"), WordsDelegate(view))
-        spare = (self.model.column_of("source_bytes"), self.model.column_of("bpw"))
-        view.set_columns(Columns(_WIDTHS, rest=self.model.column_of("reason"), spare=spare))
+        before, bits, reason = map(self.model.column_of, ("source_bytes", "bpw", "reason"))
+        view.set_columns(Columns(_WIDTHS, rest=reason, spare=(before, bits, reason)))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._open_menu)
 
