@@ -43,7 +43,7 @@ SPREAD, LEVEL = 2.0, 0.1  # of the weights of errors, in mean squares of a super
 TOP_MULTIPLE = 15  # the largest scale of a super-block over this becomes half a step: 2·7 + 1 of them
 S_FACTOR, M_FACTOR = 1.06, 1.05
 S_STRETCHES = tuple(1.0 * 1.13**k for k in range(12))
-M_STRETCHES = tuple(1.05 * 1.17**k for k in range(7))
+M_STRETCHES = tuple(1.1 * 1.2**k for k in range(5))
 # Where fields begin.
 S_HIGH_AT, M_HIGH_AT, M_SCALES_AT = 34, 32, 48
 
