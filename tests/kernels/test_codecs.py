@@ -56,6 +56,11 @@ def random_blocks(name: str) -> np.ndarray:
     return np.random.default_rng(11).integers(0, 256, (3000, CODECS[name].format.bytes), dtype=np.uint8)
 
 
+def decoded(name: str, block: np.ndarray) -> np.ndarray:
+    """The values of one block, by the specification."""
+    return dispatch.decode(name, block[None], CODECS[name].format.elements, backend="reference")
+
+
 def read_by_gguf(name: str, blocks: np.ndarray) -> np.ndarray:
     """The blocks as the gguf package decodes them."""
     with np.errstate(all="ignore"):
@@ -85,12 +90,13 @@ def test_specification_writes_the_bytes_of_ggml(name, distribution):
 
 @pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
 @pytest.mark.parametrize(("name", "backend"), FAST_TWINS)
-def test_fast_backends_write_blocks_and_errors_of_ggml(name, backend, distribution):
+def test_fast_backends_write_values_and_errors_of_ggml(name, backend, distribution):
     x = samples.blocks_of(name, samples.weights(distribution))
     ours, error = dispatch.encode_measured(name, x, backend=backend)
     theirs, their_error = samples.judged(name, distribution)
-    equal = 1 - len(differences(ours, theirs)) / len(ours)
-    assert equal >= EXACT_AGREEMENT, first_difference(ours, theirs)
+    # Bytes may differ where a stored scale is zero, because no code of such a group has any effect.
+    other = [i for i in differences(ours, theirs) if not (decoded(name, ours[i]) == decoded(name, theirs[i])).all()]
+    assert 1 - len(other) / len(ours) >= EXACT_AGREEMENT, first_difference(ours[other], theirs[other])
     assert error.n == x.size
     assert error.squared_error <= 1.001 * their_error.squared_error
 
