@@ -20,6 +20,7 @@ import psutil
 from PySide6.QtCore import QCoreApplication, QObject, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QFont, QIcon
 from PySide6.QtWidgets import QApplication, QMessageBox
+from shiboken6 import delete
 
 from app import logs, marker
 from app.context import AppContext
@@ -87,7 +88,10 @@ def _explain_failed_start(error: Exception) -> int:
         QCoreApplication.translate("Start", "Check the disk and the permissions of {0}").format(places),
     )
     sys.stderr.write(f"error: {' '.join(sentences(report))}\n")
-    ErrorDialog(report).exec()
+    dialog = ErrorDialog(report)
+    dialog.exec()
+    # Before the application goes: a widget that outlives it takes the process down.
+    delete(dialog)
     return 1
 
 

@@ -230,8 +230,8 @@ class ResultsPage(QWidget):
         self.tabs.currentChanged.connect(self._show_plot)
         self.table.selected.connect(self._on_row)
         self.head.chat_requested.connect(self._ask_for_chat)
-        self.context.jobs.finished.connect(lambda _job_id: self.refresh())
-        self.context.jobs.changed.connect(lambda _job_id: self.refresh())
+        self.context.jobs.finished.connect(self._on_queue)
+        self.context.jobs.changed.connect(self._on_queue)
 
     # ------------------------------------------------------------ reactions
 
@@ -255,6 +255,11 @@ class ResultsPage(QWidget):
         self._on_row(self.table.current())
         if self.isVisible():
             self._show_plot()
+
+    def _on_queue(self) -> None:
+        """Results are large: they are read when they are seen."""
+        if self.isVisible():
+            self.refresh()
 
     def _on_row(self, row: TensorResult | None) -> None:
         name = row.name if row else ""

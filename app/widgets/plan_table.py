@@ -22,7 +22,7 @@ from app.widgets.filter_table import FilterTable, monospace
 from app.widgets.type_delegate import TypeDelegate
 from core.jobs import TensorPlan
 
-_WIDTHS = (160, 64, 58, 86, 56, 80, 72, 80)
+_WIDTHS = (160, 64, 58, 86, 56, 80, 72, 130)
 
 
 class PlanTable(FilterTable):
