@@ -52,6 +52,7 @@ LARGEST = 3.0e38  # stands for "no point yet"
 # so does a group without a magnitude above this part of its super-block's largest.
 SMALLEST, TOO_LARGE = 1e-30, 1e18
 SMALLEST_PART = 1e-12
+LARGEST_HALF = np.float32(65504)
 TOP_MULTIPLE = 31  # the largest scale of a super-block over this becomes half a step: 2·15 + 1 of them
 # Added to all weights, so that among points that cost nothing the smallest is taken.
 WEIGHTLESS = 1e-20
@@ -374,7 +375,9 @@ def encode_grid(
             if not (SMALLEST < norms[lane] < TOO_LARGE and units[lane] > 0):
                 out[at : at + block_bytes] = 0
                 continue
-            store_half(out, at, norms[lane] * _fit_unit(sums, lane, per_block, units[lane]))
+            # Refitted, the step may leave the range of a half that it was in before.
+            step = norms[lane] * _fit_unit(sums, lane, per_block, units[lane])
+            store_half(out, at, LARGEST_HALF if step > LARGEST_HALF else step)
             store_block(out, at + 2, lane, (low, high, signs, multiples))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from kernels import dispatch
 from kernels.codecs import CODECS
 from tests import ggml_oracle
-from tests.kernels import samples
+from tests.kernels import few_edges, samples
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "iq-blocks.npz"
 ROWS, ROW = 16, 2048
@@ -40,8 +40,10 @@ def sources(name: str) -> Iterator[tuple[str, np.ndarray]]:
     Where squares overflow ggml aborts the whole process; after a group of zeros it misplaces the codes of IQ3_S.
     """
     yield "distributions", np.concatenate([rows(distribution) for distribution in samples.DISTRIBUTIONS])
-    edges = [edge for edge in samples.EDGES if edge != "squares overflow" and not (name == "IQ3_S" and "zeros" in edge)]
-    yield "edges", np.concatenate([samples.edge(edge) for edge in edges])
+    edges = [
+        edge for edge in few_edges.EDGES if edge != "squares overflow" and not (name == "IQ3_S" and "zeros" in edge)
+    ]
+    yield "edges", np.concatenate([few_edges.edge(edge) for edge in edges])
 
 
 def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
@@ -54,9 +56,9 @@ def cases(name: str) -> Iterator[tuple[str, np.ndarray, np.ndarray | None]]:
 
 def all_edges() -> tuple[np.ndarray, dict[str, slice]]:
     """The rows of all edges, float32 (rows, 512), and where each edge lies among them."""
-    ends = np.cumsum([len(samples.edge(edge)) for edge in samples.EDGES])
-    spans = {edge: slice(end - len(samples.edge(edge)), end) for edge, end in zip(samples.EDGES, ends, strict=True)}
-    return np.concatenate([samples.edge(edge) for edge in samples.EDGES]), spans
+    ends = np.cumsum([len(few_edges.edge(edge)) for edge in few_edges.EDGES])
+    spans = {edge: slice(end - len(few_edges.edge(edge)), end) for edge, end in zip(few_edges.EDGES, ends, strict=True)}
+    return np.concatenate([few_edges.edge(edge) for edge in few_edges.EDGES]), spans
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from kernels import dispatch
 from kernels.codecs import CODECS
 from kernels.reference import weights
 from tests import ggml_oracle
-from tests.kernels import samples
+from tests.kernels import few_edges, samples
 from tests.kernels.test_codecs import EXACT_AGREEMENT, NAMES, differences, first_difference
 
 ROW = 4096
@@ -64,10 +64,10 @@ def test_specification_writes_the_bytes_of_ggml(name, distribution, kind):
 
 
 @pytest.mark.parametrize("kind", IMPORTANCE)
-@pytest.mark.parametrize("edge", samples.EDGES)
+@pytest.mark.parametrize("edge", few_edges.EDGES)
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_specification_writes_the_bytes_of_ggml_at_the_edges(name, edge, kind):
-    x = samples.edge(edge)
+    x = few_edges.edge(edge)
     size = CODECS[name].format.bytes
     importance = IMPORTANCE[kind][: x.shape[1]]
     ours = dispatch.encode(name, x, importance=importance, backend="reference").reshape(-1, size)
