@@ -36,14 +36,14 @@ def weights_of_k_types(xs: Any, ws: Any, n: int) -> None:
 
 
 @inlined
-def _codes(xs: Any, codes: Any, n: int, nmax: int, inverse: Any, minimum: Any) -> None:
+def affine_codes(xs: Any, codes: Any, n: int, nmax: int, inverse: Any, minimum: Any) -> None:
     """The codes round((x - minimum)·inverse), clipped to 0 … nmax."""
     for e in range(n):
         codes[e] = smaller(larger(rint(inverse * (xs[e] - minimum)), 0), nmax)
 
 
 @inlined
-def _fit(xs: Any, ws: Any, codes: Any, n: int, of_weights: Any) -> tuple[Any, Any, Any]:
+def affine_fit(xs: Any, ws: Any, codes: Any, n: int, of_weights: Any) -> tuple[Any, Any, Any]:
     """Scale and minimum (<= 0) of least weighted squared error for given codes, and whether there is one."""
     sum_l, sum_l2, sum_xl = splat(0), splat(0), splat(0)
     for e in range(n):
@@ -60,7 +60,7 @@ def _fit(xs: Any, ws: Any, codes: Any, n: int, of_weights: Any) -> tuple[Any, An
 
 
 @inlined
-def _error(xs: Any, ws: Any, codes: Any, n: int, scale: Any, minimum: Any) -> Any:
+def squared_error(xs: Any, ws: Any, codes: Any, n: int, scale: Any, minimum: Any) -> Any:
     """Σ w·(scale·q + minimum - x)²."""
     error = splat(0)
     for e in range(n):
@@ -88,14 +88,14 @@ def make_qkx2_quants(xs: Any, ws: Any, codes: Any, n: int, search: tuple[int, fl
 
     inverse = nmax / (high - low)
     scale, minimum = 1 / inverse, low
-    _codes(xs, codes, n, nmax, inverse, minimum)
-    best = _error(xs, ws, codes, n, scale, minimum)
+    affine_codes(xs, codes, n, nmax, inverse, minimum)
+    best = squared_error(xs, ws, codes, n, scale, minimum)
     for k in range(steps + 1):
         levels = np.float32(first) + np.float32(step) * np.float32(k) + np.float32(nmax)
         # From the minimum of the best candidate so far, not from that of the group: so does ggml.
-        _codes(xs, codes, n, nmax, levels / (high - minimum), minimum)
-        tried, tried_minimum, solvable = _fit(xs, ws, codes, n, of_weights)
-        error = _error(xs, ws, codes, n, tried, tried_minimum)
+        affine_codes(xs, codes, n, nmax, levels / (high - minimum), minimum)
+        tried, tried_minimum, solvable = affine_fit(xs, ws, codes, n, of_weights)
+        error = squared_error(xs, ws, codes, n, tried, tried_minimum)
         better = solvable & (error < best)
         best = where(better, error, best)
         scale = where(better, tried, scale)

@@ -21,6 +21,7 @@ import numpy as np
 from kernels.cpu.compiled import inlined
 from kernels.cpu.lanes import advanced
 from kernels.cpu.lookup import any_lane
+from kernels.cpu.search import affine_codes, affine_fit, squared_error
 from kernels.cpu.vectors import larger, magnitude, rint, smaller, splat, where
 
 GROUP_MAX_EPS = 1e-15  # groups whose largest magnitude is below this count as all zero
@@ -80,40 +81,6 @@ def make_qx_quants(xs: Any, ws: Any, n: int, nmax: int) -> tuple[Any, Any]:
 
 
 @inlined
-def _affine_codes(xs: Any, codes: Any, n: int, nmax: int, inverse: Any, minimum: Any) -> None:
-    """The codes round((x - minimum)·inverse), clipped to 0 … nmax."""
-    for e in range(n):
-        codes[e] = smaller(larger(rint(inverse * (xs[e] - minimum)), 0), nmax)
-
-
-@inlined
-def _affine_fit(xs: Any, ws: Any, codes: Any, n: int, of_weights: Any) -> tuple[Any, Any, Any]:
-    """Scale and minimum (<= 0) of least weighted squared error for given codes, and whether there is one."""
-    sum_l, sum_l2, sum_xl = splat(0), splat(0), splat(0)
-    for e in range(n):
-        weighted = ws[e] * codes[e]
-        sum_l += weighted
-        sum_l2 += weighted * codes[e]
-        sum_xl += weighted * xs[e]
-    sum_w, sum_x = of_weights
-    determinant = sum_w * sum_l2 - sum_l * sum_l
-    scale = (sum_w * sum_xl - sum_x * sum_l) / determinant
-    minimum = (sum_l2 * sum_x - sum_l * sum_xl) / determinant
-    positive = minimum > 0
-    return where(positive, sum_xl / sum_l2, scale), where(positive, 0, minimum), determinant > 0
-
-
-@inlined
-def _squared_error(xs: Any, ws: Any, codes: Any, n: int, scale: Any, minimum: Any) -> Any:
-    """Σ w·(scale·q + minimum - x)²."""
-    error = splat(0)
-    for e in range(n):
-        difference = scale * codes[e] + minimum - xs[e]
-        error += ws[e] * (difference * difference)
-    return error
-
-
-@inlined
 def _absolute_error(xs: Any, ws: Any, codes: Any, n: int, scale: Any, minimum: Any) -> Any:
     """Σ w·|scale·q + minimum - x|."""
     error = splat(0)
@@ -144,14 +111,14 @@ def _affine_search(error_of: Any) -> Any:
 
         chosen, origin = np.float32(nmax) / (high - low), low
         scale, minimum = 1 / chosen, low
-        _affine_codes(xs, codes, n, nmax, chosen, minimum)
+        affine_codes(xs, codes, n, nmax, chosen, minimum)
         best = error_of(xs, ws, codes, n, scale, minimum)
         for k in range(steps + 1):
             levels = np.float32(first) + np.float32(step) * np.float32(k) + np.float32(nmax)
             # From the minimum of the best candidate so far, not from that of the group: so does ggml.
             inverse = levels / (high - minimum)
-            _affine_codes(xs, codes, n, nmax, inverse, minimum)
-            tried, tried_minimum, solvable = _affine_fit(xs, ws, codes, n, (sum_w, sum_x))
+            affine_codes(xs, codes, n, nmax, inverse, minimum)
+            tried, tried_minimum, solvable = affine_fit(xs, ws, codes, n, (sum_w, sum_x))
             error = error_of(xs, ws, codes, n, tried, tried_minimum)
             better = solvable & (error < best)
             best = where(better, error, best)
@@ -164,7 +131,7 @@ def _affine_search(error_of: Any) -> Any:
     return make_qkx3_quants
 
 
-make_qkx3_quants = _affine_search(_squared_error)
+make_qkx3_quants = _affine_search(squared_error)
 make_qkx3_quants_absolute = _affine_search(_absolute_error)
 
 
