@@ -8,7 +8,7 @@ from typing import get_args
 
 from core.catalog import MIXES
 from core.errors import BadInput
-from core.jobs import KeyOverride, Override, QuantizeOptions
+from core.jobs import Fit, KeyOverride, Override, QuantizeOptions
 from core.recipe_file import Recipe, part_bytes
 from core.recipes import find_recipe, presets
 
@@ -105,6 +105,12 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     add("--leave-output-tensor", action="store_true", help="leave the output layer as it is")
     add("--pure", action="store_true", help="one type for every weight matrix")
     add("--strict", action="store_true", help="fail where a type does not fit a tensor, instead of taking another")
+    add(
+        "--fit",
+        choices=get_args(Fit),
+        help="how hard to search for the codes: fast (the default); reference, the bytes that llama-quantize writes; "
+        "best, a smaller error in more time",
+    )
     add("--allow-requantize", action="store_true", help="accept a source that is already quantized")
     add(
         "--override-kv",
@@ -151,6 +157,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
     """
     given = QuantizeOptions(
         target=target,
+        fit=options.fit or (options.recipe.options.fit if options.recipe else "fast"),
         overrides=(*options.tensor_type, *_overrides_of_file(options.tensor_type_file)),
         pure=options.pure,
         allow_requantize=options.allow_requantize,
