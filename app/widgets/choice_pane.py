@@ -52,9 +52,10 @@ class ChoicePane(QWidget):
         self.setMinimumWidth(344)
         self.recipes = RecipeRow(theme)
         self.cards = TypeCards(MIXES, theme)
-        self.several = QCheckBox(self.tr("Several types in one &pass"))
+        self.several = QCheckBox(self.tr("Se&veral"))
         self.several.setObjectName("several_targets")
-        self.several.setToolTip(self.tr("Makes a file for each type, and reads the source once"))
+        self.several.setAccessibleName(self.tr("Several types in one pass"))
+        self.several.setToolTip(self.tr("Several types in one pass: a file for each, and the source is read once"))
         self.rules = RulesTable(theme)
         self.advanced = AdvancedOptions(theme)
         self.pure = self.advanced.switches["pure"]
@@ -163,7 +164,7 @@ class ChoicePane(QWidget):
         self.tabs.setExpanding(False)
         self._stack = QStackedWidget()
         for words, content in (
-            (self.tr("Types"), self._make_types()),
+            (self.tr("Types"), _scrolled(self.cards)),
             (self.tr("Rules"), self.rules),
             (self.tr("Advanced"), _scrolled(self.advanced)),
         ):
@@ -173,20 +174,14 @@ class ChoicePane(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         layout.addWidget(self.recipes)
-        layout.addWidget(self.tabs)
+        head = QHBoxLayout()
+        head.addWidget(self.tabs, 1)
+        head.addWidget(self.several)
+        layout.addLayout(head)
         layout.addWidget(self._stack, 1)
         layout.addLayout(self._make_search())
         layout.addWidget(self.imatrix)
         layout.addWidget(self.allow_box)
-
-    def _make_types(self) -> QWidget:
-        types = QWidget()
-        layout = QVBoxLayout(types)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        layout.addWidget(self.several)
-        layout.addWidget(_scrolled(self.cards), 1)
-        return types
 
     def _make_search(self) -> QHBoxLayout:
         label = QLabel(self.tr("&Search"))
@@ -200,6 +195,7 @@ class ChoicePane(QWidget):
 
     def _connect(self) -> None:
         self.tabs.currentChanged.connect(self._stack.setCurrentIndex)
+        self.tabs.currentChanged.connect(lambda tab: self.several.setVisible(tab == TYPES_TAB))
         self.several.toggled.connect(self.cards.allow_several)
         self.cards.chosen.connect(self._retarget)
         self.rules.model.changed.connect(self._announce)
