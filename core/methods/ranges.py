@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.methods.linear import TENSOR, Floats, Linear, Scheme, assembled, grid
+from core.methods.linear import Floats, Linear, Scheme, assembled, grid
+from core.methods.table import TENSOR
 from kernels.cpu.scales import best_candidates
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
