@@ -26,9 +26,10 @@ def model_card(source: CheckpointSource, decided: Decided, total: ErrorFigures) 
         ("Error of all weights", f"{snr}, relative RMSE {total.relative_rmse:.2e}"),
         ("Loads in", ", ".join(EXPORT[choice.export].runs_in)),
     ]
+    notes = [f"\n{note}" for note in plan.warnings]
     table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
     intro = f"{source.name}, quantized with Bitwright. Measured is the error of the weights, not of the answers."
-    return "\n".join([*head, f"# {source.name}, {plan.target}", "", intro, "", *table, ""])
+    return "\n".join([*head, f"# {source.name}, {plan.target}", "", intro, "", *table, *notes, ""])
 
 
 def _settings(decided: Decided) -> list[tuple[str, str]]:

@@ -14,12 +14,13 @@ from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, Plan, TensorPlan
-from core.methods.table import EXPORT, METHOD, group_word, label
+from core.methods.table import EXPORT, METHOD, TENSOR, group_word, label
 from core.progress import Progress
 
 FLOATS = ("F32", "F16", "BF16")
 # What is held of the largest matrix at once: its numbers, their copy in groups, what they became, and codes.
 BYTES_PER_WEIGHT = 20
+BYTES_PER_KEPT_WEIGHT = 14
 BASE_BYTES = 450 << 20  # Python with numpy, numba and torch, measured on Linux
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
@@ -92,7 +93,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             source_bytes=source.file_bytes,
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
-            memory_bytes=BASE_BYTES + BYTES_PER_WEIGHT * max(item.row.elements for item in quantized),
+            memory_bytes=BASE_BYTES + max(_held(item) for item in items),
             warnings=_warnings(settings),
         ),
         settings,
@@ -106,6 +107,10 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         for file in range(len(files))
     )
     return Decided(decided.plan.model_copy(update={"bytes": total}), settings, items, files, tuple(kept), importance)
+
+
+def _held(item: Item) -> int:
+    return item.row.elements * (BYTES_PER_WEIGHT if item.matrix is not None else BYTES_PER_KEPT_WEIGHT)
 
 
 def file_names(sources: Sequence[str]) -> tuple[str, ...]:
@@ -222,10 +227,17 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
 
 
 def _warnings(settings: Settings) -> tuple[str, ...]:
-    method = METHOD[settings.choice.method]
-    if method.name in ("ternary", "bitnet"):
+    """What the user should know of the choice."""
+    choice = settings.choice
+    if choice.method in ("ternary", "bitnet"):
         return (
             "A model that was not trained in this form will not survive it without fine-tuning; "
             "the result says how large the damage to its weights is.",
+        )
+    # Seen with transformers 5.23 and compressed-tensors 0.20, reported as vllm-project/llm-compressor#1618.
+    if choice.export == "compressed-tensors" and not choice.symmetric and choice.group != TENSOR:
+        return (
+            "transformers loads packed zero points only with "
+            "quantization_config=CompressedTensorsConfig(dequantize=True); vLLM loads them as they are.",
         )
     return ()

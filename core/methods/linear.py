@@ -80,7 +80,8 @@ class Linear:
     def values(self) -> Floats:
         """What the integers stand for: float32 (rows, columns)."""
         groups = self.scheme.grouped(self.codes.astype(np.float32))
-        flat = (groups - self.zeros.reshape(-1, 1).astype(np.float32)) * self.scales.reshape(-1, 1)
+        with np.errstate(invalid="ignore"):  # a scale too large for its type is infinite, and shows in the values
+            flat = (groups - self.zeros.reshape(-1, 1).astype(np.float32)) * self.scales.reshape(-1, 1)
         return flat.reshape(self.codes.shape)
 
 
