@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-
-class Value(BaseModel):
-    """A frozen, JSON-able value; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+from core.values import Value as Value
 
 
 # ---------------------------------------------------------------- questions and jobs
