@@ -18,6 +18,8 @@ FUNCTIONS: dict[str, str] = {
     "plan": "core.plan:plan",
     "quantize": "core.pipeline:quantize",
     "quantize_many": "core.pipeline:quantize_many",
+    "estimate": "core.estimating:estimate",
+    "preflight": "core.preflight:preflight",
     "verify": "core.verify:verify",
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",

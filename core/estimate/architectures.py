@@ -33,13 +33,17 @@ class Windows:
 
 
 # Every layer caches keys and values of all heads for the whole context.
-PLAIN = frozenset(
-    """llama deci falcon grok gpt2 gptj gptneox mpt baichuan starcoder refact bloom stablelm qwen qwen2 qwen2moe qwen2vl
-    qwen3 qwen3moe qwen3vl qwen3vlmoe phi2 phi3 phimoe plamo codeshell orion internlm2 minicpm minicpm3 gemma starcoder2
-    xverse command-r dbrx olmo olmoe openelm arctic deepseek deepseek2 chatglm glm4 glm4moe bitnet jais nemotron exaone
-    granite granitemoe chameleon plm bailingmoe bailingmoe2 dots1 arcee ernie4_5 ernie4_5-moe hunyuan-moe hunyuan-dense
-    smollm3 seed_oss apertus minimax-m2 mistral3 mistral4 maincoder""".split()
-)
+# fmt: off
+PLAIN = frozenset({
+    "llama", "deci", "falcon", "grok", "gpt2", "gptj", "gptneox", "mpt", "baichuan", "starcoder", "refact",
+    "bloom", "stablelm", "qwen", "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe",
+    "phi2", "phi3", "phimoe", "plamo", "codeshell", "orion", "internlm2", "minicpm", "minicpm3", "gemma",
+    "starcoder2", "xverse", "command-r", "dbrx", "olmo", "olmoe", "openelm", "arctic", "deepseek", "deepseek2",
+    "chatglm", "glm4", "glm4moe", "bitnet", "jais", "nemotron", "exaone", "granite", "granitemoe", "chameleon",
+    "plm", "bailingmoe", "bailingmoe2", "dots1", "arcee", "ernie4_5", "ernie4_5-moe", "hunyuan-moe",
+    "hunyuan-dense", "smollm3", "seed_oss", "apertus", "minimax-m2", "mistral3", "mistral4", "maincoder",
+})
+# fmt: on
 
 WINDOWS: dict[str, Windows] = {
     "gemma2": Windows(2, length=4096),
@@ -88,12 +92,16 @@ RECURRENT: dict[str, Recurrent] = {
 KNOWN = PLAIN | WINDOWS.keys() | RECURRENT.keys()
 
 # transformers: model types whose layers cache the whole context, but for what config.json says of windows.
-MODEL_TYPES = frozenset(
-    """llama mistral ministral mixtral qwen2 qwen2_moe qwen3 qwen3_moe gemma gemma2 gemma3_text gemma3n_text gemma4_text
-    phi phi3 olmo olmo2 olmo3 gpt2 gpt_neox gptj starcoder2 smollm3 granite granitemoe cohere cohere2 deepseek_v2
-    deepseek_v3 gpt_oss stablelm exaone4 glm glm4 glm4_moe nemotron arcee apertus seed_oss bitnet internlm2 minicpm
-    llama4_text opt bloom qwen3_next qwen2_vl_text qwen2_5_vl_text mistral3 helium ernie4_5""".split()
-)
+# fmt: off
+MODEL_TYPES = frozenset({
+    "llama", "mistral", "ministral", "mixtral", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "gemma", "gemma2",
+    "gemma3_text", "gemma3n_text", "gemma4_text", "phi", "phi3", "olmo", "olmo2", "olmo3", "gpt2", "gpt_neox",
+    "gptj", "starcoder2", "smollm3", "granite", "granitemoe", "cohere", "cohere2", "deepseek_v2", "deepseek_v3",
+    "gpt_oss", "stablelm", "exaone4", "glm", "glm4", "glm4_moe", "nemotron", "arcee", "apertus", "seed_oss",
+    "bitnet", "internlm2", "minicpm", "llama4_text", "opt", "bloom", "qwen3_next", "qwen2_vl_text",
+    "qwen2_5_vl_text", "mistral3", "helium", "ernie4_5",
+})
+# fmt: on
 # The same for those whose older configurations have no list of layers.
 MODEL_TYPE_WINDOWS: dict[str, Windows] = {
     "gemma2": Windows(2),

@@ -38,7 +38,7 @@ class Config:
     """A config.json's values as numbers; what is missing or of another kind is 0."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        inner = next((values[key] for key in _NESTED if isinstance(values.get(key), Mapping)), {})
+        inner: Mapping[str, Any] = next((values[key] for key in _NESTED if isinstance(values.get(key), Mapping)), {})
         self.values: dict[str, Any] = {**values, **inner}
 
     @property

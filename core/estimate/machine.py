@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 
 def read_machine() -> Machine:
-    """This machine, now."""
+    """What this machine has, now."""
     memory = psutil.virtual_memory()
     return Machine(total=int(memory.total), free=int(memory.available), gpus=read_gpus())
 

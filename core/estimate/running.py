@@ -27,13 +27,13 @@ USUAL_CONTEXT = 4096
 def estimate_run(facts: ModelFacts, options: RunOptions, corrected_by: int = 0) -> RunEstimate:
     """What the model takes; of an unknown architecture the weights alone.
 
-    corrected_by: bytes of overhead that real loads on this machine took more than the table says.
+    corrected_by: bytes of overhead that real loads in llama.cpp took on this machine beside what the table says.
     """
     runtime: Runtime = options.runtime or ("llama.cpp" if facts.form == "gguf" else "transformers")
     options = options.model_copy(update={"runtime": runtime})
     context = options.context or facts.context_length or USUAL_CONTEXT
     plan = _Llama(facts, options, context, corrected_by) if runtime == "llama.cpp" else None
-    devices = plan.devices() if plan else _one_device(facts, options, context, corrected_by)
+    devices = plan.devices() if plan else _one_device(facts, options, context)
     return RunEstimate(
         runtime=runtime,
         context=context,
@@ -141,14 +141,14 @@ def places(facts: ModelFacts, options: RunOptions) -> list[int | None]:
     ]
 
 
-def _one_device(facts: ModelFacts, options: RunOptions, context: int, corrected_by: int) -> list[DeviceMemory]:
-    """transformers and vLLM: the whole model on one device, in its own type."""
+def _one_device(facts: ModelFacts, options: RunOptions, context: int) -> list[DeviceMemory]:
+    """What transformers and vLLM take: the whole model on one device, in its own type."""
     assert options.runtime is not None
     on_gpu = options.backend != "cpu"
     read = min(context, VLLM_BATCH) if options.runtime == "vllm" else context
     forward, width = LIVE
     live = read * (forward * facts.feed_forward_length + width * facts.embedding_length) * facts.cache_bytes
-    own = host_overhead(options.runtime, facts.vocabulary, corrected_by)
+    own = host_overhead(options.runtime, facts.vocabulary)
     model = DeviceMemory(
         name="GPU" if on_gpu else HOST,
         kind="gpu" if on_gpu else "host",
