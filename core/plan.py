@@ -25,7 +25,7 @@ from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
 
 OUTPUT = "output.weight"
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 20
 # Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
 BASE_BYTES = 180 << 20
 # Per element of a chunk: its floats and those of its quantized copy; the bytes read and written exist twice, because
