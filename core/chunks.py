@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.errors import DeviceNotAvailable, NonFiniteWeights, ValuesTooLarge
-from core.jobs import QuantizeJob, TensorPlan
+from core.jobs import Fit, QuantizeJob, TensorPlan
 from core.plan import rows_per_chunk
 from core.sources import Source, SourceTensor
 from kernels import dispatch
@@ -44,10 +44,10 @@ class Compute:
         """How many chunks are computed at once; a device does all its work by itself."""
         return 1 if self.backend == "gpu" else self.threads or available_threads()
 
-    def backend_for(self, type_name: str, weighted: bool = False) -> str:
+    def backend_for(self, type_name: str, fit: Fit = "fast", weighted: bool = False) -> str:
         """The backend for one type: the processor takes what the device has no code for."""
-        row = CODECS[type_name]
-        able = row.weighted if weighted else row.backends
+        level = CODECS[type_name].at(fit)
+        able = level.weighted if weighted else level.backends
         return self.backend if self.backend in ("auto", *able) else "auto"
 
 
@@ -56,6 +56,7 @@ class Wanted:
     """What one target makes of a tensor. means: importance, float32 (matrices, row length), or None."""
 
     row: TensorPlan
+    fit: Fit = "fast"
     means: NDArray[np.float32] | None = None
 
     @property
@@ -127,8 +128,10 @@ def _made(
         made = Made(raw, dispatch.measure(x, x, backend=compute.backend, threads=1))
     else:
         importance = wanted.importance(tensor, chunk.first)
-        backend = compute.backend_for(target, weighted=importance is not None)
-        made = Made(*dispatch.encode_measured(target, x, importance=importance, backend=backend, threads=1))
+        backend = compute.backend_for(target, wanted.fit, weighted=importance is not None)
+        made = Made(
+            *dispatch.encode_measured(target, x, importance=importance, fit=wanted.fit, backend=backend, threads=1)
+        )
     if not math.isfinite(made.sums.squared_x):
         raise NonFiniteWeights(str(source.path), tensor.name)
     if not math.isfinite(made.sums.squared_y):

@@ -94,7 +94,8 @@ class Target:
     def wanted(self, tensor: SourceTensor) -> Wanted:
         """What is to be made of a tensor."""
         row, matrix = self.rows[tensor.name], self.prepared.matrix
-        return Wanted(row, means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None)
+        means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
+        return Wanted(row, self.job.options.fit, means)
 
     def add(self, chunk: Chunk, made: Made) -> None:
         """Writes a chunk, and with the last one of a tensor completes it."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from core.chunks import Chunk, Compute, Made, make
+from core.plan import chunks_in_flight
 from core.sources import Source
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def flow(source: Source, chunks: Iterable[Chunk], compute: Compute) -> Generator
             pending.append(
                 (chunk, pool.submit(lambda chunk, raw: make(source, chunk, raw.result(), compute), chunk, raw))
             )
-            if len(pending) > window(compute):
+            if len(pending) > chunks_in_flight(compute.workers):
                 done, made = pending.popleft()
                 yield done, made.result()
         while pending:
@@ -40,11 +41,6 @@ def flow(source: Source, chunks: Iterable[Chunk], compute: Compute) -> Generator
 
 def _made(source: Source, chunk: Chunk, raw: Future[NDArray[np.uint8]], compute: Compute) -> list[Made]:
     return make(source, chunk, raw.result(), compute)
-
-
-def window(compute: Compute) -> int:
-    """How many chunks are read, computed or waiting to be written: each worker's own, and as many ready for it."""
-    return 2 * compute.workers + 2
 
 
 @contextmanager
