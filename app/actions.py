@@ -80,6 +80,7 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     for name in ("include_weights", "exclude_weights"):
         for part in getattr(options, name):
             words += [_option(name), part]
+    words += ["--fit", options.fit] if options.fit != "fast" else []
     if options.split_max_bytes:
         words += ["--split-max-size", f"{options.split_max_bytes / 1e6:.6f}M"]
     flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")

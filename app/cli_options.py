@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from core.errors import BadInput
-from core.jobs import KeyOverride, Override, QuantizeOptions
+from core.jobs import Fit, KeyOverride, Override, QuantizeOptions
 
 KINDS = get_args(KeyOverride.model_fields["type"].annotation)
 
@@ -81,6 +81,13 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     add("--leave-output-tensor", action="store_true", help="leave the output layer as it is")
     add("--pure", action="store_true", help="one type for every weight matrix")
     add("--strict", action="store_true", help="fail where a type does not fit a tensor, instead of taking another")
+    add(
+        "--fit",
+        choices=get_args(Fit),
+        default="fast",
+        help="how hard to search for the codes: fast (the default); reference, the bytes that llama-quantize writes; "
+        "best, a smaller error in more time",
+    )
     add("--allow-requantize", action="store_true", help="accept a source that is already quantized")
     add(
         "--override-kv",
@@ -124,6 +131,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
     """What the arguments ask for, for one of the targets. Raises BadUsage for a file that cannot be used."""
     return QuantizeOptions(
         target=target,
+        fit=options.fit,
         overrides=(*options.tensor_type, *_overrides_of_file(options.tensor_type_file)),
         pure=options.pure,
         allow_requantize=options.allow_requantize,

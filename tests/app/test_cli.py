@@ -221,6 +221,7 @@ def test_the_command_of_a_job_makes_the_same_job():
 
     options = QuantizeOptions(
         target="Q4_K_M",
+        fit="best",
         overrides=(Override(tensor="ffn_(up|down)", type="Q8_0"),),
         pure=True,
         allow_requantize=True,
