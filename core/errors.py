@@ -148,6 +148,17 @@ class CannotConvert(BadInput):
         )
 
 
+class CannotRun(BadInput):
+    """The model can be read, but not computed with here, which importance matrices and evaluations need."""
+
+    def __init__(self, path: str, problem: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{path} cannot be run layer by layer",
+            problem,
+            remedy or "Use llama.cpp's own programs (llama-imatrix, llama-perplexity) for this model",
+        )
+
+
 class UnknownType(BadInput):
     """The quantization type asked for does not exist."""
 
