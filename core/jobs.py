@@ -21,6 +21,10 @@ class Value(BaseModel):
 # ---------------------------------------------------------------- questions and jobs
 
 
+# The levels of search, kernels.codecs.FITS.
+Fit = Literal["reference", "fast", "best"]
+
+
 class Override(Value):
     """A type chosen by the user for one tensor, by its exact name, or for all whose name a regular expression finds.
 
@@ -47,10 +51,12 @@ class QuantizeOptions(Value):
     output layer stays as it is. strict: a type that does not fit is an error. imatrix: path of an importance matrix,
     "" = none; include_weights and exclude_weights: parts of names of the tensors it is used, or not used, for.
     override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
-    as are needed for none to be larger, 0 = one file.
+    as are needed for none to be larger, 0 = one file. fit: how hard the codes of every type are searched for;
+    "reference" writes the bytes that llama-quantize would, "best" looks farther than it does and takes longer.
     """
 
     target: str
+    fit: Fit = "fast"
     overrides: tuple[Override, ...] = ()
     pure: bool = False
     allow_requantize: bool = False
@@ -346,6 +352,7 @@ class Plan(Value):
     bytes: int
     bits_per_weight: float
     memory_bytes: int
+    fit: Fit = "fast"
     warnings: tuple[str, ...] = ()
 
 
