@@ -11,6 +11,7 @@ from pathlib import Path
 from app.settings import Settings
 from core.catalog import output_name
 from core.jobs import Job, QuantizeJob, QuantizeOptions
+from core.recipe_file import part_words
 
 
 def quantize_job(source: str, output: str, options: QuantizeOptions, settings: Settings) -> QuantizeJob:
@@ -80,8 +81,9 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     for name in ("include_weights", "exclude_weights"):
         for part in getattr(options, name):
             words += [_option(name), part]
+    words += ["--fit", options.fit] if options.fit != "fast" else []
     if options.split_max_bytes:
-        words += ["--split-max-size", f"{options.split_max_bytes / 1e6:.6f}M"]
+        words += ["--split-max-size", part_words(options.split_max_bytes)]
     flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
     return words + [_option(name) for name in flags if getattr(options, name)]
 

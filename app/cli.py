@@ -23,15 +23,16 @@ from pydantic import ValidationError
 from app import cli_text as text
 from app.cli_options import (
     BadUsage,
+    add_choice_options,
     add_importance_options,
     add_split_options,
     add_type_options,
+    chosen_targets,
     count,
     quantize_options,
-    target_names,
 )
 from app.cli_running import Recorder, Recorders, run_job
-from core.catalog import MIXES, output_name
+from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.jobs import (
     ChatJob,
@@ -111,13 +112,13 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 
 def run_plan(options: argparse.Namespace) -> int:
-    """`plan SRC --to TYPE`."""
-    return answer(PlanJob(source=options.source, options=quantize_options(options, options.to)), options, text.plan)
+    """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`."""
+    return _dry_run(options, chosen_targets(options))
 
 
 def run_quantize(options: argparse.Namespace) -> int:
     """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only."""
-    targets = target_names(options.to)
+    targets = chosen_targets(options)
     if options.dry_run:
         return _dry_run(options, targets)
     if options.out is None:
@@ -260,8 +261,7 @@ def _source(parser: Parser) -> None:
 
 def _plan(parser: Parser) -> None:
     _source(parser)
-    names = ", ".join(mix.name for mix in MIXES)
-    parser.add_argument("--to", required=True, metavar="TYPE", help=f"one of {names}")
+    add_choice_options(parser)
     add_type_options(parser)
     add_importance_options(parser)
     add_split_options(parser)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import get_args
 
+from core.catalog import MIXES
 from core.errors import BadInput
-from core.jobs import KeyOverride, Override, QuantizeOptions
+from core.jobs import Fit, KeyOverride, Override, QuantizeOptions
+from core.recipe_file import Recipe, part_bytes
+from core.recipes import find_recipe, presets
 
 KINDS = get_args(KeyOverride.model_fields["type"].annotation)
-
-
-UNITS = {"M": 1_000_000, "G": 1_000_000_000}
 
 
 class BadUsage(BadInput):
@@ -48,11 +47,10 @@ def count(argument: str) -> int:
 
 def part_size(argument: str) -> int:
     """A size as llama-gguf-split writes it, 500M or 2G in decimal units, in bytes. Raises what argparse shows."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])B?", argument.upper())
-    n_bytes = round(float(match[1]) * UNITS[match[2]]) if match else 0
-    if n_bytes <= 0:
-        raise argparse.ArgumentTypeError(f"{argument} is no size such as 500M or 2G")
-    return n_bytes
+    try:
+        return part_bytes(argument)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def target_names(argument: str) -> tuple[str, ...]:
@@ -61,6 +59,32 @@ def target_names(argument: str) -> tuple[str, ...]:
     if not names:
         raise BadUsage("--to names no type", remedy="Name one, or several separated by commas")
     return tuple(names)
+
+
+def add_choice_options(parser: argparse.ArgumentParser) -> None:
+    """What is wanted as a whole: types, or a recipe."""
+    names = ", ".join(mix.name for mix in MIXES)
+    parser.add_argument("--to", default="", metavar="TYPE", help=f"one of {names}; several separated by commas")
+    recipes = ", ".join(recipe.id for recipe in presets())
+    parser.add_argument(
+        "--recipe",
+        type=_recipe,
+        metavar="NAME",
+        help=f"a TOML file that says everything but the model, or one of {recipes}; other options go before it",
+    )
+
+
+def _recipe(name: str) -> Recipe:
+    return find_recipe(name)
+
+
+def chosen_targets(options: argparse.Namespace) -> tuple[str, ...]:
+    """The types of --to, else those of the recipe. Raises BadUsage where there is neither."""
+    if options.to:
+        return target_names(options.to)
+    if options.recipe:
+        return tuple(options.recipe.targets)
+    raise BadUsage("Neither --to nor --recipe is given", remedy="Name a type, such as --to Q4_K_M, or a recipe")
 
 
 def add_type_options(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +105,12 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     add("--leave-output-tensor", action="store_true", help="leave the output layer as it is")
     add("--pure", action="store_true", help="one type for every weight matrix")
     add("--strict", action="store_true", help="fail where a type does not fit a tensor, instead of taking another")
+    add(
+        "--fit",
+        choices=get_args(Fit),
+        help="how hard to search for the codes: fast (the default); reference, the bytes that llama-quantize writes; "
+        "best, a smaller error in more time",
+    )
     add("--allow-requantize", action="store_true", help="accept a source that is already quantized")
     add(
         "--override-kv",
@@ -121,9 +151,13 @@ def add_importance_options(parser: argparse.ArgumentParser) -> None:
 
 
 def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOptions:
-    """What the arguments ask for, for one of the targets. Raises BadUsage for a file that cannot be used."""
-    return QuantizeOptions(
+    """What the arguments ask for, for one of the targets.
+
+    Raises BadUsage for a file that cannot be used, and RecipeNeedsImatrix.
+    """
+    given = QuantizeOptions(
         target=target,
+        fit=options.fit or (options.recipe.options.fit if options.recipe else "fast"),
         overrides=(*options.tensor_type, *_overrides_of_file(options.tensor_type_file)),
         pure=options.pure,
         allow_requantize=options.allow_requantize,
@@ -138,6 +172,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         keep_split=options.keep_split,
         split_max_bytes=options.split_max_size,
     )
+    return options.recipe.completed(given) if options.recipe else given
 
 
 def _overrides_of_file(path: str | None) -> list[Override]:

@@ -93,6 +93,14 @@ def model(summary: ModelSummary) -> str:
     return f"{head}\n\nMetadata\n{metadata}\n\nTensors ({len(summary.tensors)})\n{tensors}"
 
 
+# What the levels of search do, in words.
+SEARCHES = {
+    "reference": "reference: ggml's, step for step",
+    "fast": "fast: ggml's by faster arithmetic",
+    "best": "best: farther than ggml's, in more time",
+}
+
+
 def plan(made: Plan) -> str:
     """The answer of `plan`."""
     rows = [
@@ -102,6 +110,7 @@ def plan(made: Plan) -> str:
     tensors = table(("tensor", "shape", "from", "to", "bits", "size", "reason"), rows, " r  rr")
     total = facts(
         ("Target", made.target),
+        ("Search", SEARCHES[made.fit]),
         ("Size", f"{size(made.source_bytes)} -> {size(made.bytes)} ({made.bits_per_weight:.2f} bits per weight)"),
         ("Memory", f"about {size(made.memory_bytes)} to quantize (estimate)"),
         ("Fallbacks", f"{sum(t.fallback for t in made.tensors)} of {len(made.tensors)} tensors"),

@@ -160,6 +160,17 @@ class CannotConvert(BadInput):
         )
 
 
+class CannotRun(BadInput):
+    """The model can be read, but not computed with here, which importance matrices and evaluations need."""
+
+    def __init__(self, path: str, problem: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{path} cannot be run layer by layer",
+            problem,
+            remedy or "Use llama.cpp's own programs (llama-imatrix, llama-perplexity) for this model",
+        )
+
+
 class UnknownType(BadInput):
     """The quantization type asked for does not exist."""
 
@@ -298,6 +309,35 @@ class NothingToCompare(BadInput):
             f"{path} and {other} cannot be compared",
             "they have no tensor of the same name",
             "Compare two files of the same model",
+        )
+
+
+class UnknownRecipe(BadInput):
+    """There is no recipe of this name, or no such file."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        super().__init__(
+            f"There is no recipe {name}",
+            remedy=did_you_mean(name, names) or f"Choose one of {', '.join(names)}, or give the path of a TOML file",
+        )
+
+
+class InvalidRecipe(BadInput):
+    """A file is no recipe, or one of its keys says something impossible. key: '' where it is the whole file."""
+
+    def __init__(self, path: str, key: str, problem: str, allowed: str) -> None:
+        super().__init__(f"The recipe {path} cannot be used", f"{key}: {problem}" if key else problem, allowed)
+
+
+class RecipeNeedsImatrix(BadInput):
+    """A recipe is made for an importance matrix and none was given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The recipe {name} needs an importance matrix",
+            "without one its types would lose too much",
+            "Give one (--imatrix FILE), compute one with `imatrix`, or choose another recipe",
         )
 
 

@@ -21,6 +21,10 @@ class Value(BaseModel):
 # ---------------------------------------------------------------- questions and jobs
 
 
+# The levels of search, kernels.codecs.FITS.
+Fit = Literal["reference", "fast", "best"]
+
+
 class Override(Value):
     """A type chosen by the user for one tensor, by its exact name, or for all whose name a regular expression finds.
 
@@ -47,10 +51,12 @@ class QuantizeOptions(Value):
     output layer stays as it is. strict: a type that does not fit is an error. imatrix: path of an importance matrix,
     "" = none; include_weights and exclude_weights: parts of names of the tensors it is used, or not used, for.
     override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
-    as are needed for none to be larger, 0 = one file.
+    as are needed for none to be larger, 0 = one file. fit: how hard the codes of every type are searched for;
+    "reference" writes the bytes that llama-quantize would, "best" looks farther than it does and takes longer.
     """
 
     target: str
+    fit: Fit = "fast"
     overrides: tuple[Override, ...] = ()
     pure: bool = False
     allow_requantize: bool = False
@@ -200,6 +206,25 @@ class ChatSessionJob(Value):
     threads: int = Field(default=0, ge=0)
 
 
+class ImatrixJob(Value):
+    """Computes an importance matrix from text and writes it as GGUF. Answer: ImatrixResult.
+
+    text: paths of text files, () = the calibration text that comes with the program. output: an existing folder, or
+    the file itself. context: tokens of one window. chunks: how many windows at most, 0 = all that the text gives.
+    process_output: the output layer gets an entry, too.
+    """
+
+    kind: Literal["imatrix"] = "imatrix"
+    source: str
+    output: str
+    text: tuple[str, ...] = ()
+    context: int = Field(default=512, ge=16)
+    chunks: int = Field(default=0, ge=0)
+    process_output: bool = False
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
 Job = Annotated[
     InspectJob
     | ScanJob
@@ -327,6 +352,7 @@ class Plan(Value):
     bytes: int
     bits_per_weight: float
     memory_bytes: int
+    fit: Fit = "fast"
     warnings: tuple[str, ...] = ()
 
 
@@ -389,6 +415,42 @@ class QuantizeManyResult(Value):
     """Finished quantizations of one source, in the order asked for; each took the seconds of the whole pass."""
 
     results: tuple[QuantizeResult, ...]
+
+
+class ImatrixTensor(Value):
+    """Coverage of one weight matrix, or of one for each expert. shape: (matrices, columns).
+
+    tokens: how many activations were summed, over all experts. fewest, most: of the experts. unused: experts that no
+    token met. rare: experts (the unused among them) that met so few that their importance is blended with that of all
+    when the file is used (core.imatrix).
+    """
+
+    name: str
+    shape: tuple[int, int]
+    tokens: int
+    fewest: int
+    most: int
+    unused: int = 0
+    rare: int = 0
+
+
+class ImatrixResult(Value):
+    """A finished importance matrix. output: the file. datasets: what it was computed from, by name.
+
+    tokens: chunks times context. warnings: what the user should know, one sentence each.
+    """
+
+    source: str
+    output: str
+    architecture: str
+    datasets: tuple[str, ...]
+    context: int
+    chunks: int
+    tokens: int
+    seconds: float
+    peak_memory_bytes: int
+    tensors: tuple[ImatrixTensor, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class VerifyResult(Value):

@@ -29,15 +29,17 @@ def output_metadata(
     Raises InvalidMetadata.
     """
     before = {entry.key: entry.type for entry in source.metadata}
-    said = {entry.key: entry for entry in _made(mix, matrix)}
+    said = {entry.key: entry for entry in _made(mix, options, matrix)}
     said |= {override.key: as_entry(override, before.get(override.key)) for override in options.override_kv}
     kept = tuple(said.pop(entry.key, entry) for entry in source.metadata)
     return (*kept, *said.values())
 
 
-def _made(mix: Mix, matrix: ImportanceMatrix | None) -> Iterable[KeyValue]:
+def _made(mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None) -> Iterable[KeyValue]:
     yield KeyValue("general.file_type", "UINT32", mix.file_type)
     yield KeyValue("general.quantization_version", "UINT32", QUANTIZATION_VERSION)
+    if options.fit != "fast":
+        yield KeyValue("quantize.fit", "STRING", options.fit)
     if matrix is None:
         return
     yield KeyValue("quantize.imatrix.file", "STRING", matrix.path.name)

@@ -24,6 +24,7 @@ from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource, Ou
 from core.formats.atomic import AtomicFile
 from core.formats.gguf_writer import GGUFWriter
 from core.jobs import (
+    Fit,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeManyResult,
@@ -64,10 +65,10 @@ class Compute:
             _require_cuda()
         return cls("gpu" if job.device == "cuda" else "auto", job.threads)
 
-    def backend_for(self, type_name: str, weighted: bool = False) -> str:
+    def backend_for(self, type_name: str, fit: Fit = "fast", weighted: bool = False) -> str:
         """The backend for one type: the processor takes what the device has no code for."""
-        row = CODECS[type_name]
-        able = row.weighted if weighted else row.backends
+        level = CODECS[type_name].at(fit)
+        able = level.weighted if weighted else level.backends
         return self.backend if self.backend in ("auto", *able) else "auto"
 
 
@@ -237,8 +238,11 @@ class Stream:
             sums = dispatch.measure(x, x, backend=self.compute.backend, threads=threads)
         else:
             weights = None if flow.means is None else flow.means[first * flow.matrices // tensor.rows]
-            backend = self.compute.backend_for(target, weighted=weights is not None)
-            data, sums = dispatch.encode_measured(target, x, importance=weights, backend=backend, threads=threads)
+            fit = flow.target.job.options.fit
+            backend = self.compute.backend_for(target, fit, weighted=weights is not None)
+            data, sums = dispatch.encode_measured(
+                target, x, importance=weights, fit=fit, backend=backend, threads=threads
+            )
         if not math.isfinite(sums.squared_x):
             raise NonFiniteWeights(str(self.source.path), tensor.name)
         if not math.isfinite(sums.squared_y):

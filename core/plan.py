@@ -84,6 +84,7 @@ def prepare(source: Source, options: QuantizeOptions) -> Prepared:
         bytes=sum(part.layout.bytes for part in files),
         bits_per_weight=8 * sum(row.bytes for row in rows) / parameters if parameters else 0.0,
         memory_bytes=memory_estimate(rows),
+        fit=options.fit,
     )
     warnings = tuple(_warnings(source, made, mix, options, matrix))
     return Prepared(made.model_copy(update={"warnings": warnings}), files, matrix)
@@ -169,7 +170,7 @@ def _decide(
         choice = own or usual
         if not tensor.readable and choice.type != tensor.type:
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
-        weights = choice.type != tensor.type and weights_for(known, mix, choice.type, matrix)
+        weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
         rows.append(_row(tensor, choice, overridden=own is not None, weighted=weights))
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
@@ -243,7 +244,7 @@ def _uncovered(made: Plan, matrix: ImportanceMatrix) -> Iterable[str]:
     could = [
         row
         for row in made.tensors
-        if row.target_type != row.source_type and CODECS[row.target_type].importance != "ignored"
+        if row.target_type != row.source_type and CODECS[row.target_type].at(made.fit).importance != "ignored"
     ]
     missing = [row.name for row in could if not row.weighted]
     if missing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from core.catalog import Mix
 from core.errors import ImatrixDoesNotFit, ImatrixNeeded, NotInImatrix
 from core.imatrix import ImportanceMatrix, read_imatrix
-from core.jobs import QuantizeOptions
+from core.jobs import Fit, QuantizeOptions
 from core.policy import needs_importance, role_of
 from core.rules import Shape, Tensor
 from kernels.codecs import CODECS
@@ -35,13 +35,14 @@ def matrices_in(shape: Shape) -> int:
     return math.prod(shape[:-2])
 
 
-def weights_for(tensor: Tensor, mix: Mix, type_name: str, matrix: ImportanceMatrix | None) -> bool:
-    """Whether importance is used for a tensor that is to get this type.
+def weights_for(tensor: Tensor, mix: Mix, target: tuple[str, Fit], matrix: ImportanceMatrix | None) -> bool:
+    """Whether importance is used for a tensor that is to get this type at this level of search.
 
     Raises ImatrixNeeded and NotInImatrix where the type cannot be made without, and ImatrixDoesNotFit where the matrix
     was made for other shapes; the token embedding's entry may have any, as in llama-quantize.
     """
-    use = CODECS[type_name].importance
+    type_name, fit = target
+    use = CODECS[type_name].at(fit).importance
     entry = matrix.entries.get(tensor.name) if matrix else None
     if matrix is not None and entry is not None and entry.values != matrices_in(tensor.shape) * tensor.row_length:
         if role_of(tensor.name) != "token_embd":

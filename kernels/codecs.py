@@ -12,21 +12,40 @@ row: block b is weighted by importance[b % blocks_per_row], and a row is blocks_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from kernels.blocks import FORMATS, BlockFormat
 
 BACKENDS = ("reference", "cpu", "gpu")
+# How hard an encoder searches. "reference": ggml's search, step for step, so that the bytes are ggml's. "fast": the
+# same search by whatever arithmetic is fastest. "best": looks farther, in more time; no block is worse than by "fast".
+Fit = Literal["reference", "fast", "best"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 # What an encoder does with importance: nothing at all, weigh errors where it is given, or refuse to work without it.
 Importance = Literal["ignored", "used", "required"]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How a format is encoded at one level of search: the module of a backend that has the codec's `encode` for it.
+
+    importance: what that encoder does with it; one that ignores it does not take it. backends: those that have the
+    module. weighted: those of them whose `encode` takes importance.
+    """
+
+    module: str
+    importance: Importance
+    backends: tuple[str, ...] = BACKENDS
+    weighted: tuple[str, ...] = BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How one format is coded: `encode(x: f32 (n, elements)) -> u8 (n, bytes)` and `decode`, by name.
 
-    importance: what ggml's encoder, and so every backend's, does with it; functions that ignore it do not take it.
-    backends: those that have the two functions. weighted: those of them whose `encode` takes importance.
+    module, importance, backends, weighted: as in `Level`, of the fast search; `decode` is in the same module.
+    exact: the backends whose fast search writes ggml's bytes, and so is the reference search as well.
+    best: the level that looks farther, or None where that gains nothing: then the fast search is the best.
     """
 
     format: BlockFormat
@@ -36,6 +55,16 @@ class Codec:
     importance: Importance
     backends: tuple[str, ...] = BACKENDS
     weighted: tuple[str, ...] = BACKENDS
+    exact: tuple[str, ...] = ("reference", "cpu")
+    best: Level | None = None
+
+    def at(self, fit: Fit) -> Level:
+        """How the format is encoded at a level of search."""
+        if fit == "best" and self.best is not None:
+            return self.best
+        kept = self.exact if fit == "reference" else BACKENDS
+        able, weighted = (tuple(name for name in names if name in kept) for names in (self.backends, self.weighted))
+        return Level(self.module, self.importance, able, weighted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +86,20 @@ def _codec(
     importance: Importance,
     backends: tuple[str, ...] = BACKENDS,
     weighted: tuple[str, ...] = BACKENDS,
+    exact: tuple[str, ...] = ("reference", "cpu"),
 ) -> Codec:
     stem = name.lower()
     able = tuple(backend for backend in backends if backend in weighted)
-    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}", importance, backends, able)
+    best = BEST.get(name)
+    return Codec(FORMATS[name], module, f"encode_{stem}", f"decode_{stem}", importance, backends, able, exact, best)
+
+
+# The levels that look farther than the fast search, of the formats for which that lowers the error. Formats without a
+# row are encoded by the fast search at that level too.
+BEST: dict[str, Level] = {}
+
+# On the grids ggml's choice between near points is not repeated by the fast searches, which make the same error.
+SPECIFIED = ("reference",)
 
 
 ROWS: tuple[Codec, ...] = (
@@ -77,13 +116,13 @@ ROWS: tuple[Codec, ...] = (
     _codec("Q4_K", "kquants", "used"),
     _codec("Q5_K", "kquants", "used"),
     _codec("Q6_K", "kquants", "used"),
-    _codec("IQ1_S", "iq1", "required", backends=("reference", "cpu", "gpu")),
-    _codec("IQ1_M", "iq1", "used", backends=("reference", "cpu", "gpu")),
-    _codec("IQ2_XXS", "iq2", "required", backends=("reference", "cpu", "gpu")),
-    _codec("IQ2_XS", "iq2", "required", backends=("reference", "cpu", "gpu")),
-    _codec("IQ2_S", "iq2", "used", backends=("reference", "cpu", "gpu")),
-    _codec("IQ3_XXS", "iq3", "used", backends=("reference", "cpu", "gpu")),
-    _codec("IQ3_S", "iq3", "used", backends=("reference", "cpu", "gpu")),
+    _codec("IQ1_S", "iq1", "required", exact=SPECIFIED),
+    _codec("IQ1_M", "iq1", "used", exact=SPECIFIED),
+    _codec("IQ2_XXS", "iq2", "required", exact=SPECIFIED),
+    _codec("IQ2_XS", "iq2", "required", exact=SPECIFIED),
+    _codec("IQ2_S", "iq2", "used", exact=SPECIFIED),
+    _codec("IQ3_XXS", "iq3", "used", exact=SPECIFIED),
+    _codec("IQ3_S", "iq3", "used", exact=SPECIFIED),
     _codec("IQ4_NL", "nonlinear", "used"),
     _codec("IQ4_XS", "nonlinear", "used"),
     _codec("TQ1_0", "ternary", "ignored"),

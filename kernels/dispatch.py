@@ -6,7 +6,7 @@ and only the one used. `backend="auto"` takes the available one of the highest p
 the one that the environment variable BITWRIGHT_BACKEND names; naming a backend in the call overrules both.
 
 Importance weighs the columns of a tensor when its codes are searched for; see kernels.codecs for its form. Formats
-whose encoder does not search ignore it.
+whose encoder does not search ignore it. `fit` says how hard is searched, one of `kernels.codecs.FITS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kernels.codecs import CODECS, Codec
+from kernels.codecs import CODECS, FITS, Codec, Fit, Level
 from kernels.measure import ErrorSums
 
 Floats = npt.NDArray[np.float32]
@@ -104,17 +104,27 @@ def codec(name: str) -> Codec:
     return CODECS[name]
 
 
-def implementations(operation: str, name: str) -> list[Implementation]:
+def level(name: str, fit: Fit) -> Level:
+    """How a format is encoded at a level of search; raises ValueError where there is no such format or level."""
+    if fit not in FITS:
+        raise ValueError(f"no fit {fit!r}; there are {', '.join(FITS)}")
+    return codec(name).at(fit)
+
+
+def implementations(operation: str, name: str, fit: Fit = "fast") -> list[Implementation]:
     """All ways to carry out "encode", "decode" or "measure" on a format, the highest priority first.
 
-    Raises ValueError for an unknown operation or format.
+    Raises ValueError for an unknown operation, format or fit.
     """
     if operation not in OPERATIONS:
         raise ValueError(f"no operation {operation!r}; there are {', '.join(OPERATIONS)}")
-    row = codec(name)
-    targets = {"encode": (row.module, row.encode), "decode": (row.module, row.decode), "measure": ("measure",) * 2}
-    module, function = targets[operation]
-    able = BACKENDS if operation == "measure" else row.backends
+    row, found = codec(name), level(name, fit)
+    targets = {
+        "encode": (found.module, row.encode, found.backends),
+        "decode": (row.module, row.decode, row.backends),
+        "measure": ("measure", "measure", tuple(BACKENDS)),
+    }
+    module, function, able = targets[operation]
     ordered = sorted((BACKENDS[backend] for backend in able), key=lambda backend: -backend.priority)
     return [Implementation(b.name, b.requirement, b.priority, f"kernels.{b.name}.{module}", function) for b in ordered]
 
@@ -140,9 +150,9 @@ def choose(backend: str = "auto", able: Collection[str] = tuple(BACKENDS)) -> Ba
     return BACKENDS[backend]
 
 
-def _load(operation: str, name: str, backend: Backend, threads: int) -> Callable[..., Any]:
+def _load(operation: str, name: str, backend: Backend, threads: int, fit: Fit = "fast") -> Callable[..., Any]:
     """The function of one backend for an operation on a format."""
-    return next(row for row in implementations(operation, name) if row.backend == backend.name).load(threads)
+    return next(row for row in implementations(operation, name, fit) if row.backend == backend.name).load(threads)
 
 
 def _spans(count: int, per_chunk: int) -> Iterator[slice]:
@@ -157,6 +167,15 @@ def _to_blocks(row: Codec, x: Floats) -> tuple[Floats, tuple[int, int]]:
         raise ValueError(f"{row.format.name}: rows (rows, row_length) expected, not an array of shape {x.shape}")
     shape = x.shape[0], row.format.row_bytes(x.shape[1])
     return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, row.format.elements), shape
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How hard, where and with how many threads an encoder is to search."""
+
+    fit: Fit
+    backend: str
+    threads: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,45 +196,52 @@ class _Encoding:
             yield span, source, self.function(source, *self.weights)
 
 
-def _row_weights(row: Codec, row_length: int, importance: Floats | None) -> Floats | None:
-    """Importance as the encoder takes it, (blocks_per_row, elements), or None where it is not used.
+def _row_weights(name: str, row_length: int, importance: Floats | None, use: str) -> Floats | None:
+    """Importance as an encoder that makes such use of it takes it, (blocks_per_row, elements), or None where unused.
 
     Raises ValueError where it is required and missing, or does not fit the row length.
     """
     if importance is None:
-        if row.importance == "required":
-            raise ValueError(f"{row.format.name} cannot be encoded without importance")
+        if use == "required":
+            raise ValueError(f"{name} cannot be encoded without importance")
         return None
     if importance.shape != (row_length,):
-        raise ValueError(f"{row.format.name}: importance ({row_length},) expected, not of shape {importance.shape}")
-    if row.importance == "ignored":
+        raise ValueError(f"{name}: importance ({row_length},) expected, not of shape {importance.shape}")
+    if use == "ignored":
         return None
-    return np.ascontiguousarray(importance, dtype=np.float32).reshape(-1, row.format.elements)
+    return np.ascontiguousarray(importance, dtype=np.float32).reshape(-1, codec(name).format.elements)
 
 
-def _prepare(name: str, x: Floats, importance: Floats | None, backend: str, threads: int) -> _Encoding:
+def _prepare(name: str, x: Floats, importance: Floats | None, how: _How) -> _Encoding:
     """Plan an encoding; runs hold whole rows where importance is used, since its first block meets a row's first."""
-    row = codec(name)
+    row, found = codec(name), level(name, how.fit)
     blocks, shape = _to_blocks(row, x)
-    weights = _row_weights(row, x.shape[1], importance)
-    chosen = choose(backend, row.backends if weights is None else row.weighted)
+    weights = _row_weights(name, x.shape[1], importance, found.importance)
+    chosen = choose(how.backend, found.backends if weights is None else found.weighted)
     whole = 1 if weights is None else len(weights)
     per_run = max(1, chosen.chunk_elements // row.format.elements // whole) * whole
     lifted = () if weights is None else (chosen.lift(weights),)
-    return _Encoding(
-        chosen, _load("encode", name, chosen, threads), blocks, shape, list(_spans(len(blocks), per_run)), lifted
-    )
+    function = _load("encode", name, chosen, how.threads, how.fit)
+    return _Encoding(chosen, function, blocks, shape, list(_spans(len(blocks), per_run)), lifted)
 
 
-def encode(name: str, x: Floats, *, importance: Floats | None = None, backend: str = "auto", threads: int = 0) -> Bytes:
+def encode(
+    name: str,
+    x: Floats,
+    *,
+    importance: Floats | None = None,
+    fit: Fit = "fast",
+    backend: str = "auto",
+    threads: int = 0,
+) -> Bytes:
     """Rows in a format: float32 (rows, row_length) -> uint8 (rows, row_bytes).
 
     importance: float32 (row_length,), one weight per column, or None. threads: 0 = all cores; it binds the cpu backend
-    only. Raises ValueError for an unknown format or backend, for rows that are not whole blocks and for importance
+    only. Raises ValueError for an unknown format, fit or backend, for rows that are not whole blocks and for importance
     that does not fit or is missing where it is required; BackendUnavailable where the backend's library is missing or
-    it cannot encode the format.
+    it cannot encode the format at that fit.
     """
-    plan = _prepare(name, x, importance, backend, threads)
+    plan = _prepare(name, x, importance, _How(fit, backend, threads))
     data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
     for span, _, encoded in plan.lifted():
         data[span] = plan.backend.lower(encoded)
@@ -255,10 +281,16 @@ def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) ->
 
 
 def encode_measured(
-    name: str, x: Floats, *, importance: Floats | None = None, backend: str = "auto", threads: int = 0
+    name: str,
+    x: Floats,
+    *,
+    importance: Floats | None = None,
+    fit: Fit = "fast",
+    backend: str = "auto",
+    threads: int = 0,
 ) -> tuple[Bytes, ErrorSums]:
     """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`."""
-    plan = _prepare(name, x, importance, backend, threads)
+    plan = _prepare(name, x, importance, _How(fit, backend, threads))
     decoder, gauge = (_load(operation, name, plan.backend, threads) for operation in ("decode", "measure"))
     data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
     sums = ErrorSums()

@@ -162,6 +162,40 @@ def test_importance_and_metadata_reach_the_file(call, small, tmp_path):
     assert metadata["quantize.imatrix.file"] == "i.gguf"
 
 
+def test_a_recipe_says_what_the_options_leave_open(call, small, tmp_path):
+    plan = ("plan", small, "--json", "--recipe")
+    value = json.loads(call(*plan, "embeddings-high")[1])
+    types = {tensor["name"]: tensor["to"] for tensor in value["tensors"]}
+    assert (value["target"], types["token_embd.weight"], types["output.weight"]) == ("Q4_K_M", "Q8_0", "Q8_0")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        'name = "m"\ndescription = "d"\ntargets = ["Q8_0", "Q6_K"]\nfit = "best"\n[tensor_types]\n"attn" = "F16"\n'
+    )
+    plans = json.loads(call(*plan, mine)[1])["plans"]
+    assert [(each["target"], each["fit"]) for each in plans] == [("Q8_0", "best"), ("Q6_K", "best")]
+    own = json.loads(call(*plan, mine, "--to", "Q4_0", "--fit", "fast", "--tensor-type", "attn_v=Q5_0")[1])
+    types = {tensor["name"]: tensor["to"] for tensor in own["tensors"]}
+    assert (own["target"], own["fit"]) == ("Q4_0", "fast")
+    assert [types[f"blk.0.{name}.weight"] for name in ("attn_v", "attn_k", "ffn_up")] == ["Q5_0", "F16", "Q4_0"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "Neither --to nor --recipe"),
+        (("--recipe", "balanced-4bits"), "Did you mean balanced-4bit?"),
+        (("--recipe", "tiny-2bit"), "needs an importance matrix"),
+        (("--recipe", "/nowhere/x.toml"), "There is no recipe /nowhere/x.toml"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used(call, small, words, told):
+    code, out, err = call("plan", small, *words)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert told in err
+    assert err.count("\n") == 1
+
+
 def test_a_dry_run_is_the_plan_and_writes_nothing(call, small, tmp_path):
     before = list(small.parent.iterdir())
     planned = json.loads(call("plan", small, "--to", "Q4_K_M", "--json")[1])
@@ -221,6 +255,7 @@ def test_the_command_of_a_job_makes_the_same_job():
 
     options = QuantizeOptions(
         target="Q4_K_M",
+        fit="best",
         overrides=(Override(tensor="ffn_(up|down)", type="Q8_0"),),
         pure=True,
         allow_requantize=True,

@@ -12,7 +12,16 @@ import pytest
 from tests.architecture.tree import CODE, FOLDERS, ROOT, imports, module_name, python_files, syntax, top_level_imports
 
 # The only modules of core that the window process may import, and what they may import besides each other.
-LIGHT = ("core.jobs", "core.errors", "core.progress", "core.catalog", "core.store", "core.engine")
+LIGHT = (
+    "core.jobs",
+    "core.errors",
+    "core.progress",
+    "core.catalog",
+    "core.store",
+    "core.engine",
+    "core.recipe_file",
+    "core.recipes",
+)
 # What these are made of: tables that import nothing heavy either.
 TABLES = ("core.rules", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}

@@ -25,6 +25,7 @@ from core.formats.gguf_layout import KeyValue
 from core.imatrix import ImportanceMatrix, write_imatrix
 from core.jobs import KeyOverride, Override, PlanJob, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from kernels import dispatch
+from kernels.codecs import FITS
 from tests.core.small_models import (
     importance_of,
     metadata,
@@ -173,6 +174,22 @@ def test_importance_reaches_the_encoder(small, imatrix, tmp_path, target):
         means = entries[name].means(1)[0] if name in entries else None
         expected = dispatch.encode(written[name].tensor_type.name, x, importance=means)
         assert np.array_equal(written[name].data, expected), name
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_the_level_of_search_reaches_the_encoder_and_the_metadata(small, imatrix, tmp_path, fit):
+    written = quantized(small, tmp_path, "Q4_K_S", imatrix=imatrix, fit=fit)
+    entries = importance_of(weights()).entries
+    for name, x in weights().items():
+        if x.ndim < 2:
+            continue
+        means = entries[name].means(1)[0] if name in entries else None
+        expected = dispatch.encode(written[name].tensor_type.name, x, importance=means, fit=fit)
+        assert np.array_equal(written[name].data, expected), name
+    said = gguf.GGUFReader(tmp_path / "o.gguf").fields.get("quantize.fit")
+    assert (said.contents() if said else "fast") == fit
+    plan = run(PlanJob(source=str(small), options=QuantizeOptions(target="Q4_K_S", fit=fit)))
+    assert plan.fit == fit
 
 
 def test_every_expert_has_its_own_importance(moe, moe_imatrix, tmp_path, monkeypatch):

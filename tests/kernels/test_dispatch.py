@@ -129,6 +129,7 @@ def test_an_error_that_is_no_number_survives_the_sum_of_chunks(backend, at):
         (lambda: dispatch.decode("Q8_0", np.zeros((2, 34), np.int8), 32), "int8"),
         (lambda: dispatch.measure(ROWS, ROWS[:4]), "same shape"),
         (lambda: dispatch.encode("F16", ROWS, backend="abacus"), "abacus"),
+        (lambda: dispatch.encode("F16", ROWS, fit="perfect"), "perfect"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(call, message):

@@ -1,0 +1,136 @@
+"""Which range of weights a scale should cover: THE table of rules, from taking all of it to searching for the best.
+
+A narrower range has finer steps and cuts off what lies outside. Each rule takes the weights in groups and gives the
+lower and the upper end of each group's range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.methods.linear import TENSOR, Floats, Linear, Scheme, assembled, grid
+from kernels.cpu.scales import best_candidates
+
+# Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
+SHRINKS = np.linspace(1.0, 0.2, 81, dtype=np.float32)
+HISTOGRAM_BINS = 2048
+THRESHOLDS = 128
+SMOOTHING = 1e-4
+# Candidates for a chunk's groups are held at once, so chunks are bounded.
+CHUNK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSetting:
+    """How a range is chosen. rule: a name of RULES. percentile: of the weights kept on each side, in percent.
+
+    low, high: the range given by hand.
+    """
+
+    rule: str = "minmax"
+    percentile: float = 99.9
+    low: float = 0.0
+    high: float = 0.0
+
+
+Ends = tuple[Floats, Floats]
+# (groups (m, g), importance of the columns (columns,) or None, scheme, setting) -> ends (m,), (m,)
+RangeRule = Callable[[Floats, Floats | None, Scheme, RangeSetting], Ends]
+
+
+def quantize(w: Floats, scheme: Scheme, setting: RangeSetting, importance: Floats | None = None) -> Linear:
+    """A matrix (rows, columns) as linear integers. importance: float32 (columns,), how much each column's error counts.
+
+    Raises ValueError where groups do not divide the rows, and for a rule that is not in the table.
+    """
+    groups = scheme.grouped(w)
+    if setting.rule not in RULES:
+        raise ValueError(f"there is no range rule {setting.rule}")
+    low, high = RULES[setting.rule](groups, importance, scheme, setting)
+    return assembled(w, *grid(low, high, scheme), scheme)
+
+
+def minmax(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
+    """All of it."""
+    return groups.min(axis=1), groups.max(axis=1)
+
+
+def percentile(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
+    """All but the outermost weights on each side; of a symmetric range, but the largest magnitudes."""
+    share = setting.percentile / 100
+    if scheme.symmetric:
+        reach = np.quantile(np.abs(groups), share, axis=1).astype(np.float32)
+        return -reach, reach
+    low, high = np.quantile(groups, (1 - share, share), axis=1).astype(np.float32)
+    return low, high
+
+
+def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
+    """The share of the whole range with the least squared error, columns counted by their importance."""
+    low, high = groups.min(axis=1), groups.max(axis=1)
+    weights = (
+        np.ones(groups.shape[1] if scheme.group != TENSOR else 1, np.float32) if importance is None else importance
+    )
+    best = np.empty(len(groups), np.int64)
+    per_row = max(1, len(weights) // groups.shape[1])
+    step = max(1, CHUNK_ELEMENTS // (groups.shape[1] * per_row)) * per_row
+    for first in range(0, len(groups), step):
+        part = slice(first, first + step)
+        grids = [grid(low[part] * shrink, high[part] * shrink, scheme) for shrink in SHRINKS]
+        scales, zeros = (np.stack(values) for values in zip(*grids, strict=True))
+        best[part] = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
+    return low * SHRINKS[best], high * SHRINKS[best]
+
+
+def entropy(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
+    """The range whose quantized histogram has the least KL divergence from that of the weights.
+
+    Meant for whole tensors and rows: a group has too few weights for a histogram. Source: Migacz, 8-bit Inference
+    with TensorRT, GTC 2017.
+    """
+    reach = np.array([entropy_threshold(np.abs(group), scheme.highest + 1) for group in groups], np.float32)
+    return np.maximum(groups.min(axis=1), -reach), np.minimum(groups.max(axis=1), reach)
+
+
+def entropy_threshold(magnitudes: Floats, levels: int) -> float:
+    """Where to cut magnitudes (n,) for `levels` steps, by the KL divergence of their histograms."""
+    top = float(magnitudes.max())
+    if top == 0:
+        return 0.0
+    counts = np.histogram(magnitudes, HISTOGRAM_BINS, (0.0, top))[0].astype(np.float64)
+    ends = np.unique(np.linspace(max(levels, HISTOGRAM_BINS // THRESHOLDS), HISTOGRAM_BINS, THRESHOLDS).astype(int))
+    divergences = [_divergence(counts, int(end), levels) for end in ends]
+    return float(ends[int(np.argmin(divergences))]) / HISTOGRAM_BINS * top
+
+
+def _divergence(counts: NDArray[np.float64], end: int, levels: int) -> float:
+    """KL divergence of the histogram cut at a bin (the rest in its last bin) from its copy in `levels` steps."""
+    cut = counts[:end].copy()
+    cut[-1] += counts[end:].sum()
+    step = np.minimum(np.arange(end) * levels // end, levels - 1)
+    filled = counts[:end] > 0
+    sums = np.bincount(step, counts[:end], levels)
+    bins = np.bincount(step, filled, levels)
+    spread = np.where(filled, (sums / np.maximum(bins, 1))[step], 0.0)
+    p = (cut + SMOOTHING) / (cut + SMOOTHING).sum()
+    q = (spread + SMOOTHING) / (spread + SMOOTHING).sum()
+    return float((p * np.log(p / q)).sum())
+
+
+def given(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
+    """The same range for every group, as the user gave it."""
+    shape = len(groups)
+    return np.full(shape, setting.low, np.float32), np.full(shape, setting.high, np.float32)
+
+
+RULES: dict[str, RangeRule] = {
+    "minmax": minmax,
+    "percentile": percentile,
+    "mse": squared_error,
+    "entropy": entropy,
+    "given": given,
+}

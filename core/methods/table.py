@@ -1,0 +1,247 @@
+"""THE table of methods that make checkpoints, and of the forms of checkpoints they can be written in.
+
+This module is light: standard library only. What a form cannot hold is refused here before anything is computed, with
+the nearest choice that it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Groups that are no number of weights.
+TENSOR = 0
+CHANNEL = -1
+GROUP_NAMES = {TENSOR: "tensor", CHANNEL: "channel"}
+GROUPS = (TENSOR, CHANNEL, 16, 32, 64, 128, 256)
+INTEGERS = (2, 3, 4, 5, 6, 7, 8)
+BOTH = (True, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A choice of `--method`. bits, groups, symmetric: what it can do; the first of each is what it does by itself.
+
+    groups is empty where the method has its own. calibration: needs a text to be measured on.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    bits: tuple[int, ...]
+    exports: tuple[str, ...]
+    groups: tuple[int, ...] = ()
+    symmetric: tuple[bool, ...] = (True,)
+    calibration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A choice of `--export`. bits, groups, symmetric: what it can hold of linear integers.
+
+    runs_in: programs that load it.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    runs_in: tuple[str, ...]
+    bits: tuple[int, ...] = INTEGERS
+    groups: tuple[int, ...] = GROUPS
+    symmetric: tuple[bool, ...] = BOTH
+
+
+INTEGER_EXPORTS = ("compressed-tensors", "gptq", "awq", "bf16")
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "int",
+        "Whole numbers",
+        "Rounds every weight to the nearest of a few evenly spaced steps; quick, and needs no text.",
+        (4, 2, 3, 5, 6, 7, 8),
+        INTEGER_EXPORTS,
+        (128, *GROUPS),
+        BOTH,
+    ),
+    Method(
+        "hqq",
+        "Whole numbers, half-quadratic",
+        "Shifts the steps of each group so that a few large weights do not spoil the rest; quick, and needs no text.",
+        (4, 2, 3, 5, 6, 7, 8),
+        INTEGER_EXPORTS,
+        (64, CHANNEL, 16, 32, 128, 256),
+        (False,),
+    ),
+    Method(
+        "nf4",
+        "NF4",
+        "Sixteen levels placed where normally distributed weights are dense, as QLoRA uses them.",
+        (4,),
+        ("bitsandbytes", "bf16"),
+    ),
+    Method(
+        "fp4",
+        "FP4",
+        "Tiny floating-point numbers; NF4 is usually closer to the original.",
+        (4,),
+        ("bitsandbytes", "bf16"),
+    ),
+    Method(
+        "llm-int8",
+        "LLM.int8",
+        "Every row in 8 bits; the few inputs with very large values are computed in 16 bits when the model runs.",
+        (8,),
+        ("bitsandbytes", "bf16"),
+    ),
+    Method(
+        "ternary",
+        "Ternary (BitNet b1.58)",
+        "Only -1, 0 and 1: keeps models that were trained in this form; any other model does not survive it.",
+        (2,),
+        ("bitnet", "bf16"),
+    ),
+    Method(
+        "bitnet",
+        "1 bit (BitNet)",
+        "Only the sign of each weight: a model that was not trained in this form does not survive it.",
+        (1,),
+        ("bitnet", "bf16"),
+    ),
+)
+EXPORTS: tuple[Export, ...] = (
+    Export(
+        "compressed-tensors",
+        "compressed-tensors",
+        "What vLLM and transformers load best: integers of 2 to 8 bits, in every kind of group.",
+        ("transformers", "vLLM"),
+    ),
+    Export(
+        "gptq",
+        "GPTQ",
+        "The older layout of AutoGPTQ, which most programs for graphics cards know.",
+        ("transformers", "vLLM", "ExLlama"),
+        (4, 8, 2, 3),
+        (CHANNEL, 32, 64, 128),
+    ),
+    Export(
+        "awq",
+        "AWQ",
+        "AutoAWQ's layout for 4-bit integers with zero points.",
+        ("transformers", "vLLM"),
+        (4,),
+        (32, 64, 128),
+        (False,),
+    ),
+    Export("bitsandbytes", "bitsandbytes", "Loads in transformers, and can be trained on (QLoRA).", ("transformers",)),
+    Export("bitnet", "BitNet", "Four ternary weights in a byte.", ("transformers",)),
+    Export(
+        "bf16",
+        "16 bits, not packed",
+        "The quantized weights written out as bfloat16: no smaller, but any program can measure them.",
+        ("transformers", "vLLM"),
+    ),
+)
+METHOD = {method.name: method for method in METHODS}
+EXPORT = {export.name: export for export in EXPORTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is asked for. group: TENSOR, CHANNEL or a number of weights. dynamic: 8-bit activations, token by token."""
+
+    method: str
+    export: str
+    bits: int
+    group: int
+    symmetric: bool
+    dynamic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a choice cannot be made, and what could be chosen instead."""
+
+    what: str
+    why: str
+    remedy: str
+
+
+def refusal(choice: Choice) -> Refusal | None:
+    """The first thing that is wrong with a choice of known names, or None."""
+    method, export = METHOD[choice.method], EXPORT[choice.export]
+    if export.name not in method.exports:
+        why = f"{export.title} cannot hold what {method.name} makes"
+        return Refusal(f"{method.name} cannot be written as {export.name}", why, _use("--export", method.exports[0]))
+    if choice.bits not in method.bits:
+        return _bits_refusal(choice, method)
+    if method.groups:
+        found = _beyond(choice, method) or _beyond(choice, export)
+        if found is not None:
+            return found
+    return _activations(choice)
+
+
+def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:
+    """What of a choice of linear integers a row does not offer."""
+    if choice.bits not in row.bits:
+        return _bits_refusal(choice, row)
+    if choice.group not in row.groups:
+        return _group_refusal(choice, row)
+    if choice.symmetric not in row.symmetric:
+        word, remedy = ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave it out")
+        return Refusal(f"{row.name} cannot be {word}", f"{row.title} has no {word} integers", remedy)
+    return None
+
+
+def _bits_refusal(choice: Choice, row: Method | Export) -> Refusal:
+    why = f"{row.title} has {_or(sorted(row.bits))} bits"
+    return Refusal(f"{row.name} has no {choice.bits} bits", why, _use("--bits", nearest(choice.bits, row.bits)))
+
+
+def _group_refusal(choice: Choice, row: Method | Export) -> Refusal:
+    usable = [group for group in row.groups if group > 0] if choice.group > 0 else list(row.groups)
+    words = group_word(choice.group)
+    why = f"{row.title} has groups of {_or([group_word(group) for group in sorted(set(row.groups))])}"
+    return Refusal(
+        f"{row.name} has no groups of {words}", why, _use("--group", group_word(nearest(choice.group, usable)))
+    )
+
+
+def _activations(choice: Choice) -> Refusal | None:
+    if not choice.dynamic:
+        return None
+    if choice.method != "int" or choice.export != "compressed-tensors":
+        why = "only compressed-tensors with the method int says how activations are to be rounded"
+        return Refusal("8-bit activations cannot be written here", why, _use("--export", "compressed-tensors"))
+    if choice.bits != 8 or choice.group > 0:
+        why = "programs that multiply integers need 8-bit weights with one scale for each row or tensor"
+        return Refusal("8-bit activations do not go with these weights", why, "Use --bits 8 --group channel")
+    return None
+
+
+def nearest(value: int, legal: Sequence[int]) -> int:
+    """The legal value closest to another, the larger one of two as close."""
+    return min(legal, key=lambda item: (abs(item - value), -item))
+
+
+def group_word(group: int) -> str:
+    """A group as the command line writes it: tensor, channel or a number."""
+    return GROUP_NAMES.get(group, str(group))
+
+
+def label(choice: Choice) -> str:
+    """A choice in a few characters, for tables: 'int4 g128', 'int8 channel, asymmetric', 'nf4'."""
+    if not METHOD[choice.method].groups:
+        return choice.method
+    group = f"g{choice.group}" if choice.group > 0 else f"per {group_word(choice.group)}"
+    name = "int" if choice.method == "int" else f"{choice.method} int"
+    return f"{name}{choice.bits} {group}{'' if choice.symmetric else ' asym'}{' a8' if choice.dynamic else ''}"
+
+
+def _use(option: str, value: object) -> str:
+    return f"Use {option} {value}"
+
+
+def _or(values: Sequence[object]) -> str:
+    words = [str(value) for value in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

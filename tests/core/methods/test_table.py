@@ -1,0 +1,72 @@
+"""The table of methods: every legal choice is accepted, everything else refused with a remedy that is legal."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, Choice, label, nearest, refusal
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_rows_are_complete(method) -> None:
+    assert method.exports
+    assert all(name in EXPORT for name in method.exports)
+    assert method.title
+    assert method.sentence.endswith(".")
+
+
+def all_choices() -> list[Choice]:
+    names = itertools.product(METHOD, EXPORT, range(1, 9), (*GROUPS, 48), (True, False))
+    return [Choice(*values) for values in names]
+
+
+def is_legal(choice: Choice) -> bool:
+    """Written from the rows, not from the checks."""
+    method, export = METHOD[choice.method], EXPORT[choice.export]
+    if export.name not in method.exports or choice.bits not in method.bits:
+        return False
+    if not method.groups:
+        return True
+    rows = (method, export)
+    return all(
+        choice.bits in row.bits and choice.group in row.groups and choice.symmetric in row.symmetric for row in rows
+    )
+
+
+def test_exactly_the_legal_choices_are_accepted() -> None:
+    choices = all_choices()
+    assert [choice for choice in choices if (refusal(choice) is None) != is_legal(choice)] == []
+    assert sum(map(is_legal, choices)) > 100
+
+
+def test_refusals_name_a_legal_value() -> None:
+    found = refusal(Choice("int", "gptq", 5, 128, True))
+    assert found is not None
+    assert found.remedy == "Use --bits 4"
+    found = refusal(Choice("int", "gptq", 4, 16, True))
+    assert found is not None
+    assert found.remedy == "Use --group 32"
+    found = refusal(Choice("int", "awq", 4, 128, True))
+    assert found is not None
+    assert found.remedy == "Add --asymmetric"
+    found = refusal(Choice("nf4", "gptq", 4, 64, True))
+    assert found is not None
+    assert found.remedy == "Use --export bitsandbytes"
+
+
+def test_dynamic_activations() -> None:
+    assert refusal(Choice("int", "compressed-tensors", 8, -1, True, dynamic=True)) is None
+    assert refusal(Choice("int", "compressed-tensors", 4, -1, True, dynamic=True)) is not None
+    assert refusal(Choice("int", "gptq", 8, -1, True, dynamic=True)) is not None
+
+
+def test_labels_differ() -> None:
+    legal = [choice for choice in all_choices() if is_legal(choice) and METHOD[choice.method].groups]
+    same_export = [label(choice) for choice in legal if choice.export == EXPORTS[0].name]
+    assert len(set(same_export)) == len(same_export)
+
+
+def test_nearest_prefers_the_larger() -> None:
+    assert nearest(5, (4, 6, 8)) == 6
