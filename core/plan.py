@@ -195,17 +195,18 @@ def _usual(tensor: Tensor, mix: Mix, model: Model, options: QuantizeOptions) -> 
 def _row(tensor: SourceTensor, choice: Choice, *, overridden: bool, weighted: bool) -> TensorPlan:
     same = choice.type == tensor.type
     n_bytes = tensor.bytes if same else tensor.rows * FORMATS[choice.type].row_bytes(tensor.row_length)
+    kept = "dequantized" if tensor.packed else "kept as it is, copied byte for byte"
     return TensorPlan.model_validate(
         {
             "name": tensor.name,
             "shape": tensor.shape,
-            "from": tensor.type,
+            "from": tensor.stored_type,
             "to": choice.type,
             "elements": tensor.elements,
-            "source_bytes": tensor.bytes,
+            "source_bytes": tensor.stored_bytes,
             "bytes": n_bytes,
             "bpw": 8 * n_bytes / tensor.elements,
-            "reason": f"{choice.reason}; kept as it is, copied byte for byte" if same else choice.reason,
+            "reason": f"{choice.reason}; {kept}" if same else choice.reason,
             "fallback": choice.fallback,
             "overridden": overridden,
             "weighted": weighted,
@@ -222,6 +223,11 @@ def _warnings(
         yield "The model has no output layer of its own to leave as it is: it uses the token embedding."
     if matrix is not None:
         yield from _uncovered(made, matrix)
+    if source.quantization:
+        yield (
+            f"The source is already quantized ({source.quantization}): its weights are dequantized first, and "
+            "quantizing them again adds to the loss: start from a 16-bit original where there is one."
+        )
     types = quantized_types(source)
     if types:
         yield (
