@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-
-class Value(BaseModel):
-    """A frozen, JSON-able value; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
+from core.estimate.values import Machine, ModelFacts, RunEstimate, RunOptions, Verdict
+from core.values import Value as Value
 
 # ---------------------------------------------------------------- questions and jobs
 
@@ -194,6 +190,35 @@ class CheckpointJob(Value):
     threads: int = Field(default=0, ge=0, description="0 = all cores")
 
 
+class EstimateJob(Value):
+    """How much memory a model takes to run, and what `options` would make of it, from headers. Answer: EstimateResult.
+
+    auto_layers: as many layers on the GPUs as fit, whatever `run` says; without a GPU, none.
+    """
+
+    kind: Literal["estimate"] = "estimate"
+    source: str
+    run: RunOptions = RunOptions()
+    options: QuantizeOptions | None = None
+    auto_layers: bool = False
+
+
+class PreflightJob(Value):
+    """What a quantization needs and what stands in its way, before it starts. Answer: PreflightResult.
+
+    measure: types that were never timed on this machine are timed now (about a second each); else the time may stay
+    unknown.
+    """
+
+    kind: Literal["preflight"] = "preflight"
+    source: str
+    output: str
+    options: QuantizeOptions
+    threads: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    measure: bool = False
+
+
 class VerifyJob(Value):
     """Re-opens a file with an independent reader. Answer: VerifyResult."""
 
@@ -279,6 +304,8 @@ Job = Annotated[
     | QuantizeManyJob
     | CheckpointPlanJob
     | CheckpointJob
+    | EstimateJob
+    | PreflightJob
     | VerifyJob
     | CompareJob
     | ChatJob
@@ -388,8 +415,43 @@ class TensorPlan(Value):
     weighted: bool = False
 
 
+class Check(Value):
+    """One step of a preflight. cause: what was found, a sentence. fix: what can be done about it, '' where nothing.
+
+    error: cannot go on. risk: may go on. fine: nothing to say but what was found.
+    """
+
+    step: Literal["choice", "files", "architecture", "disk", "memory", "tensors", "licence", "running"]
+    level: Literal["error", "risk", "fine"]
+    cause: str
+    fix: str = ""
+
+
+class PreflightResult(Value):
+    """The checks in the order of their steps; after an error that hides the rest, the rest is missing.
+
+    bytes: of all output files, exact. memory_bytes: to quantize, an estimate. seconds: the same of the time, None where
+    a type was never timed here; seconds_basis: past jobs that corrected it. 0 where a plan could not be made.
+    """
+
+    checks: tuple[Check, ...]
+    bytes: int = 0
+    memory_bytes: int = 0
+    seconds: float | None = None
+    seconds_basis: int = 0
+
+    @property
+    def worst(self) -> Literal["error", "risk", "fine"]:
+        """The gravest level among the checks."""
+        levels = {check.level for check in self.checks}
+        return "error" if "error" in levels else "risk" if "risk" in levels else "fine"
+
+
 class Plan(Value):
-    """Everything decided before a byte is computed. bytes is the output file's exact size."""
+    """Everything decided before a byte is computed. bytes is the output file's exact size.
+
+    preflight: what stands in its way, where the command line was asked for a plan.
+    """
 
     source: str
     architecture: str
@@ -401,6 +463,7 @@ class Plan(Value):
     memory_bytes: int
     fit: Fit = "fast"
     warnings: tuple[str, ...] = ()
+    preflight: PreflightResult | None = None
 
 
 class ErrorFigures(Value):
@@ -500,6 +563,32 @@ class ImatrixResult(Value):
     warnings: tuple[str, ...] = ()
 
 
+class FormEstimate(Value):
+    """One form of a model, as it is or as it will be: what it takes to run, and what of it fits this machine.
+
+    gpu_layers: on the GPUs in this estimate, the output layer counting as one. longest_context: that fits, 0 = none.
+    """
+
+    facts: ModelFacts
+    memory: RunEstimate
+    verdict: Verdict
+    gpu_layers: int
+    longest_context: int
+
+
+class EstimateResult(Value):
+    """A model's estimate, and that of what the options would make of it, on the machine as it is now.
+
+    overhead_correction: bytes that real loads on this machine took more than the table of overheads says.
+    """
+
+    source: str
+    now: FormEstimate
+    after: FormEstimate | None = None
+    machine: Machine
+    overhead_correction: int = 0
+
+
 class VerifyResult(Value):
     """What an independent reader found in a file that is in order."""
 
@@ -563,6 +652,8 @@ Result = (
     | Plan
     | QuantizeResult
     | QuantizeManyResult
+    | EstimateResult
+    | PreflightResult
     | VerifyResult
     | CompareResult
     | ChatResult
@@ -577,6 +668,8 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "quantize_many": QuantizeManyResult,
     "checkpoint_plan": Plan,
     "checkpoint": QuantizeResult,
+    "estimate": EstimateResult,
+    "preflight": PreflightResult,
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
