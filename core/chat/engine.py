@@ -110,7 +110,7 @@ def _parameters(path: Path, context: int, threads: int) -> xllamacpp.CommonParam
 
 
 def _load(parameters: xllamacpp.CommonParams, path: Path, log: NativeLog) -> xllamacpp.Server:
-    with _socket_folder() as folder, _kept_signal_handlers():
+    with socket_folder() as folder, kept_signal_handlers():
         parameters.hostnames = [str(folder / "chat.sock")]
         try:
             return xllamacpp.Server(parameters)
@@ -146,7 +146,7 @@ def _request_options(sampling: Sampling) -> dict[str, Any]:
 
 
 @contextmanager
-def _socket_folder() -> Iterator[Path]:
+def socket_folder() -> Iterator[Path]:
     """A folder that only this user can enter, gone again when left."""
     folder = tempfile.mkdtemp(prefix="bitwright-")
     if len(folder) > LONGEST_SOCKET_FOLDER:
@@ -159,7 +159,7 @@ def _socket_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _kept_signal_handlers() -> Iterator[None]:
+def kept_signal_handlers() -> Iterator[None]:
     """Undoes the library's taking over of Ctrl+C and SIGTERM, which are the program's business."""
     get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
     get.argtypes, get.restype = [ctypes.c_int], ctypes.c_void_p
