@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_estimate
 from app import cli_text as text
+from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
     add_choice_options,
@@ -38,6 +39,8 @@ from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, Error
 from core.estimate.values import CacheType
 from core.jobs import (
     ChatJob,
+    CheckpointJob,
+    CheckpointPlanJob,
     CompareJob,
     EstimateJob,
     InspectJob,
@@ -117,12 +120,21 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 
 def run_plan(options: argparse.Namespace) -> int:
-    """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`."""
+    """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`, or `--method METHOD --export FORM`."""
+    check_kind(options)
+    if options.method:
+        return _plan_checkpoint(options)
     return _dry_run(options, chosen_targets(options), measure=False)
 
 
 def run_quantize(options: argparse.Namespace) -> int:
-    """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only."""
+    """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only.
+
+    With --method and --export, a checkpoint in a new folder PATH.
+    """
+    check_kind(options)
+    if options.method:
+        return _quantize_checkpoint(options)
     targets = chosen_targets(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
@@ -140,6 +152,26 @@ def run_quantize(options: argparse.Namespace) -> int:
     _say_risks([job])
     with Recorder(job) as recorder:
         return answer(job, options, text.quantized, recorder)
+
+
+def _plan_checkpoint(options: argparse.Namespace) -> int:
+    job = CheckpointPlanJob(source=options.source, options=method_options(options))
+    return answer(job, options, text.checkpoint_plan)
+
+
+def _quantize_checkpoint(options: argparse.Namespace) -> int:
+    """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
+    if options.dry_run:
+        return _plan_checkpoint(options)
+    if options.out is None:
+        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
+    job = CheckpointJob(
+        source=os.path.abspath(options.source),
+        output=os.path.abspath(options.out),
+        options=method_options(options),
+        threads=options.threads,
+    )
+    return answer(job, options, text.quantized)
 
 
 def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
@@ -313,6 +345,7 @@ def _plan(parser: Parser) -> None:
     add_type_options(parser)
     add_importance_options(parser)
     add_split_options(parser)
+    add_method_options(parser)
 
 
 def _quantize(parser: Parser) -> None:
@@ -367,7 +400,7 @@ COMMANDS: tuple[
 ] = (
     ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
     ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
-    ("quantize", "quantize a model into GGUF files, one for each type", _quantize, run_quantize),
+    ("quantize", "quantize a model into GGUF files, one for each type, or into a checkpoint", _quantize, run_quantize),
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),

@@ -145,6 +145,51 @@ class QuantizeManyJob(Value):
         )
 
 
+class MethodOptions(Value):
+    """Which checkpoint is wanted: a method and a form of core.methods.table.
+
+    bits: 0 = the method's own. group: 0 = one scale for the tensor, -1 = for each row, None = the method's own.
+    restricted: of symmetric integers, leave the lowest out. range: how much of the weights a scale covers, "" = search
+    by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
+    double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
+    of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
+    are.
+    """
+
+    method: str
+    export: str
+    bits: int = 0
+    group: int | None = None
+    asymmetric: bool = False
+    restricted: bool = False
+    range: Literal["", "minmax", "percentile", "mse", "entropy", "given"] = ""
+    percentile: float = Field(default=99.9, gt=50, le=100)
+    range_low: float = Field(default=0.0, le=0, allow_inf_nan=False)
+    range_high: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    double_quant: bool = False
+    dynamic: bool = False
+    imatrix: str = ""
+    skip: tuple[str, ...] = ()
+
+
+class CheckpointPlanJob(Value):
+    """Decides everything about a checkpoint without computing anything. Answer: Plan."""
+
+    kind: Literal["checkpoint_plan"] = "checkpoint_plan"
+    source: str
+    options: MethodOptions
+
+
+class CheckpointJob(Value):
+    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: QuantizeResult."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    source: str
+    output: str
+    options: MethodOptions
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+
+
 class EstimateJob(Value):
     """How much memory a model takes to run, and what `options` would make of it, from headers. Answer: EstimateResult.
 
@@ -259,6 +304,8 @@ Job = Annotated[
     | PlanJob
     | QuantizeJob
     | QuantizeManyJob
+    | CheckpointPlanJob
+    | CheckpointJob
     | EstimateJob
     | PreflightJob
     | VerifyJob
@@ -628,6 +675,8 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "plan": Plan,
     "quantize": QuantizeResult,
     "quantize_many": QuantizeManyResult,
+    "checkpoint_plan": Plan,
+    "checkpoint": QuantizeResult,
     "estimate": EstimateResult,
     "preflight": PreflightResult,
     "verify": VerifyResult,

@@ -34,7 +34,7 @@ LIGHT = (
     "core.estimate.values",
 )
 # What these are made of: tables that import nothing heavy either.
-TABLES = ("core.rules", "kernels.blocks")
+TABLES = ("core.rules", "core.methods.table", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 
