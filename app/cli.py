@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
@@ -36,6 +36,7 @@ from app.cli_options import (
 from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
+from core.estimate.values import CacheType
 from core.jobs import (
     ChatJob,
     CheckpointJob,
@@ -256,6 +257,7 @@ def run_chat(options: argparse.Namespace) -> int:
         sampling=Sampling(**given),
         context=options.context,
         threads=options.threads,
+        cache_type=options.cache_type,
     )
     return answer(job, options, text.chatted)
 
@@ -371,6 +373,8 @@ def _chat(parser: Parser) -> None:
     parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
     parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    caches = get_args(CacheType)
+    parser.add_argument("--cache-type", choices=caches, default="f16", help="of cached keys and values (f16)")
     default = COMMAND_SAMPLING.model_dump()
     for name, info in Sampling.model_fields.items():
         option = f"--{name.replace('_', '-')}"

@@ -183,6 +183,7 @@ def chatted(result: ChatResult) -> str:
     turns = []
     for turn in result.turns:
         speed = f"{turn.tokens} tokens at {turn.tokens_per_second:.1f} per second, {size(turn.memory_bytes)} of memory"
+        speed += f", {size(turn.predicted_bytes)} predicted" if turn.predicted_bytes else ""
         turns.append(f"{turn.model} ({speed})\n{turn.text}" + (f"\nNote: {turn.note}" if turn.note else ""))
     return "\n\n".join(turns)
 

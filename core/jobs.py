@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from core.estimate.values import Machine, ModelFacts, RunEstimate, RunOptions, Verdict
+from core.estimate.values import CacheType, Machine, ModelFacts, RunEstimate, RunOptions, Verdict
 from core.values import Value as Value
 
 # ---------------------------------------------------------------- questions and jobs
@@ -265,6 +265,7 @@ class ChatJob(Value):
     sampling: Sampling = Sampling(temperature=0)
     context: int = Field(default=2048, ge=64)
     threads: int = Field(default=0, ge=0)
+    cache_type: CacheType = "f16"
 
 
 class ChatSessionJob(Value):
@@ -274,6 +275,7 @@ class ChatSessionJob(Value):
     model: str
     context: int = Field(default=2048, ge=64)
     threads: int = Field(default=0, ge=0)
+    cache_type: CacheType = "f16"
 
 
 class ImatrixJob(Value):
@@ -623,6 +625,8 @@ class CompareResult(Value):
 class ChatTurn(Value):
     """One model's answer and what it took. memory_bytes is the chat process' resident memory.
 
+    predicted_bytes: what the estimate said of it before the model was loaded, 0 = nothing.
+
     tokens_per_second counts the answer alone, not the reading of the prompt; 0 where there was too little to measure.
     finish: the model ended its answer, or it reached the longest length allowed, or the user stopped it.
     note: what the user should know about this answer, or "".
@@ -634,6 +638,7 @@ class ChatTurn(Value):
     tokens_per_second: float
     load_seconds: float
     memory_bytes: int
+    predicted_bytes: int = 0
     finish: Literal["end", "length", "stopped"] = "end"
     note: str = ""
 
@@ -646,11 +651,15 @@ class ChatResult(Value):
 
 
 class ChatLoaded(Value):
-    """A chat session is ready. context: tokens, at most what the model was trained for. note: as in ChatTurn."""
+    """A chat session is ready. context: tokens, at most what the model was trained for. note: as in ChatTurn.
+
+    memory_bytes: resident memory after loading; predicted_bytes: what the estimate said of it before, 0 = nothing.
+    """
 
     model: str
     load_seconds: float
     memory_bytes: int
+    predicted_bytes: int = 0
     context: int
     note: str = ""
 
