@@ -235,7 +235,8 @@ Job = Annotated[
     | VerifyJob
     | CompareJob
     | ChatJob
-    | ChatSessionJob,
+    | ChatSessionJob
+    | ImatrixJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -519,6 +520,7 @@ Result = (
     | VerifyResult
     | CompareResult
     | ChatResult
+    | ImatrixResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -531,4 +533,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
+    "imatrix": ImatrixResult,
 }

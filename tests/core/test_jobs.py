@@ -12,6 +12,7 @@ from core.jobs import (
     ChatJob,
     ChatSessionJob,
     CompareJob,
+    ImatrixJob,
     InspectJob,
     Override,
     PlanJob,
@@ -36,6 +37,7 @@ JOBS = [
     CompareJob(source="a.gguf", other="b.gguf"),
     ChatJob(model="b.gguf", prompt="Hello"),
     ChatSessionJob(model="b.gguf"),
+    ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
 ]
 
 
