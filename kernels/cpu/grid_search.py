@@ -7,7 +7,7 @@ measures a list of neighbours. Here the two halves of that work are apart:
                   look-up in a table whatever the weights of the errors: most Σ(w·x·q)² / Σ w·q² wins
     which points  at the winning scale, and again at the scale as it is stored, the whole grid is measured with the
                   weights: a point is two halves of 2 or 4 codes, whose errors are summed up once for all half points,
-                  so a point costs one addition, or less where its first half is that of the point before
+                  so a point costs one minimum, and an addition where its first half is new
 
 After each of the two, scales are fitted to the codes; last, d to all codes of its super-block. Levels are what a
 decoder makes of codes, which in some formats is not quite the 2·code + 1 that ggml searches with.
@@ -32,7 +32,7 @@ from kernels.cpu import parallel
 from kernels.cpu.compiled import inlined, spliced
 from kernels.cpu.gather import gather
 from kernels.cpu.half import store_half
-from kernels.cpu.lanes import advanced, load, load_columns, room, store, store_bytes
+from kernels.cpu.lanes import advanced, load, load_columns, room, smallest_at, store, store_bytes
 from kernels.cpu.parallel import Bytes, Floats
 from kernels.cpu.vectors import (
     larger,
@@ -41,6 +41,8 @@ from kernels.cpu.vectors import (
     root,
     smaller,
     splat,
+    tag_of,
+    tagged,
     to_floats,
     to_integers,
     where,
@@ -53,6 +55,8 @@ LARGEST = 3.0e38  # stands for "no point yet"
 SMALLEST, TOO_LARGE = 1e-30, 1e18
 SMALLEST_PART = 1e-12
 LARGEST_HALF = np.float32(65504)
+LANE_BYTES = 64  # of 16 float32
+PER_STEP = 4  # second halves looked at in one step
 TOP_MULTIPLE = 31  # the largest scale of a super-block over this becomes half a step: 2·15 + 1 of them
 # Added to all weights, so that among points that cost nothing the smallest is taken.
 WEIGHTLESS = 1e-20
@@ -60,8 +64,9 @@ WEIGHTLESS = 1e-20
 GRIDS = {"IQ1_M": "IQ1_S"}  # formats that use the grid of another
 NO_IMPORTANCE = np.empty(0, np.float32)
 Table = npt.NDArray[np.int32]
-# nearest, runs, seconds, points, indices, levels, stretches: see `tables`.
-Tables = tuple[Table, Table, Table, Table, Table, Floats, Floats]
+Offsets = npt.NDArray[np.uint16]
+# nearest, runs, offsets, points, indices, levels, stretches: see `tables`.
+Tables = tuple[Table, Table, Offsets, Table, Table, Floats, Floats]
 
 
 def _nearest_points(name: str, points: Table) -> Table:
@@ -79,27 +84,43 @@ def _nearest_points(name: str, points: Table) -> Table:
     return nearest
 
 
+def _runs(firsts: Table, seconds: Table) -> tuple[Table, Offsets]:
+    """Points sorted by their first halves: of each run the first half and its steps; and where the second halves are.
+
+    Those are offsets in bytes of lanes of errors. Runs are filled up to whole steps with second halves they have, and
+    the long ones come first, so that a processor foresees where they end.
+    """
+    halves, counts = np.unique(firsts, return_counts=True)
+    pairs: list[tuple[int, int]] = []
+    ordered: list[int] = []
+    for first in halves[np.argsort(-counts, kind="stable")]:
+        run = seconds[firsts == first].tolist()
+        run += run[:1] * (-len(run) % PER_STEP)
+        pairs.append((int(first), len(run) // PER_STEP))
+        ordered += run
+    return np.array(pairs, np.int32).reshape(-1), np.array(ordered, np.uint16) * np.uint16(LANE_BYTES)
+
+
 @functools.cache
 def tables(name: str, unit: float, stretches: tuple[float, ...]) -> Tables:
     """The grid of a format as the search takes it.
 
-    nearest: by rounded codes, the packed codes of the nearest point. The rest is sorted by the first halves of points,
-    in base `levels`. runs: first half, first position and end of each run. seconds, points, indices: by position, the
-    second half, the packed codes and the index in the grid. levels: what codes stand for, the decoder's over `unit`.
-    stretches: to what level each candidate brings the largest weight of a group.
+    A half point is a number in base `levels`. nearest: by rounded codes, the packed codes of the nearest point.
+    runs, offsets: as `_runs` has them. points, indices: by first half times the number of half points plus second
+    half, the packed codes and the index in the grid of a point. levels: what codes stand for, the decoder's over
+    `unit`. stretches: to what level each candidate brings the largest weight of a group.
     """
     facts, codes = grids.FACTS[name], grids.codes(name).astype(np.int32)
-    half = facts.width // 2
-    digits = len(facts.levels) ** np.arange(half, dtype=np.int32)
+    half, radix = facts.width // 2, len(facts.levels)
+    digits = radix ** np.arange(half, dtype=np.int32)
     firsts, seconds = codes[:, :half] @ digits, codes[:, half:] @ digits
-    order = np.argsort(firsts, kind="stable").astype(np.int32)
-    values, starts, counts = np.unique(firsts[order], return_index=True, return_counts=True)
-    runs = np.stack([values, starts, starts + counts], axis=1).astype(np.int32).reshape(-1)
-    points = grids.pack(codes, facts.bits)
+    packed = grids.pack(codes, facts.bits)
+    points, indices = np.zeros((2, radix**facts.width), np.int32)
+    points[firsts * radix**half + seconds] = packed
+    indices[firsts * radix**half + seconds] = np.arange(len(codes))
     levels = np.array(facts.levels, np.float32) / np.float32(unit)
     stretched = levels[-1] * np.array(stretches, np.float32)
-    seconds = np.ascontiguousarray(seconds[order], np.int32)
-    return _nearest_points(name, points), runs, seconds, points[order], order, levels, stretched
+    return _nearest_points(name, packed), *_runs(firsts, seconds), points, indices, levels, stretched
 
 
 @inlined
@@ -232,8 +253,11 @@ def _best_scale(xs: Any, ws: Any, shape: tuple[int, int], grid: Any, level_of: A
 
 
 @inlined
-def _half_errors(xs: Any, ws: Any, first: int, half: int, scale: Any, levels: Any, errors: Any) -> None:
-    """Σ w·(scale·level - x)² of every half point: errors[c₀ + n·c₁ + …], n levels."""
+def _half_errors(xs: Any, ws: Any, first: int, half: int, scale: Any, levels: Any, errors: Any) -> int:
+    """Σ w·(scale·level - x)² of every half point: errors[c₀ + n·c₁ + …], n levels; and how many they are.
+
+    Each is tagged with its place.
+    """
     count = 1
     errors[0] = splat(0)
     for e in range(first, first + half):
@@ -241,35 +265,39 @@ def _half_errors(xs: Any, ws: Any, first: int, half: int, scale: Any, levels: An
             difference = scale * levels[c] - xs[e]
             error = ws[e] * difference * difference
             for t in range(count):
-                errors[count * c + t] = errors[t] + error
+                errors[count * c + t] = tagged(errors[t] + error, count * c + t)
         count *= levels.size
+    return count
 
 
 @inlined
-def _best_positions(firsts: Any, seconds: Any, grid: Any) -> Any:
-    """The position of the grid point of least error, from the errors of half points."""
-    runs, halves = grid[1], grid[2]
-    best, place, count = splat(LARGEST), splat(0), splat(0)
-    for run in range(runs.size // 3):
-        least, at = splat(LARGEST), splat(0)
-        for position in range(runs[3 * run + 1], runs[3 * run + 2]):
-            error = seconds[halves[position]]
-            at = where(error < least, count, at)
-            least = smaller(error, least)
-            count += 1
-        error = firsts[runs[3 * run]] + least
-        place = where(error < best, at, place)
+def _best_places(firsts: Any, seconds: Any, count: int, grid: Any) -> Any:
+    """The grid point of least error from the errors of `count` half points: count · first half + second half.
+
+    The second halves of a run are told apart by the tags of their errors, so each costs a minimum and nothing else.
+    """
+    runs, offsets = grid[1], grid[2]
+    best, first, second = splat(LARGEST), splat(0), splat(0)
+    at = 0
+    for run in range(runs.size // 2):
+        least = splat(LARGEST)
+        for _ in range(runs[2 * run + 1]):
+            least = smaller(smallest_at(seconds, offsets, at, PER_STEP), least)
+            at += PER_STEP
+        error = firsts[runs[2 * run]] + least
+        better = error < best
+        first, second = where(better, runs[2 * run], first), where(better, least, second)
         best = smaller(error, best)
-    return to_integers(place)
+    return to_integers(first * count) + tag_of(second)
 
 
 @inlined
 def search_points(xs: Any, ws: Any, first: int, width: int, scale: Any, grid: Any, errors: Any) -> Any:
-    """Positions of the grid points of least Σ w·(scale·level - x)² for the vectors at xs[first]."""
+    """Where in the tables the grid points of least Σ w·(scale·level - x)² are, for the vectors at xs[first]."""
     half = width // 2
-    _half_errors(xs, ws, first, half, scale, grid[5], errors[0])
+    count = _half_errors(xs, ws, first, half, scale, grid[5], errors[0])
     _half_errors(xs, ws, first + half, half, scale, grid[5], errors[1])
-    return _best_positions(errors[0], errors[1], grid)
+    return _best_places(errors[0], errors[1], count, grid)
 
 
 @spliced

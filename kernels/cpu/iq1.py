@@ -1,9 +1,10 @@
 """IQ1_S and IQ1_M, compiled: 8 weights are one point of a grid of 2048 vectors of -1, 0 and 1, all shifted by ±1/8.
 
 Layouts are described in kernels.reference.iq1. A group's scale and shifts are those of the candidate with the most
-(Σ w·x·q)² / Σ w·q², candidates being rounded by one look-up (kernels.cpu.grid_search); ggml tries all ways to cut the
-sorted weights in three, off the grid. ggml stores d larger than it was found, by 12.5 or 11.25 %; here by half of that,
-and the points are searched for with the scales as stored: the whole grid, with the weights of the errors.
+(Σ w·x·q)² / Σ w·q², q being the weights rounded to -1, 0 and 1 off the grid; ggml tries all ways to cut the sorted
+weights in three. d is fitted to the rounded scales, each weighed by its Σ w·q². Of what ggml then makes it larger, 12.5
+or 11.25 %, a fourth is kept, for the points are searched for with the scales as stored: the whole grid, with the
+weights of the errors.
 
 Source: ggml-quants.c, quantize_row_iq1_s_impl, quantize_row_iq1_m_impl and their dequantize_row twins.
 """
@@ -33,7 +34,7 @@ from kernels.cpu.grid_search import (
 from kernels.cpu.half import half_bits, half_value, load_half, store_half
 from kernels.cpu.lanes import load, room, store, store_bytes
 from kernels.cpu.parallel import Bytes, Floats
-from kernels.cpu.vectors import larger, magnitude, muladd, splat, to_floats, to_integers, where
+from kernels.cpu.vectors import larger, magnitude, muladd, splat, to_integers, where
 
 SUPER_BLOCK = 256
 S_BYTES, M_BYTES = FORMATS["IQ1_S"].bytes, FORMATS["IQ1_M"].bytes
@@ -41,7 +42,7 @@ S_GROUP, M_GROUP = 32, 16
 SHIFT = 0.125
 SPREAD, LEVEL = 2.0, 0.1  # of the weights of errors, in mean squares of a super-block
 TOP_MULTIPLE = 15  # the largest scale of a super-block over this becomes half a step: 2·7 + 1 of them
-S_FACTOR, M_FACTOR = 1.06, 1.05
+S_FACTOR, M_FACTOR = 1.03, 1.03  # of d, beyond what fits the codes best
 S_STRETCHES = tuple(1.0 * 1.13**k for k in range(12))
 M_STRETCHES = tuple(1.1 * 1.2**k for k in range(5))
 # Where fields begin.
@@ -49,18 +50,14 @@ S_HIGH_AT, M_HIGH_AT, M_SCALES_AT = 34, 32, 48
 
 
 @inlined
-def _sums(xs: Any, ws: Any, first: int, inverse: Any, shift: float, nearest: Any) -> tuple[Any, Any]:
-    """Σ w·x·q and Σ w·q² of 8 weights, rounded to the grid's -1, 0 and 1 plus `shift`."""
-    packed = splat(0)
-    for i in range(8):
-        level = xs[first + 7 - i] * inverse
-        packed = muladd(packed, 3, where(level > shift + 0.5, 2, where(level > shift - 0.5, 1, 0)))
-    point = gather(nearest, to_integers(packed))
+def _sums(xs: Any, ws: Any, first: int, inverse: Any, shift: float) -> tuple[Any, Any]:
+    """Σ w·x·q and Σ w·q² of 8 weights, rounded to -1, 0 and 1 plus `shift`, off the grid or on it."""
     sum_qx, sum_q2 = splat(0), splat(0)
-    for i in range(8):
-        q = to_floats((point >> (2 * i)) & 3) + (shift - 1)
-        weighted = ws[first + i] * q
-        sum_qx = muladd(weighted, xs[first + i], sum_qx)
+    for i in range(first, first + 8):
+        level = xs[i] * inverse
+        q = where(level > shift + 0.5, shift + 1, where(level > shift - 0.5, shift, shift - 1))
+        weighted = ws[i] * q
+        sum_qx = muladd(weighted, xs[i], sum_qx)
         sum_q2 = muladd(weighted, q, sum_q2)
     return sum_qx, sum_q2
 
@@ -84,65 +81,74 @@ def _largest(xs: Any, group: int) -> Any:
 
 
 @inlined
-def _best_of_s(xs: Any, ws: Any, grid: Any, shifts: Any) -> Any:
-    """Scales of groups of 32; shifts[0 … 3] become their shifts."""
+def _best_of_s(xs: Any, ws: Any, stretches: Any, shifts: Any) -> tuple[Any, Any]:
+    """Scales of groups of 32 and their Σ w·q²; shifts[0 … 3] become their shifts."""
     most = _largest(xs, S_GROUP)
     reciprocal = where(most > SMALLEST_PART, 1 / most, 0)
-    best, scale, shift = splat(0), most, splat(SHIFT)
-    for trial in range(2 * grid[6].size):
+    best, scale, energy, shift = splat(0), most, splat(0), splat(SHIFT)
+    for trial in range(2 * stretches.size):
         tried_shift = SHIFT if trial & 1 else -SHIFT
-        inverse = grid[6][trial >> 1] * reciprocal
+        inverse = stretches[trial >> 1] * reciprocal
         sum_qx, sum_q2 = splat(0), splat(0)
         for k in range(4):
-            of_point = _sums(xs, ws, 8 * k, inverse, tried_shift, grid[0])
-            sum_qx, sum_q2 = sum_qx + of_point[0], sum_q2 + of_point[1]
+            of_eight = _sums(xs, ws, 8 * k, inverse, tried_shift)
+            sum_qx, sum_q2 = sum_qx + of_eight[0], sum_q2 + of_eight[1]
         best, scale, better = _better(sum_qx, sum_q2, (best, scale))
-        shift = where(better, tried_shift, shift)
+        energy, shift = where(better, sum_q2, energy), where(better, tried_shift, shift)
     for k in range(4):
         shifts[k] = shift
-    return where(most > SMALLEST_PART, scale, 0)
+    return where(most > SMALLEST_PART, scale, 0), energy
 
 
 @inlined
-def _best_of_m(xs: Any, ws: Any, grid: Any, shifts: Any) -> Any:
-    """Scales of groups of 16; shifts[0] and shifts[1] become the shifts of their halves."""
+def _best_of_m(xs: Any, ws: Any, stretches: Any, shifts: Any) -> tuple[Any, Any]:
+    """Scales of groups of 16 and their Σ w·q²; shifts[0] and shifts[1] become the shifts of their halves."""
     most = _largest(xs, M_GROUP)
     reciprocal = where(most > SMALLEST_PART, 1 / most, 0)
-    best, scale = splat(0), most
-    tried = room(2)
+    best, scale, energy = splat(0), most, splat(0)
     shifts[0], shifts[1] = splat(SHIFT), splat(SHIFT)
-    for trial in range(grid[6].size):
-        inverse = grid[6][trial] * reciprocal
-        sum_qx, sum_q2 = splat(0), splat(0)
-        for k in range(2):
-            up_qx, up_q2 = _sums(xs, ws, 8 * k, inverse, SHIFT, grid[0])
-            down_qx, down_q2 = _sums(xs, ws, 8 * k, inverse, -SHIFT, grid[0])
-            # Errors, less what they have in common, times the square of `inverse`.
-            up = up_q2 - 2 * inverse * up_qx < down_q2 - 2 * inverse * down_qx
-            tried[k] = where(up, SHIFT, -SHIFT)
-            sum_qx, sum_q2 = sum_qx + where(up, up_qx, down_qx), sum_q2 + where(up, up_q2, down_q2)
-        best, scale, better = _better(sum_qx, sum_q2, (best, scale))
-        for k in range(2):
-            shifts[k] = where(better, tried[k], shifts[k])
-    return where(most > SMALLEST_PART, scale, 0)
+    for trial in range(stretches.size):
+        inverse = stretches[trial] * reciprocal
+        first = _sums(xs, ws, 0, inverse, SHIFT), _sums(xs, ws, 0, inverse, -SHIFT)
+        second = _sums(xs, ws, 8, inverse, SHIFT), _sums(xs, ws, 8, inverse, -SHIFT)
+        for choice in range(4):
+            a, b = first[choice & 1], second[choice >> 1]
+            best, scale, better = _better(a[0] + b[0], a[1] + b[1], (best, scale))
+            energy = where(better, a[1] + b[1], energy)
+            shifts[0] = where(better, -SHIFT if choice & 1 else SHIFT, shifts[0])
+            shifts[1] = where(better, -SHIFT if choice >> 1 else SHIFT, shifts[1])
+    return where(most > SMALLEST_PART, scale, 0), energy
 
 
 @inlined
-def _multiples(scales: Any, per_block: int, multiples: Any, units: Any) -> None:
-    """scales[lane] becomes 1, 3 … 15 times units[lane], a unit of its super-block; multiples[lane] says which."""
+def _multiple(scale: Any, unit: Any) -> Any:
+    """The code 0 … 7 of the multiple 1, 3 … 15 of a unit above 0 that is nearest to a scale."""
+    code = np.rint((scale / unit - np.float32(1)) * np.float32(0.5))
+    return min(max(code, np.float32(0)), np.float32(7))
+
+
+@inlined
+def _round_scales(scales: Any, energies: Any, per_block: int, factor: float, rooms: Any) -> None:
+    """scales[lane] becomes 1, 3 … 15 times units[lane], a unit of its super-block; multiples[lane] says which.
+
+    The unit is the one that fits the multiples best, each weighed by Σ w·q² of its group, times `factor`.
+    """
+    multiples, units = rooms
     for first in range(0, 16, per_block):
-        most = np.float32(0)
+        most, sum_qx, sum_q2 = np.float32(0), np.float32(0), np.float32(0)
         for lane in range(first, first + per_block):
             most = max(most, scales[lane])
         unit = most / np.float32(TOP_MULTIPLE)
         for lane in range(first, first + per_block):
-            code = np.float32(0)
-            if most > 0:
-                code = np.rint((scales[lane] / unit - np.float32(1)) * np.float32(0.5))
-            code = min(max(code, np.float32(0)), np.float32(7))
+            code = _multiple(scales[lane], unit) if most > 0 else np.float32(0)
             multiples[lane] = np.uint8(code)
+            weighted = (2 * code + 1) * energies[lane]
+            sum_qx += weighted * scales[lane]
+            sum_q2 += weighted * (2 * code + 1)
+        unit = np.float32(factor) * (sum_qx / sum_q2 if sum_q2 > 0 else np.float32(0))
+        for lane in range(first, first + per_block):
             units[lane] = unit
-            scales[lane] = (2 * code + 1) * unit
+            scales[lane] = np.float32(2 * multiples[lane] + 1) * unit
 
 
 @inlined
@@ -212,15 +218,17 @@ def _encode_iq1_s(x: Any, importance: Any, grid: Any, out: Any) -> None:
         starts = b * SUPER_BLOCK, last * SUPER_BLOCK
         columns = b % per_row * SUPER_BLOCK, last % per_row * SUPER_BLOCK
         _take((x, importance), starts, columns, S_GROUP, (xs, ws, norms, sums))
-        store(scales, 0, _best_of_s(xs, ws, grid, shifts))
-        _multiples(scales, 8, multiples, units)
-        _find_points(xs, ws, 4, shifts, np.float32(S_FACTOR) * load(scales, 0), grid, fields)
+        scale, energy = _best_of_s(xs, ws, grid[6], shifts)
+        store(scales, 0, scale)
+        store(sums, 0, energy)
+        _round_scales(scales, sums, 8, S_FACTOR, (multiples, units))
+        _find_points(xs, ws, 4, shifts, load(scales, 0), grid, fields)
         for i in range(b, last + 1):
             lane, at = 8 * (i - b), i * S_BYTES
             if not (SMALLEST < norms[lane] < TOO_LARGE and units[lane] > 0):
                 out[at : at + S_BYTES] = 0
                 continue
-            store_half(out, at, norms[lane] * units[lane] * np.float32(S_FACTOR))
+            store_half(out, at, norms[lane] * units[lane])
             _store_s(out, at, lane, fields, multiples)
 
 
@@ -235,13 +243,15 @@ def _encode_iq1_m(x: Any, importance: Any, grid: Any, out: Any) -> None:
     for b in range(out.size // M_BYTES):
         start, column, at = b * SUPER_BLOCK, b % per_row * SUPER_BLOCK, b * M_BYTES
         _take((x, importance), (start, start + 128), (column, column + 128), M_GROUP, (xs, ws, norms, sums))
-        store(scales, 0, _best_of_m(xs, ws, grid, shifts))
-        _multiples(scales, 16, multiples, units)
+        scale, energy = _best_of_m(xs, ws, grid[6], shifts)
+        store(scales, 0, scale)
+        store(sums, 0, energy)
+        _round_scales(scales, sums, 16, M_FACTOR, (multiples, units))
         if not (SMALLEST < norms[0] < TOO_LARGE and units[0] > 0):
             out[at : at + M_BYTES] = 0
             continue
-        _find_points(xs, ws, 2, shifts, np.float32(M_FACTOR) * load(scales, 0), grid, fields)
-        _store_m(out, at, norms[0] * units[0] * np.float32(M_FACTOR), fields, multiples)
+        _find_points(xs, ws, 2, shifts, load(scales, 0), grid, fields)
+        _store_m(out, at, norms[0] * units[0], fields, multiples)
 
 
 @inlined

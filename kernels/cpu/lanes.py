@@ -126,3 +126,29 @@ def advanced(typing: Any, pointer: Any, count: Any) -> Any:
         return builder.gep(args[0], [args[1]])
 
     return types.CPointer(floats)(pointer, types.intp), generate
+
+
+@intrinsic
+def smallest_at(typing: Any, pointer: Any, offsets: Any, start: Any, count: Any) -> Any:
+    """The least, lane by lane, of a literal number of elements of room: those offsets[start], … bytes from its begin.
+
+    offsets: uint16. One load and one minimum an element, with no arithmetic for its address.
+    """
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer_value, offsets_value, start_value, _ = args
+        data = context.make_array(signature.args[1])(context, builder, offsets_value).data
+        base = builder.bitcast(pointer_value, ir.IntType(8).as_pointer())
+        lanes = []
+        for i in range(signature.args[3].literal_value):
+            at = builder.load(builder.gep(data, [builder.add(start_value, ir.Constant(start_value.type, i))]))
+            address = builder.gep(base, [builder.zext(at, ir.IntType(64))])
+            lanes.append(builder.load(builder.bitcast(address, LLVM_FLOATS.as_pointer())))
+        while len(lanes) > 1:
+            a, b = lanes.pop(0), lanes.pop(0)
+            lanes.append(builder.select(builder.fcmp_ordered("<", a, b), a, b))
+        return lanes[0]
+
+    return floats(pointer, offsets, types.intp, count), generate

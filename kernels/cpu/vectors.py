@@ -221,6 +221,30 @@ def to_floats(typing: Any, a: Any) -> Any:
     return _typed((a,), (integers,), floats, lambda builder, x: builder.sitofp(x, LLVM_FLOATS))
 
 
+@intrinsic
+def tagged(typing: Any, a: Any, tag: Any) -> Any:
+    """Float lanes whose 7 lowest bits are those of an integer 0 … 127; that changes them by 2⁻¹⁷ of themselves at most.
+
+    Floats of one sign still compare as before, and the tag of a minimum says which one it was.
+    """
+
+    def emit(builder: Any, x: Any, number: Any) -> Any:
+        cleared = builder.and_(builder.bitcast(x, LLVM_INTEGERS), ir.Constant(LLVM_INTEGERS, [-128] * LANES))
+        return builder.bitcast(builder.or_(cleared, number), LLVM_FLOATS)
+
+    return _typed((a, tag), (floats, integers), floats, emit)
+
+
+@intrinsic
+def tag_of(typing: Any, a: Any) -> Any:
+    """The integers that `tagged` put into float lanes."""
+
+    def emit(builder: Any, x: Any) -> Any:
+        return builder.and_(builder.bitcast(x, LLVM_INTEGERS), ir.Constant(LLVM_INTEGERS, [127] * LANES))
+
+    return _typed((a,), (floats,), integers, emit)
+
+
 def _bit_lanes(builder: Any, bits: Any) -> Any:
     spread = builder.bitcast(builder.trunc(bits, ir.IntType(16)), LLVM_MASK)
     return builder.zext(spread, LLVM_INTEGERS)

@@ -194,7 +194,10 @@ def make_qkx2_quants(
     flat, flat_low = high == low, low
 
     def candidate(levels: np.float32) -> Codes:
-        return np.clip(nearest_int(levels / (high - low) * (x - low)), 0, search.nmax)
+        # Finite positions, however far, end at the nearest code in ggml's blocks; only of others the bits remain.
+        position = levels / (high - low) * (x - low)
+        inside = np.where(np.isfinite(position), np.clip(position, -1, search.nmax + 1), position)
+        return np.clip(nearest_int(inside), 0, search.nmax)
 
     codes = candidate(nmax)
     scale: Floats = np.divide(np.float32(1), nmax / (high - low))
