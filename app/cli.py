@@ -138,20 +138,31 @@ def run_quantize(options: argparse.Namespace) -> int:
     targets = chosen_targets(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
-    if options.out is None:
-        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    if len(targets) > 1:
-        return _quantize_many(options, targets)
-    job = QuantizeJob(
-        source=os.path.abspath(options.source),
-        output=output_path(options.source, options.out, targets[0]),
-        options=quantize_options(options, targets[0]),
-        threads=options.threads,
-        device=options.device,
-    )
+    job = asked_quantization(options)
+    if isinstance(job, QuantizeManyJob):
+        _say_risks(job.jobs)
+        with Recorders(job.jobs) as recorders:
+            return answer(job, options, text.quantized_many, recorders)
     _say_risks([job])
     with Recorder(job) as recorder:
         return answer(job, options, text.quantized, recorder)
+
+
+def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeManyJob:
+    """The job that the arguments of `quantize` ask for; several types are one pass. Raises BadUsage."""
+    targets = chosen_targets(options)
+    if options.out is None:
+        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
+    if len(targets) > 1 and not Path(options.out).is_dir():
+        raise BadUsage(
+            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
+        )
+    source = os.path.abspath(options.source)
+    outputs = tuple(output_path(options.source, options.out, target) for target in targets)
+    common = {"options": quantize_options(options, targets[0]), "threads": options.threads, "device": options.device}
+    if len(targets) > 1:
+        return QuantizeManyJob(source=source, targets=targets, outputs=outputs, **common)
+    return QuantizeJob(source=source, output=outputs[0], **common)
 
 
 def _plan_checkpoint(options: argparse.Namespace) -> int:
@@ -172,25 +183,6 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
         threads=options.threads,
     )
     return answer(job, options, text.quantized)
-
-
-def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
-    """Several targets in one pass; each is a job of its own in the history."""
-    if not Path(options.out).is_dir():
-        raise BadUsage(
-            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
-        )
-    job = QuantizeManyJob(
-        source=os.path.abspath(options.source),
-        targets=targets,
-        outputs=tuple(output_path(options.source, options.out, target) for target in targets),
-        options=quantize_options(options, targets[0]),
-        threads=options.threads,
-        device=options.device,
-    )
-    _say_risks(job.jobs)
-    with Recorders(job.jobs) as recorders:
-        return answer(job, options, text.quantized_many, recorders)
 
 
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:

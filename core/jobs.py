@@ -317,6 +317,14 @@ Job = Annotated[
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
 
+def outputs_of(job: Value) -> tuple[str, ...]:
+    """The paths that a job writes; none for one that only answers."""
+    if isinstance(job, QuantizeManyJob):
+        return job.outputs
+    output = getattr(job, "output", "")
+    return (output,) if output else ()
+
+
 # ---------------------------------------------------------------- answers
 
 
@@ -400,7 +408,8 @@ class TensorPlan(Value):
     """One row of a plan, written with the keys `from` and `to` for the two types.
 
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
-    overridden: chosen by the user. weighted: an importance matrix says which of its columns matter.
+    overridden: chosen by the user. rule: the user's regular expression that decided, "" where none did. weighted: an
+    importance matrix says which of its columns matter.
     """
 
     name: str
@@ -414,6 +423,7 @@ class TensorPlan(Value):
     reason: str
     fallback: bool = False
     overridden: bool = False
+    rule: str = ""
     weighted: bool = False
 
 
@@ -652,6 +662,13 @@ class ChatLoaded(Value):
     predicted_bytes: int = 0
     context: int
     note: str = ""
+
+
+def results_of(answer: Value | None) -> tuple[QuantizeResult, ...]:
+    """The finished quantizations in an answer, one for each target; none in another answer."""
+    if isinstance(answer, QuantizeManyResult):
+        return answer.results
+    return (answer,) if isinstance(answer, QuantizeResult) else ()
 
 
 Result = (

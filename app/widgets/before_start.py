@@ -18,12 +18,14 @@ DETAILS_HEIGHT = 200
 
 
 class BeforeStart(QWidget):
-    """Asks nothing itself: its owner brings the answers. Signals: timing_wanted() when the time is still unknown.
+    """Asks nothing itself: its owner brings the answers. Signals: timing_wanted() when the time is still unknown,
+    opened(bool) when the details are shown or hidden.
 
     For tests: objectNames `before_start` (the line) and `before_details` (the button).
     """
 
     timing_wanted = Signal()
+    opened = Signal(bool)
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -50,6 +52,7 @@ class BeforeStart(QWidget):
         layout.addLayout(line)
         layout.addWidget(self._details)
         self.button.toggled.connect(self._details.setVisible)
+        self.button.toggled.connect(self.opened)
         self.forget()
 
     def forget(self) -> None:
