@@ -265,6 +265,7 @@ class QuantizePage(QWidget):
         self.before.timing_wanted.connect(lambda: self._ask_checks(measure=True))
         self.before.opened.connect(self._show_table)
         self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback:")))
+        self.fallbacks.clicked.connect(lambda: self.before.button.setChecked(False))
         self.copy.clicked.connect(self._copy_command)
         self.button.clicked.connect(self._start)
         self.context.settings.changed.connect(self._on_setting)

@@ -18,9 +18,9 @@ DETAILS_HEIGHT = 200
 
 
 class BeforeStart(QWidget):
-    """Asks nothing itself: its owner brings the answers. Signals: timing_wanted() when the time is still unknown,
-    opened(bool) when the details are shown or hidden.
+    """Asks nothing itself: its owner brings the answers.
 
+    Signals: timing_wanted() when the time is still unknown, opened(bool) when the details are shown or hidden.
     For tests: objectNames `before_start` (the line) and `before_details` (the button).
     """
 

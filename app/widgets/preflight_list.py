@@ -81,7 +81,9 @@ class PreflightList(QWidget):
         """Shows the gravest first, then what is in order, then the time; None empties."""
         self._icons.clear()
         while (item := self._layout.takeAt(0)) is not None:
-            item.widget().deleteLater()
+            row = item.widget()
+            row.setParent(None)
+            row.deleteLater()
         if result is None:
             return
         order = list(LOOKS)
