@@ -18,9 +18,14 @@ FUNCTIONS: dict[str, str] = {
     "plan": "core.plan:plan",
     "quantize": "core.pipeline:quantize",
     "quantize_many": "core.pipeline:quantize_many",
+    "checkpoint_plan": "core.checkpoints.decide:plan",
+    "checkpoint": "core.checkpoints.make:quantize",
+    "estimate": "core.estimating:estimate",
+    "preflight": "core.preflight:preflight",
     "verify": "core.verify:verify",
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
+    "imatrix": "core.importance:imatrix",
 }
 
 

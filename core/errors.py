@@ -246,6 +246,17 @@ class InvalidMetadata(BadInput):
         )
 
 
+class TextTooShort(BadInput):
+    """A text does not give a single window of tokens."""
+
+    def __init__(self, text: str, tokens: int, context: int) -> None:
+        super().__init__(
+            f"{text} is too short",
+            f"it has {tokens} tokens, and one window takes {context}",
+            "Use a longer text, or a smaller context (--context)",
+        )
+
+
 class NotAnImatrix(BadInput):
     """The path exists but holds no importance matrix that can be read."""
 
@@ -288,6 +299,28 @@ class ImatrixDoesNotFit(BadInput):
             problem,
             "Use an importance matrix made from this model, or leave the tensor out with --exclude-weights",
         )
+
+
+class CheckpointNeedsFolder(BadInput):
+    """A checkpoint was to be made from something that is not a Hugging Face folder."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} cannot be made into a checkpoint",
+            "checkpoints are made from a folder with config.json and weights, whose names and tokenizer they keep",
+            "Choose the model's Hugging Face folder, or make a GGUF file with --to",
+        )
+
+
+class IllegalMethod(BadInput):
+    """Method, bits, groups and form of a checkpoint do not go together; why and remedy say what would."""
+
+
+class NothingToQuantize(BadInput):
+    """A model has no linear layer that the method could be used for."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} has nothing to quantize", reason, "Leave out --skip, or choose another model")
 
 
 class ShapesDiffer(BadInput):
@@ -392,6 +425,17 @@ class NonFiniteWeights(BitwrightError):
             f"Tensor {tensor} of {path} holds NaN or infinite values",
             "no quantized type can store them",
             "The source is damaged or was exported wrongly: download or convert it again",
+        )
+
+
+class NonFiniteActivations(BitwrightError):
+    """The model computes NaN or infinity, of which nothing can be measured."""
+
+    def __init__(self, path: str, tensor: str) -> None:
+        super().__init__(
+            f"{path} computes NaN or infinite values",
+            f"they first meet the weights {tensor}",
+            "The model is damaged or was exported wrongly: download or convert it again",
         )
 
 

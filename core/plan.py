@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.catalog import ALIASES, MIX, Mix
-from core.choices import wished, wishes
+from core.choices import deciding, wished, wishes
 from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
 from core.formats.gguf_writer import TensorSlot
 from core.imatrix import ImportanceMatrix
@@ -23,15 +23,14 @@ from core.sources import KeyValue, Source, SourceTensor, open_source
 from core.weighting import selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
+from kernels.cpu.parallel import available_threads
 
 OUTPUT = "output.weight"
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 20
 # Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
 BASE_BYTES = 180 << 20
-# Per element of a chunk: its floats and those of its quantized copy; the bytes read and written exist twice, because
-# one chunk is read ahead and one written behind.
+# Per element of a chunk that is computed: its floats and those of its quantized copy.
 FLOAT_BYTES = 8
-COPIES = 2
 MANY_FALLBACKS = 0.1
 
 
@@ -140,8 +139,13 @@ def refuse_quantized(source: Source, made: Plan, options: QuantizeOptions) -> No
 
 
 def memory_estimate(rows: Sequence[TensorPlan]) -> int:
-    """Peak resident bytes of the quantization, estimated: the program itself and the largest chunk in flight."""
-    return BASE_BYTES + max((_chunk_bytes(row) for row in rows), default=0)
+    """Peak resident bytes of the quantization on all cores, estimated: the program itself and the chunks in flight."""
+    return BASE_BYTES + max((_chunks_bytes(row, available_threads()) for row in rows), default=0)
+
+
+def chunks_in_flight(workers: int) -> int:
+    """How many chunks are read, computed or waiting to be written: each worker's own, and as many ready for it."""
+    return 2 * workers + 2
 
 
 def rows_per_chunk(row_length: int) -> int:
@@ -149,10 +153,12 @@ def rows_per_chunk(row_length: int) -> int:
     return max(1, CHUNK_ELEMENTS // row_length)
 
 
-def _chunk_bytes(row: TensorPlan) -> int:
+def _chunks_bytes(row: TensorPlan, workers: int) -> int:
+    """All chunks in flight hold bytes read or written, those being computed floats too."""
     row_length = row.shape[-1] if row.shape else 1
     elements = min(row.elements, rows_per_chunk(row_length) * row_length)
-    return elements * FLOAT_BYTES + COPIES * elements * (row.source_bytes + row.bytes) // row.elements
+    stored = elements * (row.source_bytes + row.bytes) // row.elements
+    return workers * elements * FLOAT_BYTES + chunks_in_flight(workers) * stored
 
 
 def _decide(
@@ -171,7 +177,9 @@ def _decide(
         if not tensor.readable and choice.type != tensor.type:
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
-        rows.append(_row(tensor, choice, overridden=own is not None, weighted=weights))
+        row = _row(tensor, choice, overridden=own is not None, weighted=weights)
+        wish = deciding(known, found) if own else None
+        rows.append(row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row)
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
     if options.strict and (fallen := [row for row in rows if row.fallback]):
