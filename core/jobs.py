@@ -311,7 +311,8 @@ Job = Annotated[
     | VerifyJob
     | CompareJob
     | ChatJob
-    | ChatSessionJob,
+    | ChatSessionJob
+    | ImatrixJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -683,6 +684,7 @@ Result = (
     | VerifyResult
     | CompareResult
     | ChatResult
+    | ImatrixResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -699,4 +701,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
+    "imatrix": ImatrixResult,
 }
