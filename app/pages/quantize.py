@@ -427,7 +427,7 @@ class QuantizePage(QWidget):
         self.plan_tabs.setVisible(len(targets) > 1)
 
     def _show_before(self, plan: Plan | None) -> None:
-        """Begins anew with the checks where another plan is shown; they need the importance matrix, where one is used."""
+        """Begins anew with the checks where another plan is shown; a matrix to be computed is needed for them first."""
         plan = None if self._must_compute() else plan
         self.before.setVisible(plan is not None)
         if plan is self._checked:
