@@ -286,15 +286,24 @@ def encode_measured(
     *,
     importance: Floats | None = None,
     fit: Fit = "fast",
+    stored: str | None = None,
     backend: str = "auto",
     threads: int = 0,
 ) -> tuple[Bytes, ErrorSums]:
-    """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`."""
+    """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`.
+
+    stored: F32, F16 or BF16, as the weights are stored, where they lie on the format's lattice: blocks that hold them
+    then take the place of searched ones (kernels.lattice).
+    """
     plan = _prepare(name, x, importance, _How(fit, backend, threads))
     decoder, gauge = (_load(operation, name, plan.backend, threads) for operation in ("decode", "measure"))
     data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
     sums = ErrorSums()
     for span, source, encoded in plan.lifted():
         data[span] = plan.backend.lower(encoded)
+        if stored is not None:
+            repacked = importlib.import_module("kernels.lattice").repacked
+            data[span] = repacked(name, plan.blocks[span], stored, data[span], threads=threads)
+            encoded = plan.backend.lift(data[span])
         sums += gauge(source, decoder(encoded))
     return data.reshape(plan.shape), sums
