@@ -137,6 +137,18 @@ class UnknownArchitecture(BadInput):
         )
 
 
+class UnknownQuantization(BadInput):
+    """The weights of a folder are quantized in a way that no row knows."""
+
+    def __init__(self, path: str, method: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"{path} is quantized with {method}, which cannot be read",
+            f"what can be read is {', '.join(known)}",
+            "Take the original in 16 bits, or have transformers dequantize this one (model.dequantize(), then "
+            "save_pretrained) and convert that folder",
+        )
+
+
 class CannotConvert(BadInput):
     """The architecture is known, but this model of it has something that the conversion does not cover."""
 
@@ -276,6 +288,28 @@ class ImatrixDoesNotFit(BadInput):
             problem,
             "Use an importance matrix made from this model, or leave the tensor out with --exclude-weights",
         )
+
+
+class CheckpointNeedsFolder(BadInput):
+    """A checkpoint was to be made from something that is not a Hugging Face folder."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} cannot be made into a checkpoint",
+            "checkpoints are made from a folder with config.json and weights, whose names and tokenizer they keep",
+            "Choose the model's Hugging Face folder, or make a GGUF file with --to",
+        )
+
+
+class IllegalMethod(BadInput):
+    """Method, bits, groups and form of a checkpoint do not go together; why and remedy say what would."""
+
+
+class NothingToQuantize(BadInput):
+    """A model has no linear layer that the method could be used for."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} has nothing to quantize", reason, "Leave out --skip, or choose another model")
 
 
 class ShapesDiffer(BadInput):

@@ -68,7 +68,7 @@ def inspect(job: InspectJob, progress: Progress) -> ModelSummary:
     with open_source(job.source) as source:
         summary = summarize(source)
         tensors = tuple(
-            TensorInfo(name=t.name, shape=t.shape, type=t.type, elements=t.elements, bytes=t.bytes)
+            TensorInfo(name=t.name, shape=t.shape, type=t.stored_type, elements=t.elements, bytes=t.stored_bytes)
             for t in source.tensors
         )
         rows = tuple(MetadataRow(key=row.key, type=row.type, value=as_text(row.value)) for row in source.header_rows)
@@ -78,7 +78,7 @@ def inspect(job: InspectJob, progress: Progress) -> ModelSummary:
 def summarize(source: Source) -> ModelSummary:
     """The summary of an opened model, without its tensors and metadata."""
     parameters = sum(tensor.elements for tensor in source.tensors)
-    weight_bytes = sum(tensor.bytes for tensor in source.tensors)
+    weight_bytes = sum(tensor.stored_bytes for tensor in source.tensors)
     sample = sample_path()
     is_sample = sample is not None and os.path.realpath(source.path) == os.path.realpath(sample)
     hyper = source.hyper
@@ -115,7 +115,9 @@ def label_of(source: Source) -> str:
 
 
 def type_of(source: Source) -> str:
-    """The mix the file says it is, else the tensor type that holds most of its weights."""
+    """The mix the file says it is, or how another program quantized it, else the type of most of its weights."""
+    if source.quantization:
+        return source.quantization
     said = next((row.value for row in source.header_rows if row.key == "general.file_type"), None)
     if isinstance(said, int) and said in FILE_TYPES:
         return FILE_TYPES[said]

@@ -1,30 +1,26 @@
 """Executes plans: reads, quantizes, measures and writes tensor after tensor, verifies the files, then names them.
 
 Nothing is decided here; `core.plan` did. Several outputs of one source are made in one pass: every chunk is read and
-decoded once. Memory holds a few chunks of rows, whatever the size of the model or of a tensor. The next chunk is read
-and the last one written while the present one is computed.
+decoded once. Memory holds a few chunks of rows, whatever the size of the model or of a tensor. While chunks are
+computed, those behind them are read (core.stream), and what was written is read back from the disk (core.readback).
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
-from core import memory
-from core.errors import DeviceNotAvailable, NonFiniteWeights, OutputIsSource, OutputNotWritable, ValuesTooLarge
+from core import memory, stream
+from core.chunks import Chunk, Compute, Made, Wanted, chunks_of
+from core.errors import OutputIsSource, OutputNotWritable
 from core.formats.atomic import AtomicFile
 from core.formats.gguf_writer import GGUFWriter
 from core.jobs import (
-    Fit,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeManyResult,
@@ -34,92 +30,80 @@ from core.jobs import (
 )
 from core.metrics import figures
 from core.parts import Part, path_of
-from core.plan import Prepared, prepare, refuse_quantized, rows_per_chunk
+from core.plan import Prepared, prepare, refuse_quantized
 from core.progress import Progress
+from core.readback import READ_BYTES, Mark, ReadBack
 from core.sources import Source, SourceTensor, open_source
-from core.verify import READ_BYTES, Expected, verify_written
+from core.verify import Expected, verify_written
 from core.weighting import means_of
-from kernels import dispatch
-from kernels.codecs import CODECS
 from kernels.measure import ErrorSums
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """Where and with how many threads the numbers are made."""
-
-    backend: str
-    threads: int
-
-    @classmethod
-    def of(cls, job: QuantizeJob) -> Compute:
-        """What a job asks for. Raises DeviceNotAvailable."""
-        if job.device == "cuda":
-            _require_cuda()
-        return cls("gpu" if job.device == "cuda" else "auto", job.threads)
-
-    def backend_for(self, type_name: str, fit: Fit = "fast", weighted: bool = False) -> str:
-        """The backend for one type: the processor takes what the device has no code for."""
-        level = CODECS[type_name].at(fit)
-        able = level.weighted if weighted else level.backends
-        return self.backend if self.backend in ("auto", *able) else "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """One tensor in the output: its row of the plan, its error sums, and the CRC-32 of its data."""
-
-    row: TensorPlan
-    sums: ErrorSums
-    crc32: int
+WAIT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One file being written: where it goes, and the tensors that belong into it."""
+    """One file being written: where it goes, the tensors that belong into it, and what follows it on the disk."""
 
     out: AtomicFile
     writer: GGUFWriter
     part: Part
+    behind: ReadBack
 
-    def verify(self, written: dict[str, Written], progress: Progress) -> None:
-        """Completes the file and compares it with what was meant to be in it. Raises VerificationFailed."""
+    @classmethod
+    def begin(cls, out: AtomicFile, part: Part, stack: ExitStack) -> OutputFile:
+        """Writes the header."""
+        writer = GGUFWriter(out, part.metadata, part.layout)
+        behind = stack.enter_context(ReadBack(out.path, out.sync, part.layout.bytes))
+        behind.wrote(Mark(writer.position, writer.digest(), "the header"))
+        return cls(out, writer, part, behind)
+
+    def append(self, name: str, made: Made) -> None:
+        """Writes a chunk behind the last one."""
+        self.writer.append(name, made.data)
+
+    def completed(self, name: str) -> None:
+        """A tensor was written to its end. Raises what was found on the disk meanwhile."""
+        self.behind.wrote(Mark(self.writer.position, self.writer.digest(), f"tensor {name}"))
+
+    def check(self) -> None:
+        """Opens the complete file with an independent reader. Raises VerificationFailed."""
         self.writer.finish()
-        self.out.sync()
-        expected = [
-            Expected(slot.name, slot.shape, slot.type, written[slot.name].row.bytes, written[slot.name].crc32)
-            for slot in self.part.layout.tensors
-        ]
-        verify_written(self.out.path, expected, self.part.layout.bytes, self.writer.hexdigest(), progress)
+        slots = self.part.layout.tensors
+        expected = [Expected(slot.name, slot.shape, slot.type, slot.bytes) for slot in slots]
+        verify_written(self.out.path, expected, self.part.layout.bytes)
 
 
 @dataclass(slots=True)
 class Target:
-    """One output being written: what was decided for it, its files, and the tensors that are complete."""
+    """One output being written: what was decided for it, its files, and the error sums of every tensor."""
 
     job: QuantizeJob
     prepared: Prepared
     files: tuple[OutputFile, ...]
     rows: dict[str, TensorPlan]
     file_of: dict[str, OutputFile]
-    written: dict[str, Written]
+    sums: dict[str, ErrorSums]
 
     @classmethod
-    def begin(cls, job: QuantizeJob, prepared: Prepared, outs: Sequence[AtomicFile]) -> Target:
-        """Writes the headers."""
-        files = tuple(
-            OutputFile(out, GGUFWriter(out, part.metadata, part.layout), part)
-            for out, part in zip(outs, prepared.parts, strict=True)
-        )
+    def begin(cls, job: QuantizeJob, prepared: Prepared, files: Sequence[OutputFile]) -> Target:
+        """Nothing but the headers has been written yet."""
         file_of = {slot.name: file for file in files for slot in file.part.layout.tensors}
-        return cls(job, prepared, files, {row.name: row for row in prepared.plan.tensors}, file_of, {})
+        return cls(job, prepared, tuple(files), {row.name: row for row in prepared.plan.tensors}, file_of, {})
+
+    def wanted(self, tensor: SourceTensor) -> Wanted:
+        """What is to be made of a tensor."""
+        row, matrix = self.rows[tensor.name], self.prepared.matrix
+        means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
+        return Wanted(row, self.job.options.fit, means)
+
+    def add(self, chunk: Chunk, made: Made) -> None:
+        """Writes a chunk, and with the last one of a tensor completes it."""
+        name = chunk.tensor.name
+        self.sums[name] = self.sums.get(name, ErrorSums()) + made.sums
+        self.file_of[name].append(name, made)
+        if chunk.is_last:
+            self.file_of[name].completed(name)
 
 
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
@@ -154,18 +138,17 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
         reserved = 0  # what is written at the same time needs its room at the same time
         for job, prepared in [(job, prepare(source, job.options)) for job in jobs]:
             refuse_quantized(source, prepared.plan, job.options)
-            outs = []
+            files = []
             for path, part in zip(output_paths(job, prepared), prepared.parts, strict=True):
                 _refuse_own_source(source, path)
                 reserved += part.layout.bytes
-                outs.append(stack.enter_context(AtomicFile(path, reserved)))
-            targets.append(Target.begin(job, prepared, outs))
+                files.append(OutputFile.begin(stack.enter_context(AtomicFile(path, reserved)), part, stack))
+            targets.append(Target.begin(job, prepared, files))
         write_tensors(source, targets, compute, progress)
-        files = [(target, file) for target in targets for file in target.files]
-        for target, file in files:
-            file.verify(target.written, progress)
-        for _, file in files:
-            file.out.commit()
+        verify_files([file for target in targets for file in target.files], progress)
+        for target in targets:
+            for file in target.files:
+                file.out.commit()
     return [_result(target, time.monotonic() - began) for target in targets]
 
 
@@ -176,137 +159,35 @@ def output_paths(job: QuantizeJob, prepared: Prepared) -> list[Path]:
 
 
 def write_tensors(source: Source, targets: Sequence[Target], compute: Compute, progress: Progress) -> None:
-    """Streams every tensor of the source through memory into the writers, in order."""
+    """Streams every tensor of the source through memory into the files, in order."""
     progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors))
     done = 0
-    with ThreadPoolExecutor(1, "reader") as reader, ThreadPoolExecutor(1, "writer") as pen:
-        stream = Stream(source, targets, compute, reader, pen)
-        for tensor in source.tensors:
-            stream.tensor(tensor, _reporter(progress, done, tensor.name))
-            done += tensor.bytes
-            source.release(tensor)
+    with closing(stream.flow(source, _chunks(source, targets), compute)) as flow:
+        for chunk, made in flow:
+            for target, own in zip(targets, made, strict=True):
+                target.add(chunk, own)
+            done += chunk.rows * chunk.tensor.row_bytes
+            progress.update(done, chunk.tensor.name)
+            if chunk.is_last:
+                source.release(chunk.tensor)
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Where rows come from and go to; one thread reads ahead, one writes behind."""
-
-    source: Source
-    targets: Sequence[Target]
-    compute: Compute
-    reader: ThreadPoolExecutor
-    pen: ThreadPoolExecutor
-
-    def tensor(self, tensor: SourceTensor, report: Callable[[int], None]) -> None:
-        """Quantizes one tensor for every target, and reports the source bytes behind it after every chunk.
-
-        Raises NonFiniteWeights, ValuesTooLarge.
-        """
-        flows = [Flow.of(target, tensor, self.pen) for target in self.targets]
-        matrices = max(flow.matrices for flow in flows)
-        done = 0
-        parts = list(_parts(tensor, matrices))
-        for (first, _), raw in zip(parts, ahead(self.reader, self._reading(tensor), parts), strict=True):
-            x = self._decoded(tensor, raw)
-            for flow in flows:
-                data, sums = self._quantized(tensor, raw, x, flow, first)
-                flow.add(data, sums, self.pen)
-            done += raw.nbytes
-            report(done)
-        for flow in flows:
-            flow.target.written[tensor.name] = Written(flow.row, flow.sums, flow.crc.result())
-
-    def _reading(self, tensor: SourceTensor) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
-        return lambda part: self.source.raw(tensor, *part)
-
-    def _decoded(self, tensor: SourceTensor, raw: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The numbers of a chunk, or None for a type that cannot be read here and is only copied."""
-        if not tensor.readable:
-            return None
-        backend = self.compute.backend_for(tensor.type)
-        return dispatch.decode(tensor.type, raw, tensor.row_length, backend=backend, threads=self.compute.threads)
-
-    def _quantized(
-        self, tensor: SourceTensor, raw: NDArray[np.uint8], x: NDArray[np.float32] | None, flow: Flow, first: int
-    ) -> tuple[NDArray[np.uint8], ErrorSums]:
-        """Rows in the target type, and the sums of the error made. first: the chunk's first row."""
-        if x is None:
-            return raw, ErrorSums(n=raw.shape[0] * tensor.row_length)
-        target, threads = flow.row.target_type, self.compute.threads
-        if target == tensor.type:
-            data = raw
-            sums = dispatch.measure(x, x, backend=self.compute.backend, threads=threads)
-        else:
-            weights = None if flow.means is None else flow.means[first * flow.matrices // tensor.rows]
-            fit = flow.target.job.options.fit
-            backend = self.compute.backend_for(target, fit, weighted=weights is not None)
-            data, sums = dispatch.encode_measured(
-                target, x, importance=weights, fit=fit, backend=backend, threads=threads
-            )
-        if not math.isfinite(sums.squared_x):
-            raise NonFiniteWeights(str(self.source.path), tensor.name)
-        if not math.isfinite(sums.squared_y):
-            raise ValuesTooLarge(str(self.source.path), tensor.name, target)
-        return data, sums
+def _chunks(source: Source, targets: Sequence[Target]) -> Iterator[Chunk]:
+    for tensor in source.tensors:
+        yield from chunks_of(tensor, [target.wanted(tensor) for target in targets])
 
 
-@dataclass(slots=True)
-class Flow:
-    """One tensor on its way into one target. means: importance, float32 (matrices, row length), or None."""
+def verify_files(files: Sequence[OutputFile], progress: Progress) -> None:
+    """Waits until every file has been read back, and opens each with an independent reader.
 
-    target: Target
-    row: TensorPlan
-    means: NDArray[np.float32] | None
-    sums: ErrorSums
-    crc: Future[int]
-
-    @classmethod
-    def of(cls, target: Target, tensor: SourceTensor, pen: ThreadPoolExecutor) -> Flow:
-        """Nothing has gone through yet."""
-        row, matrix = target.rows[tensor.name], target.prepared.matrix
-        means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
-        return cls(target, row, means, ErrorSums(), pen.submit(int))  # the CRC-32 of nothing
-
-    @property
-    def matrices(self) -> int:
-        """In how many parts the tensor's rows must be encoded: those of one expert share its importance."""
-        return 1 if self.means is None else len(self.means)
-
-    def add(self, data: NDArray[np.uint8], sums: ErrorSums, pen: ThreadPoolExecutor) -> None:
-        """Writes one chunk behind the last one."""
-        self.sums += sums
-        writer = self.target.file_of[self.row.name].writer
-        self.crc = pen.submit(_put, writer, self.row.name, data, self.crc.result())
-
-
-def _reporter(progress: Progress, start: int, name: str) -> Callable[[int], None]:
-    return lambda n_bytes: progress.update(start + n_bytes, name)
-
-
-def ahead(executor: ThreadPoolExecutor, make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
-    """make(item) for every item in order, each begun while the one before is used."""
-    pending: Future[Made] | None = None
-    for item in items:
-        following = executor.submit(make, item)
-        if pending is not None:
-            yield pending.result()
-        pending = following
-    if pending is not None:
-        yield pending.result()
-
-
-def _parts(tensor: SourceTensor, matrices: int) -> Iterator[tuple[int, int]]:
-    """(first row, number of rows) of each chunk; none reaches over the end of a matrix."""
-    step, rows = rows_per_chunk(tensor.row_length), tensor.rows // matrices
-    for begin in range(0, tensor.rows, rows):
-        for first in range(begin, begin + rows, step):
-            yield first, min(step, begin + rows - first)
-
-
-def _put(writer: GGUFWriter, name: str, data: NDArray[np.uint8], crc: int) -> int:
-    """Writes one chunk and continues the tensor's CRC-32 over it."""
-    writer.append(name, data)
-    return zlib.crc32(data.data, crc)
+    Raises VerificationFailed, ReadFailed.
+    """
+    progress.stage("Verifying", sum(file.part.layout.bytes for file in files))
+    for file in files:
+        while not file.behind.wait(WAIT_S):
+            progress.update(sum(each.behind.done for each in files))
+        file.check()
+    progress.update(sum(each.behind.done for each in files))
 
 
 def _refuse_own_source(source: Source, output: Path) -> None:
@@ -314,19 +195,8 @@ def _refuse_own_source(source: Source, output: Path) -> None:
         raise OutputIsSource(str(output))
 
 
-def _require_cuda() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        built = torch.version.cuda is not None
-        raise DeviceNotAvailable(
-            "cuda", "PyTorch finds no CUDA device" if built else "this PyTorch is built without it"
-        )
-
-
 def _result(target: Target, seconds: float) -> QuantizeResult:
     made = target.prepared.plan
-    written = [target.written[row.name] for row in made.tensors]
     parameters = sum(row.elements for row in made.tensors)
     return QuantizeResult(
         source=made.source,
@@ -340,8 +210,8 @@ def _result(target: Target, seconds: float) -> QuantizeResult:
         seconds=seconds,
         peak_memory_bytes=memory.peak_bytes(),
         sha256=_digest(target),
-        total=figures(sum((item.sums for item in written), ErrorSums())),
-        tensors=tuple(_tensor_result(item) for item in written),
+        total=figures(sum((target.sums[row.name] for row in made.tensors), ErrorSums())),
+        tensors=tuple(_tensor_result(row, target.sums[row.name]) for row in made.tensors),
     )
 
 
@@ -357,8 +227,7 @@ def _digest(target: Target) -> str:
     return digest.hexdigest()
 
 
-def _tensor_result(item: Written) -> TensorResult:
-    row = item.row
+def _tensor_result(row: TensorPlan, sums: ErrorSums) -> TensorResult:
     return TensorResult.model_validate(
         {
             "name": row.name,
@@ -372,6 +241,6 @@ def _tensor_result(item: Written) -> TensorResult:
             "bpw": row.bpw,
             "reason": row.reason,
             "fallback": row.fallback,
-            **figures(item.sums).model_dump(),
+            **figures(sums).model_dump(),
         }
     )

@@ -18,20 +18,20 @@ from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
+from core.repacking import with_lattice
 from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor, open_source
 from core.weighting import selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
+from kernels.cpu.parallel import available_threads
 
 OUTPUT = "output.weight"
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 20
 # Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
 BASE_BYTES = 180 << 20
-# Per element of a chunk: its floats and those of its quantized copy; the bytes read and written exist twice, because
-# one chunk is read ahead and one written behind.
+# Per element of a chunk that is computed: its floats and those of its quantized copy.
 FLOAT_BYTES = 8
-COPIES = 2
 MANY_FALLBACKS = 0.1
 
 
@@ -140,8 +140,13 @@ def refuse_quantized(source: Source, made: Plan, options: QuantizeOptions) -> No
 
 
 def memory_estimate(rows: Sequence[TensorPlan]) -> int:
-    """Peak resident bytes of the quantization, estimated: the program itself and the largest chunk in flight."""
-    return BASE_BYTES + max((_chunk_bytes(row) for row in rows), default=0)
+    """Peak resident bytes of the quantization on all cores, estimated: the program itself and the chunks in flight."""
+    return BASE_BYTES + max((_chunks_bytes(row, available_threads()) for row in rows), default=0)
+
+
+def chunks_in_flight(workers: int) -> int:
+    """How many chunks are read, computed or waiting to be written: each worker's own, and as many ready for it."""
+    return 2 * workers + 2
 
 
 def rows_per_chunk(row_length: int) -> int:
@@ -149,10 +154,12 @@ def rows_per_chunk(row_length: int) -> int:
     return max(1, CHUNK_ELEMENTS // row_length)
 
 
-def _chunk_bytes(row: TensorPlan) -> int:
+def _chunks_bytes(row: TensorPlan, workers: int) -> int:
+    """All chunks in flight hold bytes read or written, those being computed floats too."""
     row_length = row.shape[-1] if row.shape else 1
     elements = min(row.elements, rows_per_chunk(row_length) * row_length)
-    return elements * FLOAT_BYTES + COPIES * elements * (row.source_bytes + row.bytes) // row.elements
+    stored = elements * (row.source_bytes + row.bytes) // row.elements
+    return workers * elements * FLOAT_BYTES + chunks_in_flight(workers) * stored
 
 
 def _decide(
@@ -171,7 +178,8 @@ def _decide(
         if not tensor.readable and choice.type != tensor.type:
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
-        rows.append(_row(tensor, choice, overridden=own is not None, weighted=weights))
+        row = _row(tensor, choice, overridden=own is not None, weighted=weights)
+        rows.append(with_lattice(row, source, tensor, options.fit))
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
     if options.strict and (fallen := [row for row in rows if row.fallback]):
@@ -189,17 +197,18 @@ def _usual(tensor: Tensor, mix: Mix, model: Model, options: QuantizeOptions) -> 
 def _row(tensor: SourceTensor, choice: Choice, *, overridden: bool, weighted: bool) -> TensorPlan:
     same = choice.type == tensor.type
     n_bytes = tensor.bytes if same else tensor.rows * FORMATS[choice.type].row_bytes(tensor.row_length)
+    kept = "dequantized" if tensor.packed else "kept as it is, copied byte for byte"
     return TensorPlan.model_validate(
         {
             "name": tensor.name,
             "shape": tensor.shape,
-            "from": tensor.type,
+            "from": tensor.stored_type,
             "to": choice.type,
             "elements": tensor.elements,
-            "source_bytes": tensor.bytes,
+            "source_bytes": tensor.stored_bytes,
             "bytes": n_bytes,
             "bpw": 8 * n_bytes / tensor.elements,
-            "reason": f"{choice.reason}; kept as it is, copied byte for byte" if same else choice.reason,
+            "reason": f"{choice.reason}; {kept}" if same else choice.reason,
             "fallback": choice.fallback,
             "overridden": overridden,
             "weighted": weighted,
@@ -216,6 +225,11 @@ def _warnings(
         yield "The model has no output layer of its own to leave as it is: it uses the token embedding."
     if matrix is not None:
         yield from _uncovered(made, matrix)
+    if source.quantization:
+        yield (
+            f"The source is already quantized ({source.quantization}): its weights are dequantized first, and "
+            "quantizing them again adds to the loss: start from a 16-bit original where there is one."
+        )
     types = quantized_types(source)
     if types:
         yield (

@@ -6,8 +6,6 @@ Raises VerificationFailed where the two disagree; the file's own damage is repor
 from __future__ import annotations
 
 import hashlib
-import os
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,22 +17,20 @@ from core.formats.gguf_reader import read_header
 from core.formats.newer_types import teach_newer_types
 from core.jobs import VerifyJob, VerifyResult
 from core.progress import Progress
+from core.readback import READ_BYTES, forget
 
 if TYPE_CHECKING:
     import gguf
 
-READ_BYTES = 8 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One tensor as it should be found: shape in numpy order, and the CRC-32 of its data where it is known."""
+    """One tensor as it should be found: shape in numpy order."""
 
     name: str
     shape: tuple[int, ...]
     type: str
     bytes: int
-    crc32: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ def verify(job: VerifyJob, progress: Progress) -> VerifyResult:
     expected = [Expected(entry.name, entry.shape, entry.type, entry.bytes) for entry in header.tensors]
     found = read_independently(path)
     compare_tensors(path, expected, found)
-    digest = read_back(path, found, expected, progress)
+    digest = file_digest(path, progress)
     return VerifyResult(
         path=job.path,
         tensors=len(found),
@@ -72,17 +68,16 @@ def verify(job: VerifyJob, progress: Progress) -> VerifyResult:
     )
 
 
-def verify_written(
-    path: Path, expected: Sequence[Expected], n_bytes: int, sha256: str, progress: Progress
-) -> list[Found]:
-    """Checks a file just written against what was meant to be in it, down to the last byte on the disk."""
+def verify_written(path: Path, expected: Sequence[Expected], n_bytes: int) -> list[Found]:
+    """Checks that a file just written is of the right size and holds the tensors meant to be in it, in their order.
+
+    Their data are compared by core.readback. Raises VerificationFailed.
+    """
     actual = path.stat().st_size
     if actual != n_bytes:
         raise VerificationFailed(str(path), f"it has {actual} bytes instead of {n_bytes}")
     found = read_independently(path)
     compare_tensors(path, expected, found)
-    if read_back(path, found, expected, progress) != sha256:
-        raise VerificationFailed(str(path), "its data read back from the disk differs from what was written")
     return found
 
 
@@ -116,44 +111,20 @@ def compare_tensors(path: Path, expected: Sequence[Expected], found: Sequence[Fo
                 )
 
 
-def read_back(path: Path, found: Sequence[Found], expected: Sequence[Expected], progress: Progress) -> str:
-    """Reads the whole file once: checks each tensor's CRC-32 where it is known, and returns the file's SHA-256."""
+def file_digest(path: Path, progress: Progress) -> str:
+    """Reads the whole file from the disk and returns its SHA-256. Raises ReadFailed."""
     progress.stage("Verifying", path.stat().st_size)
     digest, position = hashlib.sha256(), 0
     try:
         with path.open("rb", buffering=0) as file:
-            _drop_cache(file.fileno())
-            for tensor, wanted in sorted(zip(found, expected, strict=True), key=lambda pair: pair[0].offset):
-                position = _digest(file, digest, position, tensor.offset - position, progress)[0]
-                position, crc = _digest(file, digest, position, tensor.bytes, progress)
-                if wanted.crc32 is not None and crc != wanted.crc32:
-                    raise VerificationFailed(
-                        str(path), f"the data of tensor {tensor.name} differs from what was written"
-                    )
-            _digest(file, digest, position, os.fstat(file.fileno()).st_size - position, progress)
+            forget(file.fileno())
+            while data := file.read(READ_BYTES):
+                digest.update(data)
+                position += len(data)
+                progress.update(position)
     except OSError as error:
         raise ReadFailed(str(path), error.strerror or str(error)) from error
     return digest.hexdigest()
-
-
-def _digest(file: Any, digest: Any, position: int, n_bytes: int, progress: Progress) -> tuple[int, int]:
-    """Reads on by `n_bytes`; returns the new position and the CRC-32 of what was read."""
-    crc, left = 0, n_bytes
-    while left > 0:
-        data = file.read(min(left, READ_BYTES))
-        if not data:
-            break
-        digest.update(data)
-        crc = zlib.crc32(data, crc)
-        left -= len(data)
-        progress.update(position + n_bytes - left)
-    return position + n_bytes, crc
-
-
-def _drop_cache(descriptor: int) -> None:
-    """Asks the system to forget its copy of the file, so that what is read comes from the disk."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _elements(shape: Iterable[int]) -> int:

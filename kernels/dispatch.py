@@ -15,7 +15,7 @@ import functools
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,6 +161,14 @@ def _spans(count: int, per_chunk: int) -> Iterator[slice]:
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
 
+def _joined(parts: Iterable[Array], shape: tuple[int, int], kind: npt.DTypeLike) -> Array:
+    """The parts as one array of a shape; a single part is not copied, and no part makes an array without rows."""
+    arrays = list(parts)
+    if len(arrays) == 1:
+        return arrays[0].reshape(shape)
+    return np.concatenate(arrays).reshape(shape) if arrays else np.empty(shape, kind)
+
+
 def _to_blocks(row: Codec, x: Floats) -> tuple[Floats, tuple[int, int]]:
     """Rows as blocks (n_blocks, elements), and the shape of their bytes; raises ValueError where rows do not fit."""
     if x.ndim != 2:
@@ -242,10 +250,7 @@ def encode(
     it cannot encode the format at that fit.
     """
     plan = _prepare(name, x, importance, _How(fit, backend, threads))
-    data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
-    for span, _, encoded in plan.lifted():
-        data[span] = plan.backend.lower(encoded)
-    return data.reshape(plan.shape)
+    return _joined((plan.backend.lower(encoded) for _, _, encoded in plan.lifted()), plan.shape, np.uint8)
 
 
 def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Floats:
@@ -260,10 +265,9 @@ def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", th
         raise ValueError(f"{name}: rows of {expected} bytes expected, not an array {data.dtype} of shape {data.shape}")
     blocks = np.ascontiguousarray(data).reshape(-1, row.format.bytes)
     function = _load("decode", name, chosen, threads)
-    x = np.empty((len(blocks), row.format.elements), dtype=np.float32)
-    for span in _spans(len(blocks), chosen.chunk_elements // row.format.elements):
-        x[span] = chosen.lower(function(chosen.lift(blocks[span])))
-    return x.reshape(len(data), row_length)
+    spans = _spans(len(blocks), chosen.chunk_elements // row.format.elements)
+    decoded = (chosen.lower(function(chosen.lift(blocks[span]))) for span in spans)
+    return _joined(decoded, (len(data), row_length), np.float32)
 
 
 def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) -> ErrorSums:
@@ -297,13 +301,12 @@ def encode_measured(
     """
     plan = _prepare(name, x, importance, _How(fit, backend, threads))
     decoder, gauge = (_load(operation, name, plan.backend, threads) for operation in ("decode", "measure"))
-    data = np.empty((len(plan.blocks), codec(name).format.bytes), dtype=np.uint8)
-    sums = ErrorSums()
+    data, sums = [], ErrorSums()
     for span, source, encoded in plan.lifted():
-        data[span] = plan.backend.lower(encoded)
+        data.append(plan.backend.lower(encoded))
         if stored is not None:
             repacked = importlib.import_module("kernels.lattice").repacked
-            data[span] = repacked(name, plan.blocks[span], stored, data[span], threads=threads)
-            encoded = plan.backend.lift(data[span])
+            data[-1] = repacked(name, plan.blocks[span], stored, data[-1], threads=threads)
+            encoded = plan.backend.lift(data[-1])
         sums += gauge(source, decoder(encoded))
-    return data.reshape(plan.shape), sums
+    return _joined(data, plan.shape, np.uint8), sums

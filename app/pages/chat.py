@@ -355,6 +355,8 @@ class ChatPage(QWidget):
             return self.tr("Not loaded"), False
         word = self.tr("Answering…") if side.state is State.ANSWERING else self.tr("Ready")
         memory = self.tr("{0} in memory").format(text.size(side.loaded.memory_bytes))
+        if side.loaded.predicted_bytes:
+            memory += self.tr(" ({0} predicted)").format(text.size(side.loaded.predicted_bytes))
         context = self.tr("{0} tokens of context").format(side.loaded.context)
         return f"{word} · {memory} · {context}", True
 

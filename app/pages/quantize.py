@@ -327,7 +327,8 @@ class QuantizePage(QWidget):
 
     def _is_quantized(self) -> bool:
         """Whether a weight matrix of the source is stored in a quantized type."""
-        tensors = self._summary.tensors if self._summary else ()
+        # Folders that other programs quantized are dequantized while they are read; the plan warns of it.
+        tensors = self._summary.tensors if self._summary and self._summary.format == "gguf" else ()
         return any(len(t.shape) > 1 and (t.type not in FORMATS or FORMATS[t.type].quantized) for t in tensors)
 
     def _show_plan(self) -> None:

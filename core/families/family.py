@@ -22,8 +22,8 @@ class TensorRule:
     are stacked. heads: the Dimensions attribute that says in how many heads the rows are to be interleaved for
     llama.cpp's rotary embedding, '' where rows stay in order. part: (number, count) where the source holds so many
     tensors of this shape, one after another along its rows, per expert. transposed: the source has columns as rows.
-    shift: is added to every weight. float32: is kept as F32, whatever the source has. Rules of the same target are
-    alternatives, of which a checkpoint has one.
+    shift: is added to every weight. float32: is kept as F32, whatever the source has. ternary: the model rounds it to
+    -γ, 0 and γ when it runs. Rules of the same target are alternatives, of which a checkpoint has one.
     """
 
     source: str
@@ -35,6 +35,7 @@ class TensorRule:
     transposed: bool = False
     shift: float = 0.0
     float32: bool = False
+    ternary: bool = False
 
     @property
     def per_layer(self) -> bool:

@@ -15,7 +15,6 @@ from core.families.parts import (
     HEAD_KEYS,
     IGNORED,
     KV_HEADS,
-    PLAIN_WEIGHTS,
     RMS_EPSILON,
     SIZE_KEYS,
     around,
@@ -72,7 +71,6 @@ GEMMA2 = Family(
         _WINDOW,
     ),
     refusals=(
-        PLAIN_WEIGHTS,
         Refusal("hidden_activation", _GELU),
         Refusal("tie_word_embeddings", (True,)),
         # llama.cpp's converter writes no base for this family, so its graph's own must be the right one.
@@ -112,7 +110,6 @@ GEMMA3 = replace(
         KeyRule("rope_local_base_freq", "rope.freq_base_swa", "FLOAT32", 10000.0),
     ),
     refusals=(
-        PLAIN_WEIGHTS,
         Refusal("hidden_activation", _GELU),
         Refusal("tie_word_embeddings", (True,)),
         Refusal("attn_logit_softcapping", (None,)),

@@ -18,7 +18,6 @@ from core.families.parts import (
     IGNORED,
     LAYER,
     OWN_HEAD_KEYS,
-    PLAIN_WEIGHTS,
     ROPE_DIMENSIONS,
     ROPE_TYPES,
     VOCABULARY,
@@ -48,7 +47,6 @@ LLAMA = Family(
         GATED_SILU,
         WHOLE_ROTARY,
         Refusal("num_local_experts", (None, 0)),
-        PLAIN_WEIGHTS,
         *_NO_SCALES,
     ),
     rope_types=ROPE_TYPES,
@@ -81,7 +79,7 @@ MIXTRAL = replace(
     ),
     keys=(*COMMON_KEYS, *OWN_HEAD_KEYS, ROPE_DIMENSIONS, VOCABULARY, *EXPERT_KEYS),
     derived={"own_head_dim": own_head_dim},
-    refusals=(GATED_SILU, WHOLE_ROTARY, PLAIN_WEIGHTS),
+    refusals=(GATED_SILU, WHOLE_ROTARY),
     sizes=("num_local_experts", "num_experts_per_tok"),
 )
 
@@ -134,7 +132,7 @@ GRANITE = replace(
         KeyRule("residual_multiplier", "residual_scale", "FLOAT32", OPTIONAL),
         KeyRule("logits_scaling", "logit_scale", "FLOAT32", OPTIONAL),
     ),
-    refusals=(GATED_SILU, WHOLE_ROTARY, PLAIN_WEIGHTS, Refusal("num_local_experts", (None, 0))),
+    refusals=(GATED_SILU, WHOLE_ROTARY, Refusal("num_local_experts", (None, 0))),
     default_pre="refact",
     checks=(_width_per_head,),
     warnings=(),

@@ -84,7 +84,6 @@ EXPERT_KEYS = (
 
 GATED_SILU = Refusal("hidden_act", (None, "silu", "swish"))
 WHOLE_ROTARY = Refusal("partial_rotary_factor", (None, 1, 1.0))
-PLAIN_WEIGHTS = Refusal("quantization_config", (None,))
 IGNORED = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"model\.rotary_emb\.inv_freq")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 

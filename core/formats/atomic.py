@@ -12,6 +12,7 @@ import errno
 import os
 import secrets
 import shutil
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -45,7 +46,7 @@ class AtomicFile:
         self.target = target
         self.needed_bytes = needed_bytes
         self.path = _part(target)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._committed = False
 
     def __enter__(self) -> Self:
@@ -64,10 +65,10 @@ class AtomicFile:
             raise self._explained(error) from error
         return self
 
-    def _create(self) -> BinaryIO:
+    def _create(self) -> FileIO:
         """A new part, locked. Another job may sweep it in the moment before it is locked: then one more is made."""
         while True:
-            file = self.path.open("xb")
+            file = self.path.open("xb", buffering=0)
             if _lock(file) and self.path.exists():
                 return file
             file.close()
@@ -77,7 +78,9 @@ class AtomicFile:
         """Appends a bytes-like object. Raises DiskFull, OutputNotWritable."""
         assert self._file is not None
         try:
-            self._file.write(data)
+            left = memoryview(data).cast("B")
+            while left:  # one call takes 2 GiB at most, and less where a disk fills up
+                left = left[self._file.write(left) :]
         except OSError as error:
             raise self._explained(error) from error
 
@@ -85,8 +88,7 @@ class AtomicFile:
         """Waits until everything written is on the disk, so that a verification reads what is there."""
         assert self._file is not None
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._file.fileno())
         except OSError as error:
             raise self._explained(error) from error
 

@@ -46,6 +46,25 @@ class RangeReader:
             raise TruncatedFile(str(self.path), offset + n_bytes, offset + done)
         return out
 
+    def read_strided(self, offset: int, step: int, count: int, n_bytes: int) -> NDArray[np.uint8]:
+        """`n_bytes` from every `step` bytes on, `count` times: (count, n_bytes). Raises what `read` raises."""
+        end = offset + max(0, count - 1) * step + n_bytes
+        if end > self.file_bytes:
+            raise TruncatedFile(str(self.path), end, self.file_bytes)
+        if n_bytes == step:
+            return self.read(offset, count * n_bytes).reshape(count, n_bytes)
+        out = np.empty((count, n_bytes), np.uint8)
+        try:
+            with self._lock:
+                for number, row in enumerate(out):
+                    self._file.seek(offset + number * step)
+                    done = self._fill(row.data)
+                    if done < n_bytes:
+                        raise TruncatedFile(str(self.path), end, offset + number * step + done)
+        except OSError as error:
+            raise ReadFailed(str(self.path), error.strerror or str(error)) from error
+        return out
+
     def _fill(self, out: memoryview) -> int:
         """Reads until `out` is full or the file ends (one call returns 2 GiB at most); how many bytes were read."""
         done = 0

@@ -65,13 +65,14 @@ def layout(metadata: Sequence[KeyValue], tensors: Iterable[TensorSlot]) -> Layou
 class GGUFWriter:
     """Appends one file to a sink: the header when constructed, then `append` for each tensor in the layout's order.
 
-    hexdigest() is the SHA-256 of everything written so far.
+    digest() is the SHA-256 of everything written so far, position its length.
     """
 
     def __init__(self, sink: Sink, metadata: Sequence[KeyValue], plan: Layout) -> None:
         self._sink = sink
         self._plan = plan
         self._digest = hashlib.sha256()
+        self._position = 0
         self._current = 0
         self._filled = 0  # bytes of the current tensor
         self._put(_header(metadata, plan))
@@ -98,13 +99,23 @@ class GGUFWriter:
         if self._current < len(self._plan.tensors):
             raise ValueError(f"tensor {self._plan.tensors[self._current].name} is not complete")
 
-    def hexdigest(self) -> str:
+    def digest(self) -> bytes:
         """SHA-256 of the bytes written so far."""
+        return self._digest.digest()
+
+    def hexdigest(self) -> str:
+        """The same as text."""
         return self._digest.hexdigest()
+
+    @property
+    def position(self) -> int:
+        """How many bytes were written so far."""
+        return self._position
 
     def _put(self, data: bytes | memoryview) -> None:
         self._sink.write(data)
         self._digest.update(data)
+        self._position += len(data)
 
 
 def _header(metadata: Sequence[KeyValue], plan: Layout) -> bytes:

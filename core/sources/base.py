@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 class SourceTensor:
     """One tensor under its GGUF name. shape: numpy order, row length last. bytes: as `raw` delivers it.
 
-    type is a name of kernels.blocks, or of another ggml type, whose values cannot be read here.
+    type is a name of kernels.blocks, or of another ggml type, whose values cannot be read here. packed: where another
+    program quantized it and `raw` delivers it dequantized, in what form it is stored ('GPTQ4'), and packed_bytes: what
+    it takes there.
     """
 
     name: str
     shape: tuple[int, ...]
     type: str
     bytes: int
+    packed: str = ""
+    packed_bytes: int | None = None
 
     @property
     def row_length(self) -> int:
@@ -54,6 +58,16 @@ class SourceTensor:
     def row_bytes(self) -> int:
         """Bytes of one row in the tensor's own type."""
         return self.bytes // self.rows
+
+    @property
+    def stored_type(self) -> str:
+        """The form in which the files have it."""
+        return self.packed or self.type
+
+    @property
+    def stored_bytes(self) -> int:
+        """What it takes in the files."""
+        return self.bytes if self.packed_bytes is None else self.packed_bytes
 
     @property
     def readable(self) -> bool:
@@ -117,7 +131,8 @@ class Source(ABC):
     """An opened model. Use it as a context manager; reading is safe from several threads.
 
     path: the file or folder. files: all files the weights are in. file_bytes: their total size. architecture: GGUF's
-    name. tensors: in the order in which a GGUF file should hold them.
+    name. tensors: in the order in which a GGUF file should hold them. quantization: how another program quantized its
+    weights, in words ('GPTQ 4-bit, group 128'), '' where none did.
     """
 
     path: Path
@@ -128,6 +143,7 @@ class Source(ABC):
     file_bytes: int
     tensors: tuple[SourceTensor, ...]
     hyper: Hyper
+    quantization: str = ""
 
     @property
     @abstractmethod

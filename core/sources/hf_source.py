@@ -1,14 +1,16 @@
 """A Hugging Face folder (config.json, weights, tokenizer) as a Source: a GGUF model, converted while it is read.
 
 Rows of query and key projections come in llama.cpp's order, experts stacked, one-dimensional tensors and routers as
-F32, everything else in the type it is stored in. No intermediate file is written and no more than the rows asked for is
-held, of a transposed matrix (GPT-2's) the whole matrix.
+F32, weights that are packed (GPTQ, FP8, …) dequantized to F32, everything else in the type it is stored in. No
+intermediate file is written and no more than the rows asked for is held, of a transposed matrix (GPT-2's) the whole.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.errors import InvalidHeader
+from core.errors import CannotConvert, InvalidHeader
 from core.families import family_of
 from core.families.conversion import (
     Placement,
@@ -33,9 +35,11 @@ from core.families.tokenizer import convert_tokenizer
 from core.formats.file_rows import RangeReader
 from core.formats.gguf_layout import KeyValue
 from core.formats.json_file import read_json_object
-from core.formats.safetensors_reader import DTYPE_BYTES, SafetensorsFile, StoredTensor, read_checkpoint
+from core.formats.safetensors_reader import DTYPE_BYTES, SafetensorsFile, read_checkpoint
 from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
 from core.sources.base import Source, SourceTensor, hyper_of
+from core.sources.quantization import main_label, unpacked
+from core.sources.stored_rows import Part, StoredRows, TernaryRows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,24 +47,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """A run of a tensor's rows: first_row counts in the tensor; offset is in bytes from the file's start."""
+    """A run of a tensor's rows: first_row counts in the tensor, begin in what is stored."""
 
-    file: int
-    offset: int
+    stored: StoredRows
+    begin: int
     first_row: int
     rows: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where a tensor's rows are: in segments of files, in their order or that of row_map; or computed.
+    """Where a tensor's rows are: in segments of what is stored, in their order or that of row_map; or computed.
 
-    dtype and row_bytes: as stored. For a transposed tensor the segment's rows are the tensor's columns.
+    dtype: as stored. For a transposed tensor the segment's rows are the tensor's columns.
     """
 
     segments: tuple[_Segment, ...] = ()
     dtype: str = "F32"
-    row_bytes: int = 0
     row_map: NDArray[np.int64] | None = None
     transposed: bool = False
     shift: float = 0.0
@@ -70,7 +73,8 @@ class _Place:
 class HFSource(Source):
     """Reads config.json and the headers of the weights when opened, the tokenizer only when `metadata` is asked for.
 
-    Raises NotAModel, MissingParts, UnknownArchitecture, CannotConvert, UnsupportedType, InvalidHeader, TruncatedFile.
+    Raises NotAModel, MissingParts, UnknownArchitecture, UnknownQuantization, CannotConvert, UnsupportedType,
+    InvalidHeader, TruncatedFile.
     """
 
     format = "safetensors"
@@ -84,29 +88,44 @@ class HFSource(Source):
         self.architecture = self._config.family.name
         self.files = tuple(file.path for file in checkpoint)
         self.file_bytes = sum(file.file_bytes for file in checkpoint)
-        family = self._config.family
-        stored = {
-            renamed(family, entry.name): (part, entry) for part, file in enumerate(checkpoint) for entry in file.tensors
-        }
-        if len(stored) < sum(len(file.tensors) for file in checkpoint):
-            raise InvalidHeader(str(folder), "two of its files hold a tensor of the same name")
-        self._places: dict[str, _Place] = {}
-        self.tensors = tuple(self._placed(stored))
-        self._hyper_keys = hyper_key_values(self._config)
-        self.hyper = hyper_of(self.architecture, self._hyper_keys)
-        self._readers = [RangeReader(file) for file in self.files]
+        with ExitStack() as stack:
+            self._readers = [RangeReader(file) for file in self.files]
+            for reader in self._readers:
+                stack.callback(reader.close)
+            stored = self._stored(checkpoint)
+            self.quantization = main_label(stored)
+            self._places: dict[str, _Place] = {}
+            self.tensors = tuple(self._placed(stored))
+            self._hyper_keys = hyper_key_values(self._config)
+            self.hyper = hyper_of(self.architecture, self._hyper_keys)
+            stack.pop_all()
 
-    def _placed(self, stored: dict[str, tuple[int, StoredTensor]]) -> list[SourceTensor]:
+    def _stored(self, checkpoint: Sequence[SafetensorsFile]) -> dict[str, StoredRows]:
+        """All tensors of the files by the names that the family's rules have, the packed ones as what they hold."""
+        parts = {
+            entry.name: Part(reader, entry)
+            for reader, file in zip(self._readers, checkpoint, strict=True)
+            for entry in file.tensors
+        }
+        rows = unpacked(str(self.path), self._json, parts)
+        family = self._config.family
+        named = {renamed(family, name): row for name, row in rows.items()}
+        if len(parts) < sum(len(file.tensors) for file in checkpoint) or len(named) < len(rows):
+            raise InvalidHeader(str(self.path), "two of its files hold a tensor of the same name")
+        return named
+
+    def _placed(self, stored: dict[str, StoredRows]) -> list[SourceTensor]:
         """All tensors under their GGUF names; fills in where each one's rows are."""
         tensors = []
-        types = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
+        types = {name: (row.dtype, row.shape) for name, row in stored.items()}
         for placement in placements(self._config, types):
-            place = _place_of(placement, stored)
+            place = _place_of(str(self.path), placement, stored)
             self._places[placement.target] = place
             is_vector = len(placement.shape) == 1
             kind = "F32" if is_vector or placement.rule.float32 else place.dtype
             n_bytes = math.prod(placement.shape) * DTYPE_BYTES[kind]
-            tensors.append(SourceTensor(placement.target, placement.shape, kind, n_bytes))
+            packed, stored_bytes = _packing(placement, stored)
+            tensors.append(SourceTensor(placement.target, placement.shape, kind, n_bytes, packed, stored_bytes))
         for name, factors in reversed(rope_tensors(self._config).items()):
             self._places[name] = _Place(computed=factors)
             tensors.insert(1, SourceTensor(name, factors.shape, "F32", factors.nbytes))
@@ -170,16 +189,14 @@ class HFSource(Source):
         return self._stored_rows(place, start, int(wanted.max()) + 1)[wanted - start]
 
     def _stored_rows(self, place: _Place, first: int, end: int) -> NDArray[np.uint8]:
-        """Rows [first, end) in the order of the segments: (end - first, row_bytes)."""
+        """Rows [first, end) in the order of the segments: (end - first, bytes of a row)."""
         parts = []
         begin = bisect_right(place.segments, first, key=lambda segment: segment.first_row) - 1
         for segment in place.segments[begin:]:
             low, high = max(first, segment.first_row), min(end, segment.first_row + segment.rows)
             if low >= high:
                 break
-            offset = segment.offset + (low - segment.first_row) * place.row_bytes
-            data = self._readers[segment.file].read(offset, (high - low) * place.row_bytes)
-            parts.append(data.reshape(high - low, place.row_bytes))
+            parts.append(segment.stored.read(segment.begin + low - segment.first_row, high - low))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _transposed(self, place: _Place, tensor: SourceTensor) -> NDArray[np.uint8]:
@@ -200,9 +217,8 @@ class HFSource(Source):
 
     def release(self, tensor: SourceTensor) -> None:
         """Says that `tensor` will not be read again soon."""
-        place = self._places[tensor.name]
-        for segment in place.segments:
-            self._readers[segment.file].release(segment.offset, segment.rows * place.row_bytes)
+        for segment in self._places[tensor.name].segments:
+            segment.stored.release()
 
     def close(self) -> None:
         """Closes all files."""
@@ -217,21 +233,29 @@ def _read_checkpoint(folder: Path) -> tuple[SafetensorsFile, ...]:
     return read_checkpoint(folder)
 
 
-def _place_of(placement: Placement, stored: dict[str, tuple[int, StoredTensor]]) -> _Place:
+def _place_of(path: str, placement: Placement, stored: Mapping[str, StoredRows]) -> _Place:
     """Where the rows of one tensor are; of a tensor that holds several, or that is one of an expert's, its parts."""
-    dtype = stored[placement.sources[0]][1].dtype
-    length = placement.stored[-1]
-    row_bytes = length * DTYPE_BYTES[dtype]
+    rule = placement.rule
+    if rule.transposed and any(stored[source].packed for source in placement.sources):
+        raise CannotConvert(path, f"{placement.sources[0]} is quantized, and its family stores its columns as rows")
     # Rows that follow each other in the file: a stored tensor's, or where it holds several, those of one expert's part.
-    number, parts = placement.rule.part
+    number, parts = rule.part
     run = math.prod(placement.stored[:-1]) if parts == 1 else placement.stored[-2] // parts
     groups = math.prod(placement.stored[:-1]) // (run * parts)
     segments: list[_Segment] = []
     for source in placement.sources:
-        file, entry = stored[source]
+        rows = stored[source]
+        # A weight that is packed is ternary already, and by its own scale.
+        rows = TernaryRows(rows) if rule.ternary and not rows.packed else rows
         for group in range(groups):
-            offset = entry.offset + (group * parts + number) * run * row_bytes
-            segments.append(_Segment(file, offset, len(segments) * run, run))
+            segments.append(_Segment(rows, (group * parts + number) * run, len(segments) * run, run))
     row_map = interleaved_rows(placement.shape[0], placement.heads) if placement.heads else None
-    rule = placement.rule
-    return _Place(tuple(segments), dtype, row_bytes, row_map, rule.transposed, rule.shift)
+    return _Place(tuple(segments), segments[0].stored.dtype, row_map, rule.transposed, rule.shift)
+
+
+def _packing(placement: Placement, stored: Mapping[str, StoredRows]) -> tuple[str, int | None]:
+    """In what form a tensor is packed and the bytes it takes there; ('', None) for plain numbers."""
+    rows = [stored[source] for source in placement.sources]
+    if not rows[0].packed:
+        return "", None
+    return rows[0].packed, sum(row.stored_bytes for row in rows) // placement.rule.part[1]

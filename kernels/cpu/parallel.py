@@ -44,8 +44,8 @@ def ranges(n_blocks: int, elements: int, threads: int) -> list[tuple[int, int]]:
 
 def map_ranges(function: Callable[[int, int], Any], spans: list[tuple[int, int]], threads: int) -> list[Any]:
     """`function(start, stop)` of every range, in order, on `threads` threads (0 = all cores)."""
-    if len(spans) == 1:
-        return [function(*spans[0])]
+    if len(spans) == 1 or threads == 1:
+        return [function(*span) for span in spans]
     with ThreadPoolExecutor(threads or available_threads()) as pool:
         return list(pool.map(function, *zip(*spans, strict=True)))
 

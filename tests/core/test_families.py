@@ -127,7 +127,6 @@ def test_wrong_tensors_are_named(tmp_path: Path, change: dict[str, Any], leaf: t
         ("hidden_act", "gelu"),
         ("partial_rotary_factor", 0.5),
         ("num_local_experts", 8),
-        ("quantization_config", {"quant_method": "gptq"}),
         ("rope_scaling", {"rope_type": "dynamic", "factor": 2.0}),
         ("rope_scaling", {"rope_type": "longrope", "factor": 2.0}),
         ("rope_scaling", {"type": "linear"}),

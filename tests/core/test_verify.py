@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zlib
 
 import gguf
 import pytest
@@ -13,7 +12,6 @@ from core.engine import run
 from core.errors import InvalidHeader, NotAModel, TruncatedFile, VerificationFailed
 from core.formats.gguf_reader import read_header
 from core.jobs import VerifyJob
-from core.progress import Progress
 from core.verify import Expected, read_independently, verify_written
 from tests.core.small_models import small_model
 
@@ -24,22 +22,11 @@ def small(tmp_path):
 
 
 def expected_of(path):
-    data = path.read_bytes()
-    entries = read_header(path).tensors
-    return [
-        Expected(e.name, e.shape, e.type, e.bytes, zlib.crc32(data[e.offset : e.offset + e.bytes])) for e in entries
-    ]
+    return [Expected(e.name, e.shape, e.type, e.bytes) for e in read_header(path).tensors]
 
 
-def check(path, expected=None, n_bytes=None, sha256=None):
-    data = path.read_bytes()
-    return verify_written(
-        path,
-        expected_of(path) if expected is None else expected,
-        n_bytes or len(data),
-        sha256 or hashlib.sha256(data).hexdigest(),
-        Progress(),
-    )
+def check(path, expected=None, n_bytes=None):
+    return verify_written(path, expected_of(path) if expected is None else expected, n_bytes or path.stat().st_size)
 
 
 def test_a_file_in_order(small):
@@ -63,7 +50,6 @@ def test_the_lean_reader_finds_what_the_whole_one_finds(sample):
         ({"shape": (1, 2)}, "the shape"),
         ({"type": "Q4_0"}, "the type"),
         ({"bytes": 1}, "the bytes"),
-        ({"crc32": 1}, "the data of tensor"),
     ],
 )
 def test_every_difference_is_found(small, change, words):
@@ -73,13 +59,11 @@ def test_every_difference_is_found(small, change, words):
         check(small, expected)
 
 
-def test_missing_tensor_wrong_size_and_wrong_hash(small):
+def test_missing_tensor_and_wrong_size(small):
     with pytest.raises(VerificationFailed, match="instead of"):
         check(small, expected_of(small)[:-1])
     with pytest.raises(VerificationFailed, match="bytes instead of"):
         check(small, n_bytes=5)
-    with pytest.raises(VerificationFailed, match="read back"):
-        check(small, sha256="0" * 64)
 
 
 def test_damage_is_told_from_what_is_no_model(small, tmp_path):
