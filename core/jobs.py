@@ -311,10 +311,19 @@ Job = Annotated[
     | VerifyJob
     | CompareJob
     | ChatJob
-    | ChatSessionJob,
+    | ChatSessionJob
+    | ImatrixJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def outputs_of(job: Value) -> tuple[str, ...]:
+    """The paths that a job writes; none for one that only answers."""
+    if isinstance(job, QuantizeManyJob):
+        return job.outputs
+    output = getattr(job, "output", "")
+    return (output,) if output else ()
 
 
 # ---------------------------------------------------------------- answers
@@ -400,7 +409,8 @@ class TensorPlan(Value):
     """One row of a plan, written with the keys `from` and `to` for the two types.
 
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
-    overridden: chosen by the user. weighted: an importance matrix says which of its columns matter.
+    overridden: chosen by the user. rule: the user's regular expression that decided, "" where none did. weighted: an
+    importance matrix says which of its columns matter.
     repacked: its weights lie on the target type's lattice already, so their codes are kept instead of searched for.
     lossless: so do its scales; both as far as the rows say that were looked at.
     """
@@ -416,6 +426,7 @@ class TensorPlan(Value):
     reason: str
     fallback: bool = False
     overridden: bool = False
+    rule: str = ""
     weighted: bool = False
     repacked: bool = False
     lossless: bool = False
@@ -658,6 +669,13 @@ class ChatLoaded(Value):
     note: str = ""
 
 
+def results_of(answer: Value | None) -> tuple[QuantizeResult, ...]:
+    """The finished quantizations in an answer, one for each target; none in another answer."""
+    if isinstance(answer, QuantizeManyResult):
+        return answer.results
+    return (answer,) if isinstance(answer, QuantizeResult) else ()
+
+
 Result = (
     ModelSummary
     | ScanResult
@@ -670,6 +688,7 @@ Result = (
     | VerifyResult
     | CompareResult
     | ChatResult
+    | ImatrixResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -686,4 +705,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
+    "imatrix": ImatrixResult,
 }

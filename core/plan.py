@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.catalog import ALIASES, MIX, Mix
-from core.choices import wished, wishes
+from core.choices import deciding, wished, wishes
 from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
 from core.formats.gguf_writer import TensorSlot
 from core.imatrix import ImportanceMatrix
@@ -179,6 +179,8 @@ def _decide(
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
         row = _row(tensor, choice, overridden=own is not None, weighted=weights)
+        wish = deciding(known, found) if own else None
+        row = row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row
         rows.append(with_lattice(row, source, tensor, options.fit))
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")

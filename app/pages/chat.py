@@ -30,7 +30,7 @@ from app.widgets.chat_welcome import Welcome
 from app.widgets.page_header import MARGIN as PAGE_MARGIN
 from app.widgets.split import InspectorSplit
 from core.errors import ErrorReport
-from core.jobs import ChatTurn, InspectJob, ModelSummary, QuantizeResult, Sampling, Value
+from core.jobs import ChatTurn, InspectJob, ModelSummary, QuantizeResult, Sampling, Value, results_of
 
 MAX_RECENT = 8
 OPTIONS_WIDTH = 260
@@ -201,7 +201,7 @@ class ChatPage(QWidget):
 
     def _results(self) -> list[QuantizeResult]:
         records = self._context.store.jobs("done")
-        return [record.result for record in records if isinstance(record.result, QuantizeResult)]
+        return [result for record in records for result in results_of(record.result)]
 
     def _pick(self, side: Side, path: str) -> None:
         """The user took a model: a conversation with other models is another conversation."""
