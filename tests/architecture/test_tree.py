@@ -19,11 +19,12 @@ LIGHT = (
     "core.catalog",
     "core.store",
     "core.engine",
+    "core.journal",
     "core.recipe_file",
     "core.recipes",
 )
 # What these are made of: tables that import nothing heavy either.
-TABLES = ("core.rules", "kernels.blocks")
+TABLES = ("core.rules", "core.unfinished", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 
