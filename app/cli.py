@@ -20,7 +20,9 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from app import cli_estimate
 from app import cli_text as text
+from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
     add_choice_options,
@@ -36,11 +38,16 @@ from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.jobs import (
     ChatJob,
+    CheckpointJob,
+    CheckpointPlanJob,
     CompareJob,
+    EstimateJob,
     InspectJob,
     Job,
     Plan,
     PlanJob,
+    PreflightJob,
+    PreflightResult,
     QuantizeJob,
     QuantizeManyJob,
     Sampling,
@@ -76,7 +83,10 @@ def main(arguments: Sequence[str]) -> int:
         where = ".".join(str(part) for part in first["loc"])
         return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
-        return _report(error, "Interrupted. Nothing was left behind.", INTERRUPTED, debug)
+        words = (
+            "What is done is kept: the same command goes on" if "--resume" in arguments else "Nothing was left behind"
+        )
+        return _report(error, f"Interrupted. {words}.", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -112,15 +122,24 @@ def run_inspect(options: argparse.Namespace) -> int:
 
 
 def run_plan(options: argparse.Namespace) -> int:
-    """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`."""
-    return _dry_run(options, chosen_targets(options))
+    """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`, or `--method METHOD --export FORM`."""
+    check_kind(options)
+    if options.method:
+        return _plan_checkpoint(options)
+    return _dry_run(options, chosen_targets(options), measure=False)
 
 
 def run_quantize(options: argparse.Namespace) -> int:
-    """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only."""
+    """`quantize SRC --to TYPE[,TYPE…] --out PATH`; recorded in the job history. With --dry-run, plans only.
+
+    With --method and --export, a checkpoint in a new folder PATH.
+    """
+    check_kind(options)
+    if options.method:
+        return _quantize_checkpoint(options)
     targets = chosen_targets(options)
     if options.dry_run:
-        return _dry_run(options, targets)
+        return _dry_run(options, targets, measure=True)
     if options.out is None:
         raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
     if len(targets) > 1:
@@ -131,9 +150,32 @@ def run_quantize(options: argparse.Namespace) -> int:
         options=quantize_options(options, targets[0]),
         threads=options.threads,
         device=options.device,
+        resume=options.resume,
+        keep_unfinished=options.resume,
     )
+    _say_risks([job])
     with Recorder(job) as recorder:
         return answer(job, options, text.quantized, recorder)
+
+
+def _plan_checkpoint(options: argparse.Namespace) -> int:
+    job = CheckpointPlanJob(source=options.source, options=method_options(options))
+    return answer(job, options, text.checkpoint_plan)
+
+
+def _quantize_checkpoint(options: argparse.Namespace) -> int:
+    """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
+    if options.dry_run:
+        return _plan_checkpoint(options)
+    if options.out is None:
+        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
+    job = CheckpointJob(
+        source=os.path.abspath(options.source),
+        output=os.path.abspath(options.out),
+        options=method_options(options),
+        threads=options.threads,
+    )
+    return answer(job, options, text.quantized)
 
 
 def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
@@ -149,20 +191,63 @@ def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int
         options=quantize_options(options, targets[0]),
         threads=options.threads,
         device=options.device,
+        resume=options.resume,
+        keep_unfinished=options.resume,
     )
+    _say_risks(job.jobs)
     with Recorders(job.jobs) as recorders:
         return answer(job, options, text.quantized_many, recorders)
 
 
-def _dry_run(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
-    """The plan of every target; as JSON one object, or {"plans": [...]} where there are several."""
-    plans = [run_job(PlanJob(source=options.source, options=quantize_options(options, target))) for target in targets]
+def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:
+    """The plan of every target with its preflight; as JSON one object, or {"plans": [...]} where there are several."""
+    plans = [_checked_plan(options, target, measure) for target in targets]
     if options.json:
         values = [made.model_dump(mode="json", by_alias=True) for made in plans]
         print(json.dumps(values[0] if len(values) == 1 else {"plans": values}, ensure_ascii=False))
     else:
-        print("\n\n".join(text.plan(made) for made in plans if isinstance(made, Plan)))
+        print("\n\n".join(cli_estimate.planned(made) for made in plans))
     return 0
+
+
+def _checked_plan(options: argparse.Namespace, target: str, measure: bool) -> Plan:
+    """A plan that carries its preflight. Raises what planning raises."""
+    made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
+    assert isinstance(made, Plan)
+    return made.model_copy(update={"preflight": run_job(_preflight(options, target, measure))})
+
+
+def _preflight(options: argparse.Namespace, target: str, measure: bool) -> PreflightJob:
+    return PreflightJob(
+        source=options.source,
+        output=output_path(options.source, getattr(options, "out", None) or os.curdir, target),
+        options=quantize_options(options, target),
+        threads=getattr(options, "threads", 0),
+        device=getattr(options, "device", "cpu"),
+        measure=measure,
+    )
+
+
+def _say_risks(jobs: Sequence[QuantizeJob]) -> None:
+    """A line for every risk; what is an error, the job itself will say."""
+    said: dict[str, None] = {}
+    for job in jobs:
+        check = PreflightJob(source=job.source, output=job.output, options=job.options, device=job.device)
+        result = run_job(check)
+        assert isinstance(result, PreflightResult)
+        said |= dict.fromkeys(cli_estimate.risks(result) if result.worst == "risk" else [])
+    for line in said:
+        print(f"note: {line}", file=sys.stderr)
+
+
+def run_estimate(options: argparse.Namespace) -> int:
+    """`estimate SRC [--to TYPE]`."""
+    wanted = quantize_options(options, chosen_targets(options)[0]) if options.to or options.recipe else None
+    auto = options.gpu_layers is None and options.runtime in (None, "llama.cpp") and options.backend in (None, "cuda")
+    run = cli_estimate.run_options(options)
+    return answer(
+        EstimateJob(source=options.source, run=run, options=wanted, auto_layers=auto), options, cli_estimate.estimated
+    )
 
 
 def run_verify(options: argparse.Namespace) -> int:
@@ -265,14 +350,29 @@ def _plan(parser: Parser) -> None:
     add_type_options(parser)
     add_importance_options(parser)
     add_split_options(parser)
+    add_method_options(parser)
 
 
 def _quantize(parser: Parser) -> None:
     _plan(parser)
     parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run of the same command stopped, and keep what is done when interrupted",
+    )
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
+
+
+def _estimate(parser: Parser) -> None:
+    _source(parser)
+    add_choice_options(parser)
+    add_type_options(parser)
+    add_importance_options(parser)
+    add_split_options(parser)
+    cli_estimate.add_run_options(parser)
 
 
 def _verify(parser: Parser) -> None:
@@ -308,7 +408,8 @@ COMMANDS: tuple[
 ] = (
     ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
     ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
-    ("quantize", "quantize a model into GGUF files, one for each type", _quantize, run_quantize),
+    ("quantize", "quantize a model into GGUF files, one for each type, or into a checkpoint", _quantize, run_quantize),
+    ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),

@@ -103,6 +103,16 @@ SEARCHES = {
 
 def plan(made: Plan) -> str:
     """The answer of `plan`."""
+    fallbacks = f"{sum(t.fallback for t in made.tensors)} of {len(made.tensors)} tensors"
+    return _plan(made, ("Search", SEARCHES[made.fit]), ("Fallbacks", fallbacks))
+
+
+def checkpoint_plan(made: Plan) -> str:
+    """The answer of `plan` with --method, where no type stands in for another."""
+    return _plan(made)
+
+
+def _plan(made: Plan, *more: tuple[str, object]) -> str:
     rows = [
         (t.name, shape(t.shape), t.source_type, t.target_type, f"{t.bpw:.2f}", size(t.bytes), t.reason)
         for t in made.tensors
@@ -110,10 +120,9 @@ def plan(made: Plan) -> str:
     tensors = table(("tensor", "shape", "from", "to", "bits", "size", "reason"), rows, " r  rr")
     total = facts(
         ("Target", made.target),
-        ("Search", SEARCHES[made.fit]),
         ("Size", f"{size(made.source_bytes)} -> {size(made.bytes)} ({made.bits_per_weight:.2f} bits per weight)"),
         ("Memory", f"about {size(made.memory_bytes)} to quantize (estimate)"),
-        ("Fallbacks", f"{sum(t.fallback for t in made.tensors)} of {len(made.tensors)} tensors"),
+        *more,
     )
     return "\n\n".join([tensors, total, *(f"Note: {warning}" for warning in made.warnings)])
 

@@ -290,6 +290,28 @@ class ImatrixDoesNotFit(BadInput):
         )
 
 
+class CheckpointNeedsFolder(BadInput):
+    """A checkpoint was to be made from something that is not a Hugging Face folder."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} cannot be made into a checkpoint",
+            "checkpoints are made from a folder with config.json and weights, whose names and tokenizer they keep",
+            "Choose the model's Hugging Face folder, or make a GGUF file with --to",
+        )
+
+
+class IllegalMethod(BadInput):
+    """Method, bits, groups and form of a checkpoint do not go together; why and remedy say what would."""
+
+
+class NothingToQuantize(BadInput):
+    """A model has no linear layer that the method could be used for."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} has nothing to quantize", reason, "Leave out --skip, or choose another model")
+
+
 class ShapesDiffer(BadInput):
     """Two models hold a tensor of the same name in different shapes, so they cannot be compared."""
 

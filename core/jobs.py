@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-
-class Value(BaseModel):
-    """A frozen, JSON-able value; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
+from core.estimate.values import Machine, ModelFacts, RunEstimate, RunOptions, Verdict
+from core.values import Value as Value
 
 # ---------------------------------------------------------------- questions and jobs
 
@@ -159,6 +155,80 @@ class QuantizeManyJob(Value):
         )
 
 
+class MethodOptions(Value):
+    """Which checkpoint is wanted: a method and a form of core.methods.table.
+
+    bits: 0 = the method's own. group: 0 = one scale for the tensor, -1 = for each row, None = the method's own.
+    restricted: of symmetric integers, leave the lowest out. range: how much of the weights a scale covers, "" = search
+    by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
+    double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
+    of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
+    are.
+    """
+
+    method: str
+    export: str
+    bits: int = 0
+    group: int | None = None
+    asymmetric: bool = False
+    restricted: bool = False
+    range: Literal["", "minmax", "percentile", "mse", "entropy", "given"] = ""
+    percentile: float = Field(default=99.9, gt=50, le=100)
+    range_low: float = Field(default=0.0, le=0, allow_inf_nan=False)
+    range_high: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    double_quant: bool = False
+    dynamic: bool = False
+    imatrix: str = ""
+    skip: tuple[str, ...] = ()
+
+
+class CheckpointPlanJob(Value):
+    """Decides everything about a checkpoint without computing anything. Answer: Plan."""
+
+    kind: Literal["checkpoint_plan"] = "checkpoint_plan"
+    source: str
+    options: MethodOptions
+
+
+class CheckpointJob(Value):
+    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: QuantizeResult."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    source: str
+    output: str
+    options: MethodOptions
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+
+
+class EstimateJob(Value):
+    """How much memory a model takes to run, and what `options` would make of it, from headers. Answer: EstimateResult.
+
+    auto_layers: as many layers on the GPUs as fit, whatever `run` says; without a GPU, none.
+    """
+
+    kind: Literal["estimate"] = "estimate"
+    source: str
+    run: RunOptions = RunOptions()
+    options: QuantizeOptions | None = None
+    auto_layers: bool = False
+
+
+class PreflightJob(Value):
+    """What a quantization needs and what stands in its way, before it starts. Answer: PreflightResult.
+
+    measure: types that were never timed on this machine are timed now (about a second each); else the time may stay
+    unknown.
+    """
+
+    kind: Literal["preflight"] = "preflight"
+    source: str
+    output: str
+    options: QuantizeOptions
+    threads: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    measure: bool = False
+
+
 class VerifyJob(Value):
     """Re-opens a file with an independent reader. Answer: VerifyResult."""
 
@@ -242,6 +312,10 @@ Job = Annotated[
     | PlanJob
     | QuantizeJob
     | QuantizeManyJob
+    | CheckpointPlanJob
+    | CheckpointJob
+    | EstimateJob
+    | PreflightJob
     | VerifyJob
     | CompareJob
     | ChatJob
@@ -351,8 +425,43 @@ class TensorPlan(Value):
     weighted: bool = False
 
 
+class Check(Value):
+    """One step of a preflight. cause: what was found, a sentence. fix: what can be done about it, '' where nothing.
+
+    error: cannot go on. risk: may go on. fine: nothing to say but what was found.
+    """
+
+    step: Literal["choice", "files", "architecture", "disk", "memory", "tensors", "licence", "running"]
+    level: Literal["error", "risk", "fine"]
+    cause: str
+    fix: str = ""
+
+
+class PreflightResult(Value):
+    """The checks in the order of their steps; after an error that hides the rest, the rest is missing.
+
+    bytes: of all output files, exact. memory_bytes: to quantize, an estimate. seconds: the same of the time, None where
+    a type was never timed here; seconds_basis: past jobs that corrected it. 0 where a plan could not be made.
+    """
+
+    checks: tuple[Check, ...]
+    bytes: int = 0
+    memory_bytes: int = 0
+    seconds: float | None = None
+    seconds_basis: int = 0
+
+    @property
+    def worst(self) -> Literal["error", "risk", "fine"]:
+        """The gravest level among the checks."""
+        levels = {check.level for check in self.checks}
+        return "error" if "error" in levels else "risk" if "risk" in levels else "fine"
+
+
 class Plan(Value):
-    """Everything decided before a byte is computed. bytes is the output file's exact size."""
+    """Everything decided before a byte is computed. bytes is the output file's exact size.
+
+    preflight: what stands in its way, where the command line was asked for a plan.
+    """
 
     source: str
     architecture: str
@@ -364,6 +473,7 @@ class Plan(Value):
     memory_bytes: int
     fit: Fit = "fast"
     warnings: tuple[str, ...] = ()
+    preflight: PreflightResult | None = None
 
 
 class ErrorFigures(Value):
@@ -463,6 +573,32 @@ class ImatrixResult(Value):
     warnings: tuple[str, ...] = ()
 
 
+class FormEstimate(Value):
+    """One form of a model, as it is or as it will be: what it takes to run, and what of it fits this machine.
+
+    gpu_layers: on the GPUs in this estimate, the output layer counting as one. longest_context: that fits, 0 = none.
+    """
+
+    facts: ModelFacts
+    memory: RunEstimate
+    verdict: Verdict
+    gpu_layers: int
+    longest_context: int
+
+
+class EstimateResult(Value):
+    """A model's estimate, and that of what the options would make of it, on the machine as it is now.
+
+    overhead_correction: bytes that real loads on this machine took more than the table of overheads says.
+    """
+
+    source: str
+    now: FormEstimate
+    after: FormEstimate | None = None
+    machine: Machine
+    overhead_correction: int = 0
+
+
 class VerifyResult(Value):
     """What an independent reader found in a file that is in order."""
 
@@ -526,6 +662,8 @@ Result = (
     | Plan
     | QuantizeResult
     | QuantizeManyResult
+    | EstimateResult
+    | PreflightResult
     | VerifyResult
     | CompareResult
     | ChatResult
@@ -538,6 +676,10 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "plan": Plan,
     "quantize": QuantizeResult,
     "quantize_many": QuantizeManyResult,
+    "checkpoint_plan": Plan,
+    "checkpoint": QuantizeResult,
+    "estimate": EstimateResult,
+    "preflight": PreflightResult,
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,

@@ -67,8 +67,8 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
 
 def write_tensors(source: Source, outputs: Outputs, compute: Compute, progress: Progress) -> None:
     """Streams every tensor of the source that is not done yet through memory into the files, in order."""
-    progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors))
     done = sum(tensor.bytes for tensor in source.tensors[: outputs.done])
+    progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors), begun=done)
     with closing(stream.flow(source, _chunks(source, outputs), compute)) as flow:
         for chunk, made in flow:
             outputs.add(chunk, made)

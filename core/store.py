@@ -1,7 +1,8 @@
-"""The queue and its history in SQLite, in the user's data directory, so that both survive restarts and crashes.
+"""The queue, its history and what was measured on this machine, in SQLite in the user's data directory.
 
-This module is light. One row is one job with its state, last progress, result or error; several processes may use
-the file at once (the window and the command line), so every call is one short transaction.
+All of it survives restarts and crashes. This module is light. One row is one job with its state, last progress, result
+or error; several processes may use the file at once (the window and the command line), so every call is one short
+transaction.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import platformdirs
 import psutil
 
 from core.errors import ErrorReport
+from core.estimate.overhead import Load
 from core.jobs import JOB, RESULT_TYPES, Job, Value
 from core.progress import Snapshot
 
@@ -34,7 +36,10 @@ CREATE TABLE IF NOT EXISTS jobs (
     progress TEXT, result TEXT, error TEXT, log TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs(state, position);
+CREATE TABLE IF NOT EXISTS loads (at REAL NOT NULL, backend TEXT NOT NULL, load TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS speeds (key TEXT PRIMARY KEY, seconds REAL NOT NULL);
 """
+LOADS_KEPT = 50
 _COLUMNS = "id, kind, job, state, created, started, finished, progress, result, error, log"
 
 
@@ -176,6 +181,39 @@ class Store:
         with self._connection() as db:
             rows = db.execute(f"SELECT {columns} FROM jobs ORDER BY position").fetchall()
         return [_record(row) for row in rows]
+
+    def latest(self, kind: str, count: int) -> list[JobRecord]:
+        """The latest jobs of one kind that ended well, the newest first."""
+        order = "WHERE state = 'done' AND kind = ? ORDER BY finished DESC LIMIT ?"
+        with self._connection() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {order}", (kind, count)).fetchall()
+        return [_record(row) for row in rows]
+
+    # ------------------------------------------------------------ what was measured on this machine
+
+    def add_load(self, load: Load) -> None:
+        """Keeps what loading a model took beside what was predicted; of old ones only the latest stay."""
+        with self._connection() as db:
+            db.execute("INSERT INTO loads VALUES (?, ?, ?)", (load.at, load.backend, load.model_dump_json()))
+            db.execute(
+                "DELETE FROM loads WHERE at <= (SELECT at FROM loads ORDER BY at DESC LIMIT 1 OFFSET ?)", (LOADS_KEPT,)
+            )
+
+    def loads(self) -> list[Load]:
+        """The latest real loads, the oldest first."""
+        with self._connection() as db:
+            rows = db.execute("SELECT load FROM loads ORDER BY at").fetchall()
+        return [Load.model_validate_json(text) for (text,) in rows]
+
+    def keep_speeds(self, speeds: Mapping[str, float]) -> None:
+        """Keeps measured seconds under their keys."""
+        with self._connection() as db:
+            db.executemany("INSERT OR REPLACE INTO speeds VALUES (?, ?)", speeds.items())
+
+    def speeds(self) -> dict[str, float]:
+        """All measured seconds by their keys."""
+        with self._connection() as db:
+            return dict(db.execute("SELECT key, seconds FROM speeds").fetchall())
 
     def _mark_interrupted(self) -> None:
         with self._connection() as db:

@@ -62,7 +62,7 @@ class _Half:
         code, value = codes.mean(1, keepdim=True), target.mean(1, keepdim=True)
         spread = (codes - code).square().sum(1, keepdim=True).clamp_min(TINY)
         slope = ((codes - code) * (target - value)).sum(1, keepdim=True) / spread
-        zero = torch.round(code - value / slope.clamp_min(TINY)).clamp(self.scheme.lowest, self.scheme.highest)
+        zero = torch.round(code - value / slope.clamp_min(TINY)).clamp(self.scheme.lowest_zero, self.scheme.highest)
         steps = codes - zero
         scale = (steps * target).sum(1, keepdim=True) / steps.square().sum(1, keepdim=True).clamp_min(TINY)
         stored = rounded(scale.numpy(), self.scheme.scale_type)

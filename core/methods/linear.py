@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.methods.table import CHANNEL, TENSOR
 from kernels.reference.floats import decode_bf16, encode_bf16
 
 Floats = NDArray[np.float32]
 
-TENSOR = 0
-CHANNEL = -1
 # The smallest positive numbers of the types: a scale must not become 0, which would turn weights into NaN.
 SMALLEST = {"F32": np.float32(2.0**-126), "F16": np.float32(2.0**-24), "BF16": np.float32(2.0**-126)}
 
@@ -28,7 +27,8 @@ SMALLEST = {"F32": np.float32(2.0**-126), "F16": np.float32(2.0**-24), "BF16": n
 class Scheme:
     """What the integers are. group: TENSOR, CHANNEL (a row), or how many weights of a row share a scale.
 
-    scale_type: what scales are stored in, F32, F16 or BF16.
+    scale_type: what scales are stored in, F32, F16 or BF16. first_zero: the least zero point that can be
+    stored, counted from the lowest integer.
     """
 
     bits: int
@@ -36,6 +36,7 @@ class Scheme:
     symmetric: bool = True
     full_range: bool = True
     scale_type: str = "F32"
+    first_zero: int = 0
 
     @property
     def lowest(self) -> int:
@@ -46,6 +47,11 @@ class Scheme:
     def highest(self) -> int:
         """The largest integer."""
         return (1 << (self.bits - 1)) - 1
+
+    @property
+    def lowest_zero(self) -> int:
+        """The least zero point."""
+        return self.lowest + self.first_zero
 
     def grouped(self, w: Floats) -> Floats:
         """A matrix (rows, columns) as (groups, weights in a group). Raises ValueError where groups do not divide."""
@@ -74,7 +80,8 @@ class Linear:
     def values(self) -> Floats:
         """What the integers stand for: float32 (rows, columns)."""
         groups = self.scheme.grouped(self.codes.astype(np.float32))
-        flat = (groups - self.zeros.reshape(-1, 1).astype(np.float32)) * self.scales.reshape(-1, 1)
+        with np.errstate(invalid="ignore"):  # a scale too large for its type is infinite, and shows in the values
+            flat = (groups - self.zeros.reshape(-1, 1).astype(np.float32)) * self.scales.reshape(-1, 1)
         return flat.reshape(self.codes.shape)
 
 
@@ -99,8 +106,11 @@ def grid(low: Floats, high: Floats, scheme: Scheme) -> tuple[Floats, Floats]:
         return _scales(reach / np.float32(steps), scheme), np.zeros_like(reach)
     low, high = np.minimum(low, 0).astype(np.float32), np.maximum(high, 0).astype(np.float32)
     scales = _scales((high - low) / np.float32((1 << scheme.bits) - 1), scheme)
-    zeros = np.clip(scheme.lowest - np.rint(low / scales), scheme.lowest, scheme.highest)
-    return scales, zeros.astype(np.float32)
+    zeros = scheme.lowest - np.rint(low / scales)
+    # A zero point that cannot be stored moves up, and the steps above it must be wider to reach as far.
+    wider = _scales(high / np.float32(scheme.highest - scheme.lowest_zero), scheme)
+    scales = np.where(zeros < scheme.lowest_zero, np.maximum(scales, wider), scales)
+    return scales, np.clip(zeros, scheme.lowest_zero, scheme.highest).astype(np.float32)
 
 
 def _scales(scales: Floats, scheme: Scheme) -> Floats:

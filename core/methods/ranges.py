@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.methods.linear import TENSOR, Floats, Linear, Scheme, assembled, grid
+from core.methods.linear import Floats, Linear, Scheme, assembled, grid
+from core.methods.table import TENSOR
 from kernels.cpu.scales import best_candidates
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
@@ -21,7 +22,7 @@ HISTOGRAM_BINS = 2048
 THRESHOLDS = 128
 SMOOTHING = 1e-4
 # Candidates for a chunk's groups are held at once, so chunks are bounded.
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,7 @@ def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, set
     step = max(1, CHUNK_ELEMENTS // (groups.shape[1] * per_row)) * per_row
     for first in range(0, len(groups), step):
         part = slice(first, first + step)
-        grids = [grid(low[part] * shrink, high[part] * shrink, scheme) for shrink in SHRINKS]
-        scales, zeros = (np.stack(values) for values in zip(*grids, strict=True))
+        scales, zeros = grid(low[part, None] * SHRINKS, high[part, None] * SHRINKS, scheme)
         best[part] = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
     return low * SHRINKS[best], high * SHRINKS[best]
 

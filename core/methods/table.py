@@ -216,6 +216,9 @@ def _activations(choice: Choice) -> Refusal | None:
     if choice.bits != 8 or choice.group > 0:
         why = "programs that multiply integers need 8-bit weights with one scale for each row or tensor"
         return Refusal("8-bit activations do not go with these weights", why, "Use --bits 8 --group channel")
+    if not choice.symmetric:
+        why = "programs that multiply integers have no zero points for weights"
+        return Refusal("8-bit activations need symmetric weights", why, "Leave --asymmetric out")
     return None
 
 

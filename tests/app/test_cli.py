@@ -196,10 +196,29 @@ def test_a_recipe_that_cannot_be_used(call, small, words, told):
     assert err.count("\n") == 1
 
 
+def test_estimates(call, small, sample):
+    code, out, err = call("estimate", sample, "--to", "Q8_0", "--allow-requantize", "--cache-type", "q8_0")
+    assert (code, err) == (0, "")
+    assert "After quantization, in llama.cpp at 4096 tokens" in out
+    assert "to spare" in out
+    words = ("estimate", sample, "--context", "0", "--gpu-layers", "4", "--split", "2,1", "--json")
+    result = RESULT_TYPES["estimate"].model_validate_json(call(*words)[1])
+    assert (result.after, result.now.memory.context, result.now.gpu_layers) == (None, 8192, 4)
+    assert [device.kind for device in result.now.memory.devices] == ["host", "gpu", "gpu"]
+    assert "weights only" in call("estimate", small)[1]
+    for nonsense in (("--split", "a"), ("--split", "0"), ("--sequences", "0"), ("--cache-type", "q3")):
+        code, out, err = call("estimate", small, *nonsense)
+        assert (code, out, err.count("\n")) == (2, "", 1), nonsense
+
+
 def test_a_dry_run_is_the_plan_and_writes_nothing(call, small, tmp_path):
     before = list(small.parent.iterdir())
     planned = json.loads(call("plan", small, "--to", "Q4_K_M", "--json")[1])
-    assert json.loads(call("quantize", small, "--to", "Q4_K_M", "--dry-run", "--json")[1]) == planned
+    tried = json.loads(call("quantize", small, "--to", "Q4_K_M", "--dry-run", "--json")[1])
+    # What was never timed on this machine is timed by a dry run alone.
+    assert planned["preflight"].pop("seconds") is None
+    assert 0 < tried["preflight"].pop("seconds") < 60
+    assert tried == planned
     several = json.loads(call("quantize", small, "--to", "Q8_0, q4_k_m", "--dry-run", "--json")[1])
     assert [plan["target"] for plan in several["plans"]] == ["Q8_0", "Q4_K_M"]
     assert "Q8_0" in call("quantize", small, "--to", "Q8_0", "--dry-run")[1]

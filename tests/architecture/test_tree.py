@@ -22,9 +22,20 @@ LIGHT = (
     "core.journal",
     "core.recipe_file",
     "core.recipes",
+    "core.values",
+    "core.estimate.architectures",
+    "core.estimate.cache",
+    "core.estimate.config",
+    "core.estimate.fitting",
+    "core.estimate.machine",
+    "core.estimate.metadata",
+    "core.estimate.overhead",
+    "core.estimate.running",
+    "core.estimate.timing",
+    "core.estimate.values",
 )
 # What these are made of: tables that import nothing heavy either.
-TABLES = ("core.rules", "core.unfinished", "kernels.blocks")
+TABLES = ("core.rules", "core.methods.table", "core.unfinished", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 

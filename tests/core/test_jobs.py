@@ -6,15 +6,21 @@ import pytest
 from pydantic import ValidationError
 
 from core.engine import FUNCTIONS
+from core.estimate.values import RunOptions
 from core.jobs import (
     JOB,
     RESULT_TYPES,
     ChatJob,
     ChatSessionJob,
+    CheckpointJob,
+    CheckpointPlanJob,
     CompareJob,
+    EstimateJob,
     InspectJob,
+    MethodOptions,
     Override,
     PlanJob,
+    PreflightJob,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
@@ -32,6 +38,10 @@ JOBS = [
     PlanJob(source="a.gguf", options=OPTIONS),
     QuantizeJob(source="a.gguf", output="b.gguf", options=OPTIONS, threads=2),
     QuantizeManyJob(source="a.gguf", targets=("Q4_K_M", "Q8_0"), outputs=("b.gguf", "c.gguf"), options=OPTIONS),
+    CheckpointPlanJob(source="/m", options=MethodOptions(method="nf4", export="bitsandbytes")),
+    CheckpointJob(source="/m", output="/o", options=MethodOptions(method="int", export="gptq", group=32, skip=("a",))),
+    EstimateJob(source="a.gguf", run=RunOptions(context=512, split=(2.0, 1.0)), options=OPTIONS, auto_layers=True),
+    PreflightJob(source="a.gguf", output="b.gguf", options=OPTIONS, measure=True),
     VerifyJob(path="b.gguf"),
     CompareJob(source="a.gguf", other="b.gguf"),
     ChatJob(model="b.gguf", prompt="Hello"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.methods.linear import CHANNEL, TENSOR, Scheme, grid, rounded
+from core.methods.linear import Scheme, grid, rounded
 from core.methods.ranges import RULES, RangeSetting, entropy_threshold, quantize
+from core.methods.table import CHANNEL, TENSOR
 
 
 def skewed(rows: int = 24, columns: int = 256, seed: int = 0) -> np.ndarray:

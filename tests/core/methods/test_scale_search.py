@@ -17,8 +17,7 @@ def test_same_choice(shape: tuple[int, int], length: int, columns: int, signed: 
     chance = np.random.default_rng(5)
     x = chance.standard_t(3, shape).astype(np.float32)
     importance = chance.lognormal(0, 1, columns).astype(np.float32)
-    shrinks = np.linspace(1, 0.3, 30, dtype=np.float32)[:, None]
-    scales = shrinks * (np.abs(x).max(axis=1) / np.float32(7.5))[None]
+    scales = (np.abs(x).max(axis=1) / np.float32(7.5))[:, None] * np.linspace(1, 0.3, 30, dtype=np.float32)
     zeros = np.zeros_like(scales) if signed else chance.integers(-8, 8, scales.shape).astype(np.float32)
     wanted = slow.best_candidates(x, importance, scales, zeros, -8, 7)
     got = fast.best_candidates(x, importance, scales, zeros, -8, 7)

@@ -1,0 +1,113 @@
+"""Arguments of `plan` and `quantize` that make a checkpoint instead of a GGUF file. Imports no Qt."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from app.cli_options import BadUsage
+from core.jobs import MethodOptions
+from core.methods.table import EXPORTS, GROUP_NAMES, METHODS
+
+RULES = ("minmax", "percentile", "mse", "entropy")
+# What only one of the two kinds of output has, by the names of argparse.
+OF_GGUF = (
+    "to",
+    "recipe",
+    "tensor_type",
+    "tensor_type_file",
+    "output_tensor_type",
+    "token_embedding_type",
+    "leave_output_tensor",
+    "pure",
+    "strict",
+    "fit",
+    "allow_requantize",
+    "override_kv",
+    "keep_split",
+    "split_max_size",
+    "include_weights",
+    "exclude_weights",
+    "resume",
+)
+OF_CHECKPOINTS = ("export", "bits", "group", "asymmetric", "restricted", "range", "double_quant", "dynamic", "skip")
+
+
+def group(argument: str) -> int:
+    """A number of weights, `channel` or `tensor`. Raises what argparse turns into a message."""
+    named = {word: number for number, word in GROUP_NAMES.items()} | {"-1": -1}
+    if argument in named:
+        return named[argument]
+    if not argument.isdigit() or int(argument) == 0:
+        raise argparse.ArgumentTypeError(f"{argument} is not a number of weights, channel or tensor")
+    return int(argument)
+
+
+def range_of(argument: str) -> dict[str, object]:
+    """A rule, `percentile:99.5`, or `LOW:HIGH`, as fields of MethodOptions. Raises what argparse shows."""
+    name, _, number = argument.partition(":")
+    try:
+        if name == "percentile" and number:
+            return {"range": name, "percentile": float(number)}
+        if argument in RULES:
+            return {"range": argument}
+        if number:
+            return {"range": "given", "range_low": float(name), "range_high": float(number)}
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)}, percentile:NUMBER and LOW:HIGH")
+
+
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """Everything about checkpoints."""
+    add = parser.add_argument_group("checkpoints for transformers and vLLM, instead of --to").add_argument
+    add("--method", metavar="METHOD", help=f"one of {', '.join(method.name for method in METHODS)}")
+    add("--export", metavar="FORM", help=f"one of {', '.join(export.name for export in EXPORTS)}")
+    add("--bits", type=int, default=0, metavar="N", help="bits of a weight (4)")
+    add("--group", type=group, metavar="N", help="how many weights share a scale, or channel, or tensor")
+    add("--asymmetric", action="store_true", help="zero points beside scales")
+    add("--restricted", action="store_true", help="leave the lowest of symmetric integers out")
+    add(
+        "--range",
+        type=range_of,
+        metavar="RULE",
+        help=f"what a scale covers: {', '.join(RULES)}, percentile:NUMBER or LOW:HIGH (mse up to 4 bits, else minmax)",
+    )
+    add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
+    add("--dynamic", action="store_true", help="8-bit activations, each token by its largest")
+    add("--skip", action="append", default=[], metavar="REGEX", help="layers that stay as they are; may be repeated")
+
+
+def check_kind(options: argparse.Namespace) -> None:
+    """Raises BadUsage where options of the two kinds of output are mixed."""
+    wrong, kind = (OF_GGUF, "GGUF files") if options.method else (OF_CHECKPOINTS, "checkpoints")
+    found = next((name for name in wrong if getattr(options, name, None) not in (None, "", 0, False, [])), None)
+    # A group per tensor is 0, and still is an option that was given.
+    found = "group" if not options.method and options.group is not None else found
+    if found is not None:
+        remedy = f"Leave {'--method' if options.method else 'it'} out" + ("" if options.method else ", or add --method")
+        raise BadUsage(f"--{found.replace('_', '-')} belongs to {kind}", remedy=remedy)
+    if options.method and not options.export:
+        names = ", ".join(export.name for export in EXPORTS)
+        raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
+    if options.method and getattr(options, "device", "cpu") != "cpu":
+        raise BadUsage("Checkpoints are made on the processor", remedy="Leave --device out")
+
+
+def method_options(options: argparse.Namespace) -> MethodOptions:
+    """What the arguments ask for."""
+    return MethodOptions.model_validate(
+        {
+            "method": options.method,
+            "export": options.export,
+            "bits": options.bits,
+            "group": options.group,
+            "asymmetric": options.asymmetric,
+            "restricted": options.restricted,
+            "double_quant": options.double_quant,
+            "dynamic": options.dynamic,
+            "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
+            "skip": tuple(options.skip),
+            **(options.range or {}),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints: Hugging Face folders quantized into forms that transformers and vLLM load."""

@@ -1,0 +1,54 @@
+"""The model card of a checkpoint: what was done, with which settings, and what was measured."""
+
+from __future__ import annotations
+
+from core.checkpoints.decide import Decided
+from core.checkpoints.source import CheckpointSource
+from core.errors import size
+from core.jobs import ErrorFigures
+from core.methods.table import EXPORT, METHOD, group_word
+
+NAME = "README.md"
+
+
+def model_card(source: CheckpointSource, decided: Decided, total: ErrorFigures) -> str:
+    """The text of README.md, with the fields at its top that model hubs read."""
+    head = ["---", "library_name: transformers", *([f"license: {source.license}"] if source.license else []), "---"]
+    plan, choice = decided.plan, decided.settings.choice
+    quantized = [item for item in decided.items if item.matrix is not None]
+    snr = "without any error" if total.snr_db is None else f"signal-to-noise ratio {total.snr_db:.1f} dB"
+    rows = [
+        ("Method", METHOD[choice.method].title),
+        ("Layout", EXPORT[choice.export].title),
+        *_settings(decided),
+        ("Quantized", f"{len(quantized)} of {len(decided.items)} tensors; {_kept(decided)}"),
+        ("Size of the weights", f"{size(plan.source_bytes)} before, {size(plan.bytes)} now"),
+        ("Error of all weights", f"{snr}, relative RMSE {total.relative_rmse:.2e}"),
+        ("Loads in", ", ".join(EXPORT[choice.export].runs_in)),
+    ]
+    notes = [f"\n{note}" for note in plan.warnings]
+    table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
+    intro = f"{source.name}, quantized with Bitwright. Measured is the error of the weights, not of the answers."
+    return "\n".join([*head, f"# {source.name}, {plan.target}", "", intro, "", *table, *notes, ""])
+
+
+def _settings(decided: Decided) -> list[tuple[str, str]]:
+    """What was set of the method, in words."""
+    settings, choice = decided.settings, decided.settings.choice
+    if not METHOD[choice.method].groups:
+        return [("Scales", "in 8 bits")] if settings.double else []
+    zero = "symmetric" if choice.symmetric else "with zero points"
+    group = f"{choice.group} weights" if choice.group > 0 else f"each {group_word(choice.group)}"
+    rows = [("Integers", f"{choice.bits} bits, {zero}, one scale for {group}")]
+    if choice.method == "int":
+        weighted = sum(item.row.weighted for item in decided.items)
+        known = f", with the importance of columns for {weighted} tensors" if weighted else ""
+        rows.append(("Ranges", f"{settings.ranges.rule}{known}"))
+    if choice.dynamic:
+        rows.append(("Activations", "8 bits, each token by its largest magnitude"))
+    return rows
+
+
+def _kept(decided: Decided) -> str:
+    left = [name for name in decided.kept if name != "lm_head"]
+    return f"left in 16 bits by choice: {', '.join(left)}" if left else "embedding, output layer and norms kept"

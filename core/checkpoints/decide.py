@@ -1,0 +1,243 @@
+"""Decides everything about a checkpoint before a weight is read: each tensor's form and why, and the exact sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.checkpoints.layouts import LAYOUTS, Matrix
+from core.checkpoints.settings import Settings, settled
+from core.checkpoints.source import CheckpointSource, Entry
+from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
+from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
+from core.formats.safetensors_writer import Slot, header_bytes
+from core.imatrix import ImportanceMatrix, read_imatrix
+from core.jobs import CheckpointPlanJob, Plan, TensorPlan
+from core.methods.table import EXPORT, METHOD, TENSOR, group_word, label
+from core.progress import Progress
+
+FLOATS = ("F32", "F16", "BF16")
+# What is held of the largest matrix at once: its numbers, their copy in groups, what they became, and codes.
+BYTES_PER_WEIGHT = 20
+BYTES_PER_KEPT_WEIGHT = 14
+BASE_BYTES = 450 << 20  # Python with numpy, numba and torch, measured on Linux
+ROLES = (
+    ("token_embd", "the embedding stays as it is"),
+    ("output.", "the output layer stays as it is"),
+    ("norm", "norms stay as they are"),
+    (".bias", "biases stay as they are"),
+    ("ffn_gate_inp", "the router of experts stays as it is"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What becomes of one tensor: the tensors it is written as. matrix: None where it is not quantized."""
+
+    entry: Entry
+    slots: tuple[Slot, ...]
+    row: TensorPlan
+    matrix: Matrix | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A plan with what carries it out. files: names of the output's files of weights, those of the source in order.
+
+    kept: linear layers that are not quantized, lm_head among them.
+    """
+
+    plan: Plan
+    settings: Settings
+    items: tuple[Item, ...]
+    files: tuple[str, ...]
+    kept: tuple[str, ...]
+    importance: ImportanceMatrix | None
+
+    def slots_of(self, file: int) -> list[Slot]:
+        """Everything that one file will hold, in order."""
+        return [slot for item in self.items if item.entry.file == file for slot in item.slots]
+
+
+def plan(job: CheckpointPlanJob, progress: Progress) -> Plan:
+    """The plan of a checkpoint. Raises what `decide` and CheckpointSource raise."""
+    progress.stage("Planning")
+    settings = settled(job.options)
+    with CheckpointSource(Path(job.source)) as source:
+        return decide(source, settings).plan
+
+
+def decide(source: CheckpointSource, settings: Settings) -> Decided:
+    """What becomes of every tensor, exact sizes, and the memory needed (an estimate).
+
+    Raises IllegalMethod, NothingToQuantize, ImatrixDoesNotFit, and what read_imatrix raises.
+    """
+    importance = read_imatrix(Path(settings.imatrix)) if settings.imatrix else None
+    _check(source, settings)
+    items = tuple(_item(source, entry, settings, importance) for entry in source.entries)
+    quantized = [item for item in items if item.matrix is not None]
+    if not quantized:
+        reason = "all its linear layers were left out" if settings.skip else "its layers are not plain linear layers"
+        raise NothingToQuantize(str(source.path), reason)
+    kept = ["lm_head", *(item.entry.module for item in items if item.entry.is_linear and item.matrix is None)]
+    files = file_names([path.name for path in source.files])
+    rows = tuple(item.row for item in items)
+    elements = sum(row.elements for row in rows)
+    decided = Decided(
+        Plan(
+            source=str(source.path),
+            architecture=source.architecture,
+            target=f"{label(settings.choice)} ({settings.choice.export})",
+            tensors=rows,
+            source_bytes=source.file_bytes,
+            bytes=0,
+            bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
+            memory_bytes=BASE_BYTES + max(_held(item) for item in items),
+            warnings=_warnings(settings),
+        ),
+        settings,
+        items,
+        files,
+        tuple(kept),
+        importance,
+    )
+    total = sum(
+        len(header_bytes(decided.slots_of(file))) + sum(slot.bytes for slot in decided.slots_of(file))
+        for file in range(len(files))
+    )
+    return Decided(decided.plan.model_copy(update={"bytes": total}), settings, items, files, tuple(kept), importance)
+
+
+def _held(item: Item) -> int:
+    return item.row.elements * (BYTES_PER_WEIGHT if item.matrix is not None else BYTES_PER_KEPT_WEIGHT)
+
+
+def file_names(sources: Sequence[str]) -> tuple[str, ...]:
+    """The output's files of weights: called like the source's where those are numbered safetensors."""
+    count = len(sources)
+    if count == 1:
+        return ("model.safetensors",)
+    if all(name.endswith(".safetensors") for name in sources):
+        return tuple(sources)
+    return tuple(f"model-{number + 1:05}-of-{count:05}.safetensors" for number in range(count))
+
+
+def index_of(decided: Decided) -> tuple[str, dict[str, object]] | None:
+    """Name and contents of the file that says which tensor is where; None for a single file."""
+    if len(decided.files) == 1:
+        return None
+    places = {slot.name: name for number, name in enumerate(decided.files) for slot in decided.slots_of(number)}
+    total = sum(slot.bytes for item in decided.items for slot in item.slots)
+    return INDEX_NAME, {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+
+
+def _check(source: CheckpointSource, settings: Settings) -> None:
+    """Refuses a model or a group that the form cannot hold. Raises IllegalMethod."""
+    export = EXPORT[settings.choice.export]
+    if export.name != "bf16" and any(entry.is_expert for entry in source.entries):
+        why = f"how {export.title} stores the experts of {source.label} has not been proven"
+        raise IllegalMethod(f"Mixtures of experts cannot be written as {export.name}", why, "Use --export bf16")
+    layout = LAYOUTS[export.name]
+    for entry in source.entries:
+        if not _is_wanted(entry, settings):
+            continue
+        problem = layout.problem(settings, _matrix(source, entry))
+        if problem:
+            raise IllegalMethod(f"{entry.name} cannot be written as {export.name}", problem, _way_out(source, settings))
+
+
+def _way_out(source: CheckpointSource, settings: Settings) -> str:
+    """The nearest group that fits every matrix, or that the matrices in the way be left out."""
+    layout, choice = LAYOUTS[settings.choice.export], settings.choice
+    legal = set(METHOD[choice.method].groups) & set(EXPORT[choice.export].groups)
+    usable = sorted((group for group in legal if group < choice.group), key=lambda group: -group)
+    wanted = [_matrix(source, entry) for entry in source.entries if _is_wanted(entry, settings)]
+    for group in usable:
+        other = Settings(
+            choice=type(choice)(choice.method, choice.export, choice.bits, group, choice.symmetric, choice.dynamic),
+            ranges=settings.ranges,
+            restricted=settings.restricted,
+            double=settings.double,
+            imatrix=settings.imatrix,
+            skip=settings.skip,
+        )
+        if not any(layout.problem(other, matrix) for matrix in wanted):
+            return f"Use --group {group_word(group)}"
+    return "Leave such layers in 16 bits with --skip, or choose another --export"
+
+
+def _is_wanted(entry: Entry, settings: Settings) -> bool:
+    return entry.is_linear and not settings.skips(entry.name)
+
+
+def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
+    rows, columns = entry.stored.shape
+    return Matrix(entry.module, entry.stored.dtype, (rows, columns), source.dtype)
+
+
+def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance: ImportanceMatrix | None) -> Item:
+    stored = entry.stored
+    if _is_wanted(entry, settings):
+        matrix = _matrix(source, entry)
+        slots = tuple(LAYOUTS[settings.choice.export].slots(settings, matrix))
+        weighted = _is_weighted(entry, importance)
+        reason = f"a linear layer{', with importance' if weighted else ''}"
+        return Item(entry, slots, _row(entry, slots, label(settings.choice), reason, weighted), matrix)
+    dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
+    slots = (Slot(stored.name, dtype, stored.shape),)
+    return Item(entry, slots, _row(entry, slots, dtype, _kept_reason(entry, settings)), None)
+
+
+def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
+    """Whether importance is known of a matrix. Raises ImatrixDoesNotFit where it was made for other shapes."""
+    found = importance.entries.get(entry.gguf) if importance is not None else None
+    if found is None or importance is None:
+        return False
+    if found.values % entry.stored.shape[-1] or (found.values != entry.stored.shape[-1] and not entry.is_expert):
+        wanted = f"{entry.gguf} needs {entry.stored.shape[-1]} numbers"
+        raise ImatrixDoesNotFit(str(importance.path), f"{wanted} and has {found.values} there")
+    return not entry.is_expert
+
+
+def _kept_reason(entry: Entry, settings: Settings) -> str:
+    if entry.is_linear:
+        return "left out by the user"
+    return next((words for part, words in ROLES if part in entry.gguf), "not a linear layer of a decoder layer")
+
+
+def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted: bool = False) -> TensorPlan:
+    stored = entry.stored
+    elements = stored.bytes // DTYPE_BYTES[stored.dtype]
+    n_bytes = sum(slot.bytes for slot in slots)
+    return TensorPlan.model_validate(
+        {
+            "name": stored.name,
+            "shape": stored.shape,
+            "from": stored.dtype,
+            "to": target,
+            "elements": elements,
+            "source_bytes": stored.bytes,
+            "bytes": n_bytes,
+            "bpw": 8 * n_bytes / max(1, elements),
+            "reason": reason,
+            "weighted": weighted,
+        }
+    )
+
+
+def _warnings(settings: Settings) -> tuple[str, ...]:
+    """What the user should know of the choice."""
+    choice = settings.choice
+    if choice.method in ("ternary", "bitnet"):
+        return (
+            "A model that was not trained in this form will not survive it without fine-tuning; "
+            "the result says how large the damage to its weights is.",
+        )
+    # Seen with transformers 5.23 and compressed-tensors 0.20, reported as vllm-project/llm-compressor#1618.
+    if choice.export == "compressed-tensors" and not choice.symmetric and choice.group != TENSOR:
+        return (
+            "transformers loads packed zero points only with "
+            "quantization_config=CompressedTensorsConfig(dequantize=True); vLLM loads them as they are.",
+        )
+    return ()

@@ -1,0 +1,232 @@
+"""Makes checkpoints: reads, quantizes, measures and writes one tensor after another, verifies, then names the folder.
+
+Nothing is decided here; core.checkpoints.decide did. Memory holds one matrix, whatever the size of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from core import memory
+from core.checkpoints import card
+from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.layouts import LAYOUTS, stored_floats
+from core.checkpoints.settings import settled
+from core.checkpoints.solve import SOLVERS
+from core.checkpoints.source import CheckpointSource, carried_files
+from core.errors import NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
+from core.formats.atomic_folder import AtomicFolder
+from core.formats.safetensors_writer import SafetensorsWriter
+from core.jobs import CheckpointJob, QuantizeResult, TensorResult
+from core.methods.linear import Floats
+from core.metrics import figures
+from core.progress import Progress
+from core.weighting import means_of
+from kernels import dispatch
+from kernels.measure import ErrorSums
+
+ROOM_FOR_SMALL_FILES = 64 << 20
+HASH_BYTES = 4 << 20
+Sums = dict[str, ErrorSums]
+
+
+def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
+    """Makes a checkpoint; the folder appears under its name only when everything in it is verified.
+
+    Raises what CheckpointSource, settled, decide and AtomicFolder raise, OutputIsSource, NonFiniteWeights,
+    ValuesTooLarge, VerificationFailed, Cancelled.
+    """
+    began = time.monotonic()
+    memory.reset_peak()
+    progress.stage("Planning")
+    settings = settled(job.options)
+    target = Path(os.path.abspath(job.output))
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    with CheckpointSource(Path(job.source)) as source:
+        decided = decide(source, settings)
+        if target.exists() and target.samefile(source.path):
+            raise OutputIsSource(str(target))
+        with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
+            sums, checksums = _write_weights(source, decided, folder, progress)
+            _write_rest(source, decided, folder, sums)
+            digest = _verify(decided, folder.path, checksums, progress)
+            folder.commit()
+        return _result(job, decided, sums, digest, time.monotonic() - began)
+
+
+def _write_weights(
+    source: CheckpointSource, decided: Decided, folder: AtomicFolder, progress: Progress
+) -> tuple[Sums, dict[str, int]]:
+    """Every tensor in the order of the source's files: error sums by source name, CRC-32 by output name."""
+    progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
+    sums: Sums = {}
+    checksums: dict[str, int] = {}
+    done = 0
+    for number, name in enumerate(decided.files):
+        with folder.file(name) as out:
+            writer = SafetensorsWriter(out, decided.slots_of(number))
+            for item in (item for item in decided.items if item.entry.file == number):
+                progress.update(done, item.entry.name)
+                sums[item.entry.name] = _write_item(source, decided, item, writer)
+                done += item.entry.stored.bytes
+            writer.finish()
+            checksums |= writer.checksums
+    progress.update(done)
+    return sums, checksums
+
+
+def _write_item(source: CheckpointSource, decided: Decided, item: Item, writer: SafetensorsWriter) -> ErrorSums:
+    if item.matrix is not None:
+        return _write_matrix(source, decided, item, writer)
+    slot, stored = item.slots[0], item.entry.stored
+    if stored.dtype not in FLOATS:
+        writer.append(slot.name, source.bytes_of(item.entry))
+        return ErrorSums(n=item.row.elements)
+    x = source.numbers(item.entry).reshape(-1, stored.shape[-1] if stored.shape else 1)
+    data = source.bytes_of(item.entry) if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
+    writer.append(slot.name, data)
+    return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1]))
+
+
+def _write_matrix(source: CheckpointSource, decided: Decided, item: Item, writer: SafetensorsWriter) -> ErrorSums:
+    """Quantizes one matrix. Raises NonFiniteWeights, ValuesTooLarge."""
+    assert item.matrix is not None
+    settings, path = decided.settings, str(source.path)
+    w = source.numbers(item.entry)
+    if not np.isfinite(w).all():
+        raise NonFiniteWeights(path, item.entry.name)
+    made = SOLVERS[settings.choice.method](w, settings, item.matrix.dtype, _importance(decided, item))
+    sums = dispatch.measure(w, made.values())
+    if not math.isfinite(sums.squared_y):
+        raise ValuesTooLarge(path, item.entry.name, settings.choice.export)
+    arrays = LAYOUTS[settings.choice.export].arrays(settings, item.matrix, made)
+    for slot, array in zip(item.slots, arrays, strict=True):
+        writer.append(slot.name, array)
+    return sums
+
+
+def _importance(decided: Decided, item: Item) -> Floats | None:
+    if not item.row.weighted or decided.importance is None:
+        return None
+    means: Floats = means_of(decided.importance, item.entry.gguf, item.row.shape)[0]
+    return means
+
+
+def _write_rest(source: CheckpointSource, decided: Decided, folder: AtomicFolder, sums: Sums) -> None:
+    """config.json with the quantization, the index of the files, the model card, and what is carried over."""
+    choice = decided.settings.choice
+    config = dict(source.config)
+    quantization = LAYOUTS[choice.export].config(decided.settings, decided.kept, source.dtype)
+    if quantization:
+        config["quantization_config"] = quantization
+    else:
+        config.pop("torch_dtype", None)
+        config["dtype"] = "bfloat16"
+    for path in carried_files(source.path):
+        with folder.explained():
+            shutil.copyfile(path, folder.path / path.name)
+    texts = {"config.json": _json(config), card.NAME: card.model_card(source, decided, figures(_sum(sums)))}
+    if choice.export == "gptq":
+        texts["quantize_config.json"] = _json(quantization)
+    index = index_of(decided)
+    if index is not None:
+        texts[index[0]] = _json(index[1])
+    for name, text in texts.items():
+        with folder.file(name) as out:
+            out.write(text.encode())
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _verify(decided: Decided, folder: Path, checksums: Mapping[str, int], progress: Progress) -> str:
+    """Re-opens every file of weights with the safetensors library and compares it; the SHA-256 of all of them.
+
+    Raises VerificationFailed.
+    """
+    progress.stage("Verifying", sum((folder / name).stat().st_size for name in decided.files))
+    done, digest = 0, hashlib.sha256()
+    for number, name in enumerate(decided.files):
+        path = folder / name
+        _compare(path, {slot.name: slot.shape for slot in decided.slots_of(number)}, checksums, progress, done)
+        with path.open("rb") as file:
+            while data := file.read(HASH_BYTES):
+                digest.update(data)
+                done += len(data)
+                progress.update(done, name)
+    return digest.hexdigest()
+
+
+def _compare(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], checksums: Mapping[str, int], progress: Progress, done: int
+) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if set(file.keys()) != set(shapes):
+                raise VerificationFailed(str(path), "it does not hold the tensors that were written")
+            for name, shape in shapes.items():
+                progress.update(done, name)
+                tensor = file.get_tensor(name)
+                data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+                if tuple(tensor.shape) != shape or zlib.crc32(data.data) != checksums[name]:
+                    raise VerificationFailed(str(path), f"{name} is not what was written")
+    except (SafetensorError, OSError) as error:
+        raise VerificationFailed(str(path), str(error)) from error
+
+
+def _sum(sums: Sums) -> ErrorSums:
+    return sum(sums.values(), ErrorSums())
+
+
+def _result(job: CheckpointJob, decided: Decided, sums: Sums, digest: str, seconds: float) -> QuantizeResult:
+    plan = decided.plan
+    elements = sum(row.elements for row in plan.tensors)
+    return QuantizeResult(
+        source=plan.source,
+        output=os.path.abspath(job.output),
+        target=plan.target,
+        architecture=plan.architecture,
+        source_bytes=plan.source_bytes,
+        bytes=plan.bytes,
+        bpw_before=8 * sum(row.source_bytes for row in plan.tensors) / elements,
+        bpw=plan.bits_per_weight,
+        seconds=seconds,
+        peak_memory_bytes=memory.peak_bytes(),
+        sha256=digest,
+        total=figures(_sum(sums)),
+        tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
+    )
+
+
+def _tensor_result(item: Item, sums: ErrorSums) -> TensorResult:
+    row = item.row
+    return TensorResult.model_validate(
+        {
+            "name": row.name,
+            "shape": row.shape,
+            "from": row.source_type,
+            "type": row.target_type,
+            "elements": row.elements,
+            "source_bytes": row.source_bytes,
+            "bytes": row.bytes,
+            "bpw_before": 8 * row.source_bytes / max(1, row.elements),
+            "bpw": row.bpw,
+            "reason": row.reason,
+            **figures(sums).model_dump(),
+        }
+    )

@@ -1,0 +1,120 @@
+"""What the options of a checkpoint come to once the methods' own habits are filled in; refuses what cannot be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core.errors import IllegalMethod, InvalidPattern, did_you_mean
+from core.jobs import MethodOptions
+from core.methods.linear import Scheme
+from core.methods.ranges import RangeSetting
+from core.methods.table import EXPORT, METHOD, TENSOR, Choice, refusal
+
+# Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
+SEARCHED_BITS = 4
+# What a form stores scales in, where that is not the type of the weights themselves.
+SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
+# Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
+FIRST_ZERO = {"gptq": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A legal choice, with everything else that decides about the numbers. skip: names that stay as they are."""
+
+    choice: Choice
+    ranges: RangeSetting
+    restricted: bool
+    double: bool
+    imatrix: str
+    skip: tuple[re.Pattern[str], ...]
+
+    def scheme(self, dtype: str) -> Scheme:
+        """The linear integers of weights stored in `dtype`."""
+        choice = self.choice
+        return Scheme(
+            choice.bits,
+            choice.group,
+            choice.symmetric,
+            not self.restricted,
+            SCALE_TYPES.get(choice.export, dtype),
+            0 if choice.symmetric else FIRST_ZERO.get(choice.export, 0),
+        )
+
+    def skips(self, name: str) -> bool:
+        """Whether the user left a tensor out."""
+        return any(pattern.search(name) for pattern in self.skip)
+
+
+def settled(options: MethodOptions) -> Settings:
+    """The settings that options ask for. Raises IllegalMethod, InvalidPattern."""
+    _known(options.method, METHOD, "method")
+    _known(options.export, EXPORT, "export")
+    method = METHOD[options.method]
+    # A group that the form cannot hold is not taken without being asked for.
+    groups = [group for group in method.groups if group in EXPORT[options.export].groups] or [TENSOR]
+    choice = Choice(
+        options.method,
+        options.export,
+        options.bits or method.bits[0],
+        _own_group(options, groups),
+        method.symmetric[0] if method.groups and True not in method.symmetric else not options.asymmetric,
+        options.dynamic,
+    )
+    found = refusal(choice)
+    if found is not None:
+        raise IllegalMethod(found.what, found.why, found.remedy)
+    rule = options.range or ("mse" if choice.bits <= SEARCHED_BITS else "minmax")
+    _check_extras(options, rule)
+    return Settings(
+        choice,
+        RangeSetting(rule, options.percentile, options.range_low, options.range_high),
+        options.restricted,
+        options.double_quant,
+        options.imatrix,
+        tuple(_pattern(text) for text in options.skip),
+    )
+
+
+def _own_group(options: MethodOptions, groups: list[int]) -> int:
+    """The group asked for, else the method's own; integers for 8-bit activations have one scale for each row."""
+    if options.group is not None:
+        return options.group
+    return -1 if options.dynamic else groups[0]
+
+
+def _known(name: str, table: Iterable[str], word: str) -> None:
+    if name not in table:
+        known = list(table)
+        raise IllegalMethod(
+            f"There is no {word} {name}", "", did_you_mean(name, known) or f"Choose one of {', '.join(known)}"
+        )
+
+
+def _check_extras(options: MethodOptions, rule: str) -> None:
+    """Options that belong to some methods only. Raises IllegalMethod."""
+    method = options.method
+    if not METHOD[method].groups and (options.asymmetric or options.group is not None):
+        raise IllegalMethod(f"{method} has its own groups and levels", "", "Leave --group and --asymmetric out")
+    if (options.range or options.restricted) and method != "int":
+        raise IllegalMethod(f"{method} finds its ranges by itself", "", "Leave --range and --restricted out")
+    if options.restricted and options.asymmetric:
+        raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
+    if options.double_quant and method not in ("nf4", "fp4"):
+        raise IllegalMethod(f"{method} has no double quantization", "", "Use --method nf4, or leave it out")
+    if options.imatrix and (method != "int" or rule != "mse"):
+        raise IllegalMethod("An importance matrix is used by the search by error only", "", "Use --range mse")
+    if rule == "given" and options.range_low == options.range_high == 0:
+        raise IllegalMethod("A range by hand needs its ends", "", "Use --range LOW:HIGH")
+    if rule == "entropy" and (options.group or 0) > 0:
+        why = "a group has too few weights for a histogram"
+        raise IllegalMethod("The entropy rule needs whole rows or tensors", why, "Use --group channel")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise InvalidPattern(text, str(error)) from error

@@ -1,0 +1,164 @@
+"""A Hugging Face folder under its own names: its tensors one at a time, and which of them are linear layers."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import AlreadyQuantized, CheckpointNeedsFolder, SourceNotFound
+from core.families import family_of
+from core.families.conversion import Placement, checked_config, placements, renamed
+from core.families.model_card import license_of, model_name
+from core.formats.file_rows import RangeReader
+from core.formats.json_file import read_json_object
+from core.formats.safetensors_reader import DTYPE_BYTES, SafetensorsFile, StoredTensor, read_checkpoint
+from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
+from kernels import dispatch
+
+LAYER_WEIGHT = re.compile(r"blk\.\d+\.(attn|ffn)_\w+\.weight")
+NOT_LINEAR = re.compile(r"_norm|ffn_gate_inp")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored tensor. file: which of the folder's files it is in. gguf: its name in a GGUF, '' where it has none.
+
+    is_linear: the weights (rows, columns) of a linear layer of a decoder layer. is_expert: one of several that take
+    turns.
+    """
+
+    stored: StoredTensor
+    file: int
+    gguf: str = ""
+    is_linear: bool = False
+    is_expert: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the folder."""
+        return self.stored.name
+
+    @property
+    def module(self) -> str:
+        """The layer it belongs to."""
+        return self.name.removesuffix(".weight")
+
+
+class CheckpointSource:
+    """Reads config.json and the headers of the weights when opened, tensors when asked; close it after use.
+
+    Raises SourceNotFound, CheckpointNeedsFolder, AlreadyQuantized, and what HFSource raises of a folder's headers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.exists():
+            raise SourceNotFound(str(folder))
+        if not folder.is_dir():
+            raise CheckpointNeedsFolder(str(folder))
+        self.path = folder
+        self.name = model_name(folder)
+        self.license = license_of(folder)
+        self.config = read_json_object(folder / "config.json")
+        if self.config.get("quantization_config"):
+            raise AlreadyQuantized(str(folder), [str(self.config["quantization_config"].get("quant_method", "?"))])
+        family = family_of(str(folder), self.config)
+        self.architecture = family.name
+        self.label = family.label
+        checkpoint = _read(folder)
+        self.files = tuple(file.path for file in checkpoint)
+        self.file_bytes = sum(file.file_bytes for file in checkpoint)
+        stored = {
+            renamed(family, entry.name): (number, entry)
+            for number, file in enumerate(checkpoint)
+            for entry in file.tensors
+        }
+        kinds = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
+        checked = checked_config(str(folder), family, self.config)
+        places = {source: place for place in placements(checked, kinds) for source in place.sources}
+        self.entries = tuple(_entry(number, entry, places.get(name)) for name, (number, entry) in stored.items())
+        self._readers = [RangeReader(file) for file in self.files]
+
+    def bytes_of(self, entry: Entry) -> NDArray[np.uint8]:
+        """A tensor's data as stored. Raises ReadFailed, TruncatedFile."""
+        return self._readers[entry.file].read(entry.stored.offset, entry.stored.bytes)
+
+    def numbers(self, entry: Entry) -> NDArray[np.float32]:
+        """A tensor of floats, in its own shape. Raises ReadFailed, TruncatedFile."""
+        shape = entry.stored.shape
+        row = shape[-1] if shape else 1
+        data = self.bytes_of(entry).reshape(-1, row * DTYPE_BYTES[entry.stored.dtype])
+        return dispatch.decode(entry.stored.dtype, data, row).reshape(shape)
+
+    def close(self) -> None:
+        """Closes all files."""
+        for reader in self._readers:
+            reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def dtype(self) -> str:
+        """What the model computes in, as torch names it."""
+        value: Any = self.config.get("dtype") or self.config.get("torch_dtype")
+        text = str(value).removeprefix("torch.")
+        return text if text in ("bfloat16", "float16", "float32") else "bfloat16"
+
+
+def _read(folder: Path) -> tuple[SafetensorsFile, ...]:
+    if not any(folder.glob("*.safetensors*")) and has_torch_checkpoint(folder):
+        return read_torch_checkpoint(folder)
+    return read_checkpoint(folder)
+
+
+def _entry(file: int, stored: StoredTensor, place: Placement | None) -> Entry:
+    if place is None:
+        return Entry(stored, file)
+    is_linear = (
+        len(stored.shape) == 2
+        and LAYER_WEIGHT.fullmatch(place.target) is not None
+        and not NOT_LINEAR.search(place.target)
+        and not place.rule.transposed
+        and stored.name.endswith(".weight")
+    )
+    return Entry(stored, file, place.target, is_linear, place.rule.per_expert)
+
+
+# Small files that belong to a model besides its weights and its config.json.
+CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "LICENSE*",
+    "NOTICE*",
+)
+MOST_CARRIED_BYTES = 128 << 20
+
+
+def carried_files(folder: Path) -> Iterator[Path]:
+    """The tokenizer, chat template, generation settings and licence of a model folder."""
+    seen = set()
+    for pattern in CARRIED:
+        for path in sorted(folder.glob(pattern)):
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.stat().st_size <= MOST_CARRIED_BYTES and path.name not in seen:
+                    seen.add(path.name)
+                    yield path

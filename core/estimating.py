@@ -1,0 +1,106 @@
+"""Answers what a model takes to run, as it is and as a quantization would make it, on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from core.errors import SourceNotFound
+from core.estimate.config import facts_of_config
+from core.estimate.fitting import MARGIN, layers_that_fit, longest_context, verdict
+from core.estimate.machine import read_machine
+from core.estimate.metadata import Stored, facts_of_gguf
+from core.estimate.overhead import correction
+from core.estimate.running import estimate_run
+from core.estimate.values import Machine, ModelFacts, RunOptions
+from core.families.model_card import model_name
+from core.formats.json_file import read_json_object
+from core.formats.safetensors_reader import read_checkpoint
+from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
+from core.jobs import EstimateJob, EstimateResult, FormEstimate, Plan
+from core.plan import make_plan
+from core.progress import Progress
+from core.sources import Source, open_source
+from core.sources.gguf_source import GGUFSource
+from core.store import Store
+
+
+def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
+    """The model as it is and, where options are given, as they would make it. Reads headers only.
+
+    Raises what reading a header raises; with options what make_plan raises.
+    """
+    progress.stage("Reading headers")
+    machine = read_machine()
+    corrected_by = overhead_correction(job.run)
+    after = None
+    if job.options is not None:
+        with open_source(job.source) as source:
+            made = facts_of_plan(source, make_plan(source, job.options))
+        after = _form(made, job, machine, corrected_by)
+    return EstimateResult(
+        source=job.source,
+        now=_form(read_facts(job.source), job, machine, corrected_by),
+        after=after,
+        machine=machine,
+        overhead_correction=corrected_by,
+    )
+
+
+def read_facts(path: str) -> ModelFacts:
+    """The facts of a model from its headers; of a checkpoint also where its family cannot be converted.
+
+    Raises what open_source and the readers of headers raise.
+    """
+    place = Path(path)
+    folder = place.parent if place.suffix == ".safetensors" else place
+    if not folder.is_dir():
+        with open_source(path) as source:
+            return facts_of_source(source)
+    if not place.exists():
+        raise SourceNotFound(path)
+    values = read_json_object(folder / "config.json")
+    is_torch = not any(folder.glob("*.safetensors*")) and has_torch_checkpoint(folder)
+    files = read_torch_checkpoint(folder) if is_torch else read_checkpoint(folder)
+    tensors = [(tensor.name, tensor.bytes) for file in files for tensor in file.tensors]
+    return facts_of_config(path, model_name(folder), values, tensors)
+
+
+def facts_of_source(source: Source) -> ModelFacts:
+    """The facts of an opened GGUF file, from its own tensors."""
+    assert isinstance(source, GGUFSource)
+    values = {entry.key: entry.value for entry in source.metadata}
+    tensors = [Stored(tensor.name, tensor.type, tensor.shape, tensor.bytes) for tensor in source.tensors]
+    return facts_of_gguf(str(source.path), source.name, values, tensors)
+
+
+def facts_of_plan(source: Source, made: Plan) -> ModelFacts:
+    """The facts of the GGUF file that a plan would make."""
+    values = {entry.key: entry.value for entry in source.metadata}
+    tensors = [Stored(row.name, row.target_type, row.shape, row.bytes) for row in made.tensors]
+    return facts_of_gguf(str(source.path), source.name, values, tensors)
+
+
+def overhead_correction(options: RunOptions) -> int:
+    """What real loads on this machine took beside the table of overheads; 0 where their history cannot be read."""
+    with contextlib.suppress(sqlite3.Error, OSError):
+        return correction(Store().loads(), options.backend)
+    return 0
+
+
+def _form(facts: ModelFacts, job: EstimateJob, machine: Machine, corrected_by: int) -> FormEstimate:
+    options = job.run
+    if job.auto_layers and machine.gpus:
+        split = tuple(float(max(gpu.free - MARGIN, 0)) for gpu in machine.gpus)
+        options = options.model_copy(update={"backend": "cuda", "split": split if any(split) else (1.0,)})
+        fitting = layers_that_fit(facts, options, machine, corrected_by=corrected_by)
+        options = options.model_copy(update={"gpu_layers": fitting})
+    memory = estimate_run(facts, options, corrected_by)
+    return FormEstimate(
+        facts=facts,
+        memory=memory,
+        verdict=verdict(memory, machine),
+        gpu_layers=min(options.gpu_layers, len(facts.layers) + 1),
+        longest_context=longest_context(facts, options, machine, corrected_by=corrected_by),
+    )

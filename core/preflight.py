@@ -1,0 +1,286 @@
+"""The preflight of a quantization: a ladder of checks, each with its cause and the nearest fix, before anything starts.
+
+Errors are those the job itself would raise, found earlier; risks are left to the user. The order is that of a ladder:
+choice, files, architecture, disk, memory, types of tensors, licence, and whether this computer can run the result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from core import errors
+from core.errors import BitwrightError, size
+from core.estimate.architectures import KNOWN
+from core.estimate.fitting import verdict
+from core.estimate.machine import read_machine
+from core.estimate.overhead import correction as overhead_correction
+from core.estimate.running import estimate_run
+from core.estimate.timing import How, Work, correction, operations, predicted_seconds
+from core.estimate.values import RunOptions
+from core.estimating import facts_of_plan
+from core.jobs import Check, Plan, PreflightJob, PreflightResult, QuantizeJob, QuantizeResult
+from core.parts import path_of
+from core.plan import Prepared, prepare, quantized_types
+from core.progress import Progress
+from core.sources import Source, open_source
+from core.speed import machine_name, time_missing
+from core.store import JobRecord, Store
+
+# On which step of the ladder an error stands; what is not listed is one of choice.
+STEP_OF: dict[type[BitwrightError], str] = {
+    errors.SourceNotFound: "files",
+    errors.NotAModel: "files",
+    errors.TruncatedFile: "files",
+    errors.InvalidHeader: "files",
+    errors.MissingParts: "files",
+    errors.ReadFailed: "files",
+    errors.UnsupportedType: "architecture",
+    errors.UnknownArchitecture: "architecture",
+    errors.CannotConvert: "architecture",
+    errors.DiskFull: "disk",
+    errors.OutputNotWritable: "disk",
+    errors.OutputIsSource: "disk",
+    errors.IllegalType: "tensors",
+    errors.TensorIsKept: "tensors",
+    errors.FallbackRefused: "tensors",
+    errors.NonFiniteWeights: "tensors",
+}
+# Free room left beside the output that nobody notices.
+ROOM = 1 << 30
+USUAL_CONTEXT = 4096
+# Parts of licence names that restrict what a copy may be used or shared for.
+RESTRICTED = ("nc", "noncommercial", "non-commercial", "research", "other", "proprietary", "llama", "gemma")
+OPEN = ("apache-2.0", "mit", "bsd", "cc-by-4.0", "cc0", "openrail", "cc-by-sa")
+# Results of one pass end together.
+SAME_PASS_S = 2.0
+
+
+def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
+    """All checks of a quantization, and what it needs. Raises nothing but Cancelled for what a job would raise."""
+    progress.stage("Checking")
+    try:
+        with open_source(job.source) as source:
+            prepared = prepare(source, job.options)
+            checks = [*_checks(job, source, prepared)]
+            seconds, basis = _time(job, prepared.plan, progress)
+            made = prepared.plan
+            return PreflightResult(
+                checks=tuple(checks),
+                bytes=made.bytes,
+                memory_bytes=made.memory_bytes,
+                seconds=seconds,
+                seconds_basis=basis,
+            )
+    except BitwrightError as error:
+        return PreflightResult(checks=(check_of(error),))
+
+
+def check_of(error: BitwrightError) -> Check:
+    """An error as a step that failed."""
+    step = STEP_OF.get(type(error), "choice")
+    cause = f"{error.what}: {error.why}" if error.why else error.what
+    return Check.model_validate({"step": step, "level": "error", "cause": cause, "fix": error.remedy})
+
+
+def _checks(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Check]:
+    """One check or several for each step, in order."""
+    yield _choice(job, source, prepared.plan)
+    yield Check(
+        step="files",
+        level="fine",
+        cause=f"All {len(source.files)} files are complete." if len(source.files) > 1 else "The file is complete.",
+    )
+    yield _architecture(source)
+    yield from _disk(job, source, prepared)
+    yield _memory(prepared.plan)
+    yield _tensors(prepared.plan)
+    yield _licence(source)
+    yield _running(source, prepared.plan)
+
+
+def _choice(job: PreflightJob, source: Source, made: Plan) -> Check:
+    again = {row.source_type for row in made.tensors if row.target_type != row.source_type}
+    types = sorted(again.intersection(quantized_types(source)))
+    if not types:
+        return Check(step="choice", level="fine", cause=f"{made.target} can be made of this model.")
+    if not job.options.allow_requantize:
+        return check_of(errors.AlreadyQuantized(str(source.path), types))
+    return Check(
+        step="choice",
+        level="risk",
+        cause=f"The source is stored as {', '.join(types)} already; quantizing again adds to the loss.",
+        fix="Start from the F16 or BF16 original where there is one",
+    )
+
+
+def _architecture(source: Source) -> Check:
+    name = source.architecture or "none named"
+    if source.architecture in KNOWN:
+        return Check(step="architecture", level="fine", cause=f"The architecture {name} is known.")
+    return Check(
+        step="architecture",
+        level="risk",
+        cause=f"The architecture {name} is not known here: types are chosen by the names of its tensors alone.",
+        fix="Look through the plan, and try the result in the program that is to run it",
+    )
+
+
+def _disk(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Check]:
+    folder = Path(os.path.abspath(job.output)).parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = f"{folder} is a folder that cannot be written to" if folder.is_dir() else f"{folder} is no folder"
+        yield check_of(errors.OutputNotWritable(job.output, reason))
+        return
+    count = len(prepared.parts)
+    paths = [path_of(Path(job.output), number, count) for number in range(count)]
+    if any(path.exists() and os.path.samefile(path, file) for path in paths for file in source.files):
+        yield check_of(errors.OutputIsSource(job.output))
+        return
+    needed, free = prepared.plan.bytes, shutil.disk_usage(folder).free
+    if needed > free:
+        yield check_of(errors.DiskFull(job.output, needed, free))
+    elif free - needed < ROOM:
+        yield Check(
+            step="disk",
+            level="risk",
+            cause=f"The output takes {size(needed)} and leaves only {size(free - needed)} free.",
+            fix="Free some space, or choose a folder on another disk",
+        )
+    else:
+        yield Check(step="disk", level="fine", cause=f"The output takes {size(needed)}; {size(free)} are free.")
+    replaced = [path.name for path in paths if path.exists()]
+    if replaced:
+        yield Check(
+            step="disk", level="risk", cause=f"Replaces {', '.join(replaced)}.", fix="Choose another name to keep it"
+        )
+
+
+def _memory(made: Plan) -> Check:
+    needed, free = made.memory_bytes, int(psutil.virtual_memory().available)
+    if needed <= free:
+        return Check(step="memory", level="fine", cause=f"Needs about {size(needed)} of memory; {size(free)} are free.")
+    return Check(
+        step="memory",
+        level="risk",
+        cause=f"Needs about {size(needed)} of memory, and only {size(free)} are free.",
+        fix="Close other programs or unload chat models first",
+    )
+
+
+def _tensors(made: Plan) -> Check:
+    fallen = [row for row in made.tensors if row.fallback]
+    if not fallen:
+        return Check(step="tensors", level="fine", cause="Every tensor can hold the type meant for it.")
+    return Check(
+        step="tensors",
+        level="risk",
+        cause=f"{len(fallen)} of {len(made.tensors)} tensors do not fit the type meant for them and get a larger one.",
+        fix="Choose a type with blocks of 32, such as Q8_0, Q5_0 or IQ4_NL, where the size matters",
+    )
+
+
+def _licence(source: Source) -> Check:
+    name = source.license
+    if not name:
+        cause = "The model does not name its licence: look it up at its source before you share the result."
+        return Check(step="licence", level="fine", cause=cause)
+    if _is_restricted(name):
+        return Check(
+            step="licence",
+            level="risk",
+            cause=f"The licence {name} sets conditions that hold for the result too.",
+            fix="Read it before you share the result",
+        )
+    return Check(step="licence", level="fine", cause=f"The licence is {name}.")
+
+
+def _is_restricted(name: str) -> bool:
+    folded = name.casefold()
+    if any(folded.startswith(known) for known in OPEN):
+        return False
+    words = folded.replace("_", "-").replace(".", "-").replace(" ", "-").split("-")
+    return any(part in RESTRICTED or part.rstrip("0123456789") in RESTRICTED for part in words)
+
+
+def _running(source: Source, made: Plan) -> Check:
+    """Whether llama.cpp could run the result here."""
+    facts = facts_of_plan(source, made)
+    options = RunOptions(context=min(facts.context_length or USUAL_CONTEXT, USUAL_CONTEXT))
+    found = verdict(estimate_run(facts, options, _learned()), read_machine())
+    words = f"{found.words}, to run it at {options.context} tokens of context."
+    if found.level != "not":
+        return Check(step="running", level="fine", cause=words)
+    return Check(
+        step="running", level="risk", cause=words, fix="Choose a type with fewer bits to run it on this computer"
+    )
+
+
+def _learned() -> int:
+    with contextlib.suppress(sqlite3.Error, OSError):
+        return overhead_correction(Store().loads(), "cpu")
+    return 0
+
+
+# ---------------------------------------------------------------- time
+
+
+class _Pass(NamedTuple):
+    """Results that were made together: their jobs' settings, the types of their tensors, and how long it took."""
+
+    how: How
+    outputs: list[list[Work]]
+    seconds: float
+
+
+def _time(job: PreflightJob, made: Plan, progress: Progress) -> tuple[float | None, int]:
+    """Seconds the job will take, and how many past jobs say so; (None, 0) where a type was never timed."""
+    how = How(machine_name(), job.device, job.threads, job.options.fit)
+    outputs = [[Work(row.source_type, row.target_type, row.weighted, row.elements, row.bytes) for row in made.tensors]]
+    try:
+        store = Store()
+        speeds = time_missing(operations(outputs), how, store, progress) if job.measure else store.speeds()
+        passes = past_passes(store.latest("quantize", JOBS_LOOKED_AT))
+    except (sqlite3.Error, OSError):
+        return None, 0
+    seconds = predicted_seconds(outputs, how, speeds)
+    if seconds is None:
+        return None, 0
+    ratios = [
+        done.seconds / expected for done in passes if (expected := predicted_seconds(done.outputs, done.how, speeds))
+    ][:JOBS_COUNTED]
+    return seconds * correction(ratios), len(ratios)
+
+
+JOBS_LOOKED_AT = 24
+JOBS_COUNTED = 8
+
+
+def past_passes(records: Sequence[JobRecord]) -> list[_Pass]:
+    """Finished quantizations, the newest first; those of one pass over a source together.
+
+    Of several outputs made in one pass, each says the seconds of the whole pass.
+    """
+    found: list[tuple[str, float, _Pass]] = []
+    for record in records:
+        job, result = record.job, record.result
+        if not isinstance(job, QuantizeJob) or not isinstance(result, QuantizeResult) or record.finished is None:
+            continue
+        weighted = bool(job.options.imatrix)
+        works = [
+            Work(row.source_type, row.type, weighted and row.source_type != row.type, row.elements, row.bytes)
+            for row in result.tensors
+        ]
+        if found and found[-1][0] == job.source and abs(found[-1][1] - record.finished) < SAME_PASS_S:
+            found[-1][2].outputs.append(works)
+            continue
+        how = How(machine_name(), job.device, job.threads, job.options.fit)
+        found.append((job.source, record.finished, _Pass(how, [works], result.seconds)))
+    return [done for _, _, done in found]

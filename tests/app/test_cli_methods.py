@@ -1,0 +1,61 @@
+"""Checkpoints on the command line: plan, quantize, and what is refused before anything happens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.cli import main
+from core.jobs import Plan, QuantizeResult
+from tests.core import hf_tiny
+
+CONFIG = {"hidden_size": 128, "intermediate_size": 256}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(hf_tiny.build(tmp_path_factory.mktemp("model") / "tiny", CONFIG))
+
+
+def test_quantize(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wanted = ["--method", "int", "--bits", "3", "--group", "64", "--asymmetric", "--export", "gptq"]
+    out = str(tmp_path / "out")
+    assert main(["quantize", source, *wanted, "--out", out, "--json"]) == 0
+    result = QuantizeResult.model_validate_json(capfd.readouterr().out)
+    assert result.target == "int3 g64 asym (gptq)"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["bits"] == 3
+    assert main(["quantize", source, *wanted, "--out", out]) == 2
+    assert "not empty" in capfd.readouterr().err
+
+
+def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    wanted = [source, "--method", "int", "--export", "bf16", "--group", "channel", "--range=-0.1:0.1"]
+    assert main(["plan", *wanted, "--json"]) == 0
+    plan = capfd.readouterr().out
+    assert main(["quantize", *wanted, "--dry-run", "--json"]) == 0
+    assert capfd.readouterr().out == plan
+    assert {row.target_type for row in Plan.model_validate_json(plan).tensors} == {"int4 per channel", "BF16"}
+    assert main(["plan", *wanted]) == 0
+    text = capfd.readouterr().out
+    assert "Search" not in text
+    assert "a linear layer" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "int"], "--method needs --export"),
+        (["--method", "nf4", "--export", "bitsandbytes", "--to", "Q4_0"], "--to belongs to GGUF files"),
+        (["--to", "Q4_0", "--bits", "3"], "--bits belongs to checkpoints"),
+        (["--to", "Q4_0", "--group", "tensor"], "--group belongs to checkpoints"),
+        (["--method", "int", "--export", "gptq", "--bits", "5"], "Use --bits 4"),
+        (["--method", "int", "--export", "gptq", "--range", "wide"], "wide is none of"),
+        (["--method", "int", "--export", "gptq", "--group", "0"], "0 is not a number of weights"),
+        (["--method", "int", "--export", "bf16", "--range", "percentile:20"], "percentile"),
+    ],
+)
+def test_refusals(arguments: list[str], words: str, source: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", source, *arguments]) == 2
+    assert words in capfd.readouterr().err
