@@ -36,6 +36,7 @@ bench: $(VENV)/.stamp-test
 	packaging/virtual_screen.sh $(PY) -m bench.startup || missed=1; \
 	$(PY) -m bench.kernels || missed=1; \
 	$(PY) -m bench.memory || missed=1; \
+	$(PY) -m bench.estimate || missed=1; \
 	exit $$missed
 
 screens: $(VENV)/.stamp-run

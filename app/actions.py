@@ -10,32 +10,40 @@ from pathlib import Path
 
 from app.settings import Settings
 from core.catalog import output_name
-from core.jobs import Job, QuantizeJob, QuantizeOptions
+from core.jobs import Job, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from core.recipe_file import part_words
 
 
-def quantize_job(source: str, output: str, options: QuantizeOptions, settings: Settings) -> QuantizeJob:
-    """A quantization with the threads of the settings."""
-    return QuantizeJob(source=source, output=output, options=options, threads=settings.value("threads"))
+def quantize_job(
+    source: str, outputs: dict[str, str], options: QuantizeOptions, settings: Settings
+) -> QuantizeJob | QuantizeManyJob:
+    """A quantization with the threads of the settings; outputs: the path for each target. Several are one pass."""
+    threads = settings.value("threads")
+    if len(outputs) > 1:
+        targets, paths = tuple(outputs), tuple(outputs.values())
+        return QuantizeManyJob(source=source, targets=targets, outputs=paths, options=options, threads=threads)
+    (output,) = outputs.values()
+    return QuantizeJob(source=source, output=output, options=options, threads=threads)
 
 
 def proposed_output(source: str, target: str, settings: Settings, is_taken: Callable[[str], bool]) -> str:
     """Where the result goes unless the user says otherwise: NAME-TARGET.gguf, never an existing file.
 
     Nor one that `is_taken` says a job in the queue will write.
-    The folder is the one of the settings, else the source's, else (where that cannot be written) the home folder.
     """
-    path = Path(source)
-    chosen = settings.value("output_folder")
-    folder = Path(chosen) if chosen else path.parent
-    if not chosen and not _is_writable(folder):
-        folder = Path.home()
-    first = candidate = folder / output_name(path, target)
+    first = candidate = output_folder(source, settings) / output_name(Path(source), target)
     number = 2
     while candidate.exists() or is_taken(str(candidate)):
         candidate = first.with_name(f"{first.stem}-{number}.gguf")
         number += 1
     return str(candidate)
+
+
+def output_folder(source: str, settings: Settings) -> Path:
+    """The folder of the settings, else the source's, else (where that cannot be written) the home folder."""
+    chosen = settings.value("output_folder")
+    folder = Path(chosen) if chosen else Path(source).parent
+    return folder if chosen or _is_writable(folder) else Path.home()
 
 
 def _is_writable(folder: Path) -> bool:
@@ -47,6 +55,8 @@ def title(job: Job) -> str:
     """A job in a few words: 'SmolLM2-135M → Q4_K_M'."""
     if isinstance(job, QuantizeJob):
         return f"{_short(job.source)} → {job.options.target}"
+    if isinstance(job, QuantizeManyJob):
+        return f"{_short(job.source)} → {', '.join(job.targets)}"
     return job.kind
 
 
@@ -56,18 +66,24 @@ def _short(path: str) -> str:
 
 def command(job: Job) -> str:
     """The command line that runs the same job. Raises ValueError for a kind that has no command."""
-    if not isinstance(job, QuantizeJob):
+    if not isinstance(job, QuantizeJob | QuantizeManyJob):
         raise ValueError(f"a {job.kind} job has no command")
     words = [sys.executable, str(Path(__file__).parents[1] / "main.py"), *_quantize_words(job)]
     return shlex.join(words)
 
 
-def _quantize_words(job: QuantizeJob) -> list[str]:
-    words = ["quantize", job.source, "--to", job.options.target, "--out", job.output]
+def _quantize_words(job: QuantizeJob | QuantizeManyJob) -> list[str]:
+    targets, out = (job.options.target, job.output) if isinstance(job, QuantizeJob) else _several(job)
+    words = ["quantize", job.source, "--to", targets, "--out", out]
     words += _option_words(job.options)
     words += ["--threads", str(job.threads)] if job.threads else []
     words += ["--device", job.device] if job.device != "cpu" else []
     return words
+
+
+def _several(job: QuantizeManyJob) -> tuple[str, str]:
+    """The types, and the folder in which every file is named after its type (output_name)."""
+    return ",".join(job.targets), str(Path(job.outputs[0]).parent)
 
 
 def _option_words(options: QuantizeOptions) -> list[str]:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
@@ -36,12 +36,14 @@ from app.cli_options import (
 from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
+from core.estimate.values import CacheType
 from core.jobs import (
     ChatJob,
     CheckpointJob,
     CheckpointPlanJob,
     CompareJob,
     EstimateJob,
+    ImatrixJob,
     InspectJob,
     Job,
     Plan,
@@ -140,22 +142,37 @@ def run_quantize(options: argparse.Namespace) -> int:
     targets = chosen_targets(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
-    if options.out is None:
-        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    if len(targets) > 1:
-        return _quantize_many(options, targets)
-    job = QuantizeJob(
-        source=os.path.abspath(options.source),
-        output=output_path(options.source, options.out, targets[0]),
-        options=quantize_options(options, targets[0]),
-        threads=options.threads,
-        device=options.device,
-        resume=options.resume,
-        keep_unfinished=options.resume,
-    )
+    job = asked_quantization(options)
+    if isinstance(job, QuantizeManyJob):
+        _say_risks(job.jobs)
+        with Recorders(job.jobs) as recorders:
+            return answer(job, options, text.quantized_many, recorders)
     _say_risks([job])
     with Recorder(job) as recorder:
         return answer(job, options, text.quantized, recorder)
+
+
+def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeManyJob:
+    """The job that the arguments of `quantize` ask for; several types are one pass. Raises BadUsage."""
+    targets = chosen_targets(options)
+    if options.out is None:
+        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
+    if len(targets) > 1 and not Path(options.out).is_dir():
+        raise BadUsage(
+            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
+        )
+    source = os.path.abspath(options.source)
+    outputs = tuple(output_path(options.source, options.out, target) for target in targets)
+    common = {
+        "options": quantize_options(options, targets[0]),
+        "threads": options.threads,
+        "device": options.device,
+        "resume": options.resume,
+        "keep_unfinished": options.resume,
+    }
+    if len(targets) > 1:
+        return QuantizeManyJob(source=source, targets=targets, outputs=outputs, **common)
+    return QuantizeJob(source=source, output=outputs[0], **common)
 
 
 def _plan_checkpoint(options: argparse.Namespace) -> int:
@@ -176,27 +193,6 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
         threads=options.threads,
     )
     return answer(job, options, text.quantized)
-
-
-def _quantize_many(options: argparse.Namespace, targets: tuple[str, ...]) -> int:
-    """Several targets in one pass; each is a job of its own in the history."""
-    if not Path(options.out).is_dir():
-        raise BadUsage(
-            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
-        )
-    job = QuantizeManyJob(
-        source=os.path.abspath(options.source),
-        targets=targets,
-        outputs=tuple(output_path(options.source, options.out, target) for target in targets),
-        options=quantize_options(options, targets[0]),
-        threads=options.threads,
-        device=options.device,
-        resume=options.resume,
-        keep_unfinished=options.resume,
-    )
-    _say_risks(job.jobs)
-    with Recorders(job.jobs) as recorders:
-        return answer(job, options, text.quantized_many, recorders)
 
 
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:
@@ -260,6 +256,21 @@ def run_compare(options: argparse.Namespace) -> int:
     return answer(CompareJob(source=options.source, other=options.other), options, text.compared)
 
 
+def run_imatrix(options: argparse.Namespace) -> int:
+    """`imatrix SRC --out PATH`."""
+    job = ImatrixJob(
+        source=os.path.abspath(options.source),
+        output=os.path.abspath(options.out),
+        text=tuple(options.text),
+        context=options.context,
+        chunks=options.chunks,
+        process_output=options.process_output,
+        threads=options.threads,
+        device=options.device,
+    )
+    return answer(job, options, text.importance)
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
@@ -271,6 +282,7 @@ def run_chat(options: argparse.Namespace) -> int:
         sampling=Sampling(**given),
         context=options.context,
         threads=options.threads,
+        cache_type=options.cache_type,
     )
     return answer(job, options, text.chatted)
 
@@ -384,6 +396,19 @@ def _compare(parser: Parser) -> None:
     parser.add_argument("other", metavar="OTHER", help="the model whose error is measured against SRC")
 
 
+def _imatrix(parser: Parser) -> None:
+    _source(parser)
+    add = parser.add_argument
+    add("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
+    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8; may be repeated; without one, "
+        "the program's own texts are read: prose, code, chats and many languages")  # fmt: skip
+    add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
+    add("--chunks", type=count, default=0, metavar="N", help="how many windows at most; 0, the default, takes all")
+    add("--process-output", action="store_true", help="compute it for the output layer, too")
+    add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
+
+
 def _chat(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .gguf file")
     parser.add_argument("--against", metavar="MODEL", help="a second model that gets the same prompt")
@@ -391,6 +416,8 @@ def _chat(parser: Parser) -> None:
     parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
     parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    caches = get_args(CacheType)
+    parser.add_argument("--cache-type", choices=caches, default="f16", help="of cached keys and values (f16)")
     default = COMMAND_SAMPLING.model_dump()
     for name, info in Sampling.model_fields.items():
         option = f"--{name.replace('_', '-')}"
@@ -412,6 +439,7 @@ COMMANDS: tuple[
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
+    ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("jobs", "the queue and the history", _nothing, run_jobs),
 )

@@ -11,6 +11,7 @@ from core.jobs import (
     ChatResult,
     CompareResult,
     ErrorFigures,
+    ImatrixResult,
     ModelSummary,
     Plan,
     QuantizeJob,
@@ -165,6 +166,33 @@ def compared(result: CompareResult) -> str:
     return f"{tensors}\n\nAll tensors together: {_errors(result.total)}{missing}"
 
 
+def importance(result: ImatrixResult) -> str:
+    """The answer of `imatrix`: the experts' coverage where there are any, and what was read and written."""
+    mixtures = [tensor for tensor in result.tensors if tensor.shape[0] > 1]
+    rows = [
+        (
+            tensor.name,
+            str(tensor.shape[0]),
+            f"{tensor.fewest:,}",
+            f"{tensor.most:,}",
+            str(tensor.rare),
+            str(tensor.unused),
+        )
+        for tensor in mixtures
+    ]
+    experts = table(("Tensor", "Experts", "Fewest tokens", "Most", "Rare", "Unused"), rows, " rrrrr") if rows else ""
+    head = facts(
+        ("Importance matrix", result.output),
+        ("Entries", len(result.tensors)),
+        ("Text", ", ".join(result.datasets)),
+        ("Read", f"{result.chunks:,} windows of {result.context} tokens"),
+        ("Time", duration(result.seconds)),
+        ("Peak memory", size(result.peak_memory_bytes)),
+    )
+    notes = "\n".join(f"note: {warning}." for warning in result.warnings)
+    return "\n\n".join(filter(None, (experts, head, notes)))
+
+
 def verified(result: VerifyResult) -> str:
     """The answer of `verify`."""
     types = ", ".join(f"{count} {name}" for name, count in result.types.items())
@@ -183,6 +211,7 @@ def chatted(result: ChatResult) -> str:
     turns = []
     for turn in result.turns:
         speed = f"{turn.tokens} tokens at {turn.tokens_per_second:.1f} per second, {size(turn.memory_bytes)} of memory"
+        speed += f", {size(turn.predicted_bytes)} predicted" if turn.predicted_bytes else ""
         turns.append(f"{turn.model} ({speed})\n{turn.text}" + (f"\nNote: {turn.note}" if turn.note else ""))
     return "\n\n".join(turns)
 

@@ -9,7 +9,7 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
 from app import actions, text
 from core.errors import ErrorReport
-from core.jobs import Job, QuantizeResult, Value
+from core.jobs import Job, QuantizeResult, Value, results_of
 from core.progress import Snapshot
 
 _T = QT_TRANSLATE_NOOP
@@ -44,8 +44,9 @@ class JobLog:
 
     def done(self, result: Value) -> str:
         """The lines of a result."""
-        if not isinstance(result, QuantizeResult):
-            return self._line(_tr("Done"))
+        return "".join(map(self._done, results_of(result))) or self._line(_tr("Done"))
+
+    def _done(self, result: QuantizeResult) -> str:
         kept = sum(row.source_type == row.type for row in result.tensors)
         return "".join(
             self._line(words)

@@ -33,7 +33,7 @@ from app.widgets.banner import Banner
 from app.widgets.rail import Rail
 from app.widgets.status_line import StatusLine
 from app.window_state import WindowState
-from core.jobs import QuantizeJob, QuantizeResult
+from core.jobs import Job, outputs_of, results_of
 from core.store import data_dir
 
 SIZE = (1280, 800)
@@ -156,10 +156,11 @@ class MainWindow(QMainWindow):
         self.page("chat").open_models(model, against)
         self.show_page("chat")
 
-    def start_job(self, job: QuantizeJob) -> None:
+    def start_job(self, job: Job) -> None:
         """Puts a job into the queue and shows it there; two jobs never write to one file."""
-        if self.context.jobs.is_taken(job.output):
-            self.status.say(self.tr("A job in the queue writes to {0} already").format(job.output))
+        taken = [path for path in outputs_of(job) if self.context.jobs.is_taken(path)]
+        if taken:
+            self.status.say(self.tr("A job in the queue writes to {0} already").format(taken[0]))
             return
         self.context.jobs.submit(job)
         self.show_page("jobs")
@@ -279,9 +280,10 @@ class MainWindow(QMainWindow):
             self.status.say(self.tr("{0} failed: {1}").format(name, record.error.what))
         elif record.state == "cancelled":
             self.status.say(self.tr("{0} was cancelled").format(name))
-        elif isinstance(record.result, QuantizeResult):
-            self.status.say(self.tr("{0} is done: {1}").format(name, record.result.output))
-            self.context.library.include(record.result.output)
+        elif outputs := [result.output for result in results_of(record.result)]:
+            self.status.say(self.tr("{0} is done: {1}").format(name, ", ".join(outputs)))
+            for output in outputs:
+                self.context.library.include(output)
 
     def _on_setting(self, key: str) -> None:
         if key == "theme":

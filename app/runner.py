@@ -19,7 +19,7 @@ from shiboken6 import isValid
 from app.job_log import JobLog
 from app.worker_link import WorkerLink, end_all, exit_words
 from core.errors import ErrorReport, WorkerDied
-from core.jobs import RESULT_TYPES, ChatLoaded, ChatSessionJob, ChatTurn, Job, Message, QuantizeJob, Sampling, Value
+from core.jobs import RESULT_TYPES, ChatLoaded, ChatSessionJob, ChatTurn, Job, Message, Sampling, Value, outputs_of
 from core.progress import Snapshot
 from core.store import ENDED, Store
 
@@ -63,8 +63,8 @@ class JobQueue(QObject):
     def is_taken(self, output: str) -> bool:
         """Whether a job that waits or runs, here or on the command line, will write to this path."""
         waiting = self._store.jobs("queued", "running")
-        outputs = {os.path.realpath(record.job.output) for record in waiting if isinstance(record.job, QuantizeJob)}
-        return os.path.realpath(output) in outputs
+        written = {os.path.realpath(path) for record in waiting for path in outputs_of(record.job)}
+        return os.path.realpath(output) in written
 
     def submit(self, job: Job) -> str:
         """Appends a job to the queue and returns its id."""

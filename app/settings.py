@@ -187,6 +187,8 @@ ROWS: tuple[Setting, ...] = (
         _T("Settings", "A running job is cancelled when the window closes; it can be retried later."),
     ),
     Setting("model_files", "paths", (), "", "", ""),
+    Setting("quantize_types", "paths", (), "", "", ""),
+    Setting("quantize_fit", "text", "fast", "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
 

@@ -21,12 +21,16 @@ YOURS = "chosen by you"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One choice: a type for what `finds` finds. exact: the type must fit; otherwise another may take its place."""
+    """One choice: a type for what `finds` finds. exact: the type must fit; otherwise another may take its place.
+
+    rule: the user's regular expression, "" for another kind of choice.
+    """
 
     type: str
     finds: re.Pattern[str]
     exact: bool
     reason: str = YOURS
+    rule: str = ""
 
 
 def wishes(options: QuantizeOptions, tensors: Mapping[str, Tensor], path: str) -> tuple[Wish, ...]:
@@ -42,10 +46,15 @@ def wishes(options: QuantizeOptions, tensors: Mapping[str, Tensor], path: str) -
         *(Wish(known_type(o.type), re.compile(f"^{re.escape(o.tensor)}$"), True) for o in named),
         *_special(options.token_embedding_type, r"^(per_layer_)?token_embd\.weight$"),
         *_special(options.output_tensor_type, r"^output\.weight$"),
-        *(Wish(known_type(o.type), _pattern(o, tensors, path), False, f"{YOURS} for {o.tensor}") for o in patterns),
+        *(_rule(o, tensors, path) for o in patterns),
         *_special(options.output_tensor_type if tied else "", r"^(per_layer_)?token_embd\.weight$"),
     ]
     return tuple(found)
+
+
+def deciding(tensor: Tensor, found: tuple[Wish, ...]) -> Wish | None:
+    """The first of the user's choices that finds a tensor."""
+    return next((wish for wish in found if wish.finds.search(tensor.name)), None)
 
 
 def wished(tensor: Tensor, usual: Choice, found: tuple[Wish, ...], kept: str | None) -> Choice | None:
@@ -53,7 +62,7 @@ def wished(tensor: Tensor, usual: Choice, found: tuple[Wish, ...], kept: str | N
 
     Raises TensorIsKept and IllegalType for a tensor named exactly.
     """
-    wish = next((wish for wish in found if wish.finds.search(tensor.name)), None)
+    wish = deciding(tensor, found)
     if wish is None:
         return None
     if kept is not None:
@@ -74,6 +83,11 @@ def known_type(name: str) -> str:
 
 def _special(type_name: str, pattern: str) -> list[Wish]:
     return [Wish(known_type(type_name), re.compile(pattern), True)] if type_name else []
+
+
+def _rule(override: Override, tensors: Mapping[str, Tensor], path: str) -> Wish:
+    reason = f"{YOURS} for {override.tensor}"
+    return Wish(known_type(override.type), _pattern(override, tensors, path), False, reason, override.tensor)
 
 
 def _require_fit(tensor: Tensor, type_name: str) -> None:

@@ -56,6 +56,7 @@ LABELS: dict[str, str] = {
     "mamba": "Mamba",
     "deepseek2": "DeepSeek 2",
     "granite": "Granite",
+    "bitnet": "BitNet",
     "smollm3": "SmolLM 3",
     "starcoder2": "StarCoder 2",
     "olmo2": "OLMo 2",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from core.estimate.values import Machine, ModelFacts, RunEstimate, RunOptions, Verdict
+from core.estimate.values import CacheType, Machine, ModelFacts, RunEstimate, RunOptions, Verdict
 from core.values import Value as Value
 
 # ---------------------------------------------------------------- questions and jobs
@@ -275,6 +275,7 @@ class ChatJob(Value):
     sampling: Sampling = Sampling(temperature=0)
     context: int = Field(default=2048, ge=64)
     threads: int = Field(default=0, ge=0)
+    cache_type: CacheType = "f16"
 
 
 class ChatSessionJob(Value):
@@ -284,6 +285,7 @@ class ChatSessionJob(Value):
     model: str
     context: int = Field(default=2048, ge=64)
     threads: int = Field(default=0, ge=0)
+    cache_type: CacheType = "f16"
 
 
 class ImatrixJob(Value):
@@ -319,10 +321,19 @@ Job = Annotated[
     | VerifyJob
     | CompareJob
     | ChatJob
-    | ChatSessionJob,
+    | ChatSessionJob
+    | ImatrixJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
+
+
+def outputs_of(job: Value) -> tuple[str, ...]:
+    """The paths that a job writes; none for one that only answers."""
+    if isinstance(job, QuantizeManyJob):
+        return job.outputs
+    output = getattr(job, "output", "")
+    return (output,) if output else ()
 
 
 # ---------------------------------------------------------------- answers
@@ -408,7 +419,8 @@ class TensorPlan(Value):
     """One row of a plan, written with the keys `from` and `to` for the two types.
 
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
-    overridden: chosen by the user. weighted: an importance matrix says which of its columns matter.
+    overridden: chosen by the user. rule: the user's regular expression that decided, "" where none did. weighted: an
+    importance matrix says which of its columns matter.
     """
 
     name: str
@@ -422,6 +434,7 @@ class TensorPlan(Value):
     reason: str
     fallback: bool = False
     overridden: bool = False
+    rule: str = ""
     weighted: bool = False
 
 
@@ -623,6 +636,8 @@ class CompareResult(Value):
 class ChatTurn(Value):
     """One model's answer and what it took. memory_bytes is the chat process' resident memory.
 
+    predicted_bytes: what the estimate said of it before the model was loaded, 0 = nothing.
+
     tokens_per_second counts the answer alone, not the reading of the prompt; 0 where there was too little to measure.
     finish: the model ended its answer, or it reached the longest length allowed, or the user stopped it.
     note: what the user should know about this answer, or "".
@@ -634,6 +649,7 @@ class ChatTurn(Value):
     tokens_per_second: float
     load_seconds: float
     memory_bytes: int
+    predicted_bytes: int = 0
     finish: Literal["end", "length", "stopped"] = "end"
     note: str = ""
 
@@ -646,13 +662,24 @@ class ChatResult(Value):
 
 
 class ChatLoaded(Value):
-    """A chat session is ready. context: tokens, at most what the model was trained for. note: as in ChatTurn."""
+    """A chat session is ready. context: tokens, at most what the model was trained for. note: as in ChatTurn.
+
+    memory_bytes: resident memory after loading; predicted_bytes: what the estimate said of it before, 0 = nothing.
+    """
 
     model: str
     load_seconds: float
     memory_bytes: int
+    predicted_bytes: int = 0
     context: int
     note: str = ""
+
+
+def results_of(answer: Value | None) -> tuple[QuantizeResult, ...]:
+    """The finished quantizations in an answer, one for each target; none in another answer."""
+    if isinstance(answer, QuantizeManyResult):
+        return answer.results
+    return (answer,) if isinstance(answer, QuantizeResult) else ()
 
 
 Result = (
@@ -667,6 +694,7 @@ Result = (
     | VerifyResult
     | CompareResult
     | ChatResult
+    | ImatrixResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -683,4 +711,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
+    "imatrix": ImatrixResult,
 }

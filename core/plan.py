@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.catalog import ALIASES, MIX, Mix
-from core.choices import wished, wishes
+from core.choices import deciding, wished, wishes
 from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
 from core.formats.gguf_writer import TensorSlot
 from core.imatrix import ImportanceMatrix
@@ -177,7 +177,9 @@ def _decide(
         if not tensor.readable and choice.type != tensor.type:
             raise UnsupportedType(str(source.path), tensor.name, tensor.type)
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
-        rows.append(_row(tensor, choice, overridden=own is not None, weighted=weights))
+        row = _row(tensor, choice, overridden=own is not None, weighted=weights)
+        wish = deciding(known, found) if own else None
+        rows.append(row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row)
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
     if options.strict and (fallen := [row for row in rows if row.fallback]):

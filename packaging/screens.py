@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "screens"
-SIZES = ((1280, 800), (1920, 1080))
+SIZES = ((1024, 700), (1280, 800), (1920, 1080))
 THEMES = ("light", "dark")
 # A 16-bit copy of the sample comes first, so that the other jobs start from where a user should: not from 4 bits.
 ORIGINAL, *TARGETS = ("F16", "Q6_K", "Q4_K_M")
@@ -114,6 +114,35 @@ def show_quantize(stage: Stage) -> None:
     stage.wait("the plan", page.button.isEnabled)
 
 
+def show_several(stage: Stage) -> None:
+    """Several types at once, after a recipe, with a faulty rule beside good ones."""
+    from core.recipes import find_recipe
+
+    page = stage.window.page("quantize")
+    page.choice.load(find_recipe("published-set"))
+    stage.wait("the plans", lambda: len(page.plans) == len(page.choice.targets))
+
+
+def show_rules(stage: Stage) -> None:
+    """Rules by pattern, one of them no expression."""
+    from core.jobs import Override
+    from core.recipes import find_recipe
+
+    page = stage.window.page("quantize")
+    page.choice.load(find_recipe("best-4bit"))
+    rules = (("attn_(v|qkv)", "Q6_K"), ("blk\\.(0|1|2)\\.", "Q8_0"), ("ffn_(down", "Q5_0"))
+    page.choice.rules.model.set_overrides(tuple(Override(tensor=name, type=kind) for name, kind in rules))
+    page.choice.tabs.setCurrentIndex(1)
+    stage.wait("the plan", lambda: page.plan is not None and any(row.rule for row in page.plan.tensors))
+
+
+def show_advanced(stage: Stage) -> None:
+    """The rare options."""
+    page = stage.window.page("quantize")
+    page.choice.tabs.setCurrentIndex(2)
+    page.choice.recipes.save_button.setChecked(True)
+
+
 def show_running(stage: Stage) -> None:
     """A job under way and others waiting."""
     stage.jobs.append(submit(stage, stage.sample, ORIGINAL))
@@ -169,6 +198,9 @@ def show_settings(stage: Stage) -> None:
 STEPS: dict[str, Callable[[Stage], None]] = {
     "models-first": show_models,
     "quantize": show_quantize,
+    "quantize-several": show_several,
+    "quantize-rules": show_rules,
+    "quantize-advanced": show_advanced,
     "jobs-running": show_running,
     "jobs": show_jobs,
     "models": show_models,

@@ -12,6 +12,7 @@ from PySide6.QtGui import QIcon
 
 from app import actions, text
 from app.models.columns import Column, RowsModel
+from core.jobs import outputs_of
 from core.progress import Snapshot
 from core.store import ENDED, JobRecord, State
 
@@ -180,7 +181,7 @@ def ordered(records: list[JobRecord]) -> list[JobRecord]:
 def _tooltip(row: JobRow) -> str:
     if row.snapshot is not None and row.state == "running":
         return f"{stage_words(row.snapshot)} {row.snapshot.note}".strip()
-    return getattr(row.record.job, "output", "")
+    return "\n".join(outputs_of(row.record.job))
 
 
 def _tr(words: str) -> str:

@@ -40,7 +40,7 @@ def types_for(tensor: TensorPlan) -> tuple[str, ...]:
 
 def reason_text(tensor: TensorPlan) -> str:
     """The reason with its mark as a word in front, so that colour is never the only carrier."""
-    if tensor.overridden:
+    if tensor.overridden and not tensor.rule:
         return QCoreApplication.translate("PlanModel", "Chosen by you")
     fallback = QCoreApplication.translate("PlanModel", "Fallback: {0}")
     return fallback.format(tensor.reason) if tensor.fallback else tensor.reason

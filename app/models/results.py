@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from app import text
 from app.models.columns import Column, Index, RowsModel
 from app.models.modules import in_layer_order, order_text
 from app.models.plan import mib, shape_text
-from core.jobs import QuantizeResult
+from core.jobs import QuantizeResult, results_of
 from core.store import JobRecord
 
 JOB_ROLE = Qt.ItemDataRole.UserRole + 3
@@ -94,26 +95,40 @@ def model_title(source: str) -> str:
     return path.stem if path.suffix.lower() in (".gguf", ".safetensors") else path.name
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One finished quantization; a job with several targets has one for each. id, finished: of the job."""
+
+    id: str
+    finished: float
+    result: QuantizeResult
+
+
 class HistoryModel(QAbstractListModel):
-    """Finished quantize jobs, newest first. JOB_ROLE is the record, CAPTION_ROLE the second line."""
+    """Finished quantizations, newest first. JOB_ROLE is the Finished, CAPTION_ROLE the second line."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.records: tuple[JobRecord, ...] = ()
+        self.records: tuple[Finished, ...] = ()
 
     def set_records(self, records: Sequence[JobRecord]) -> None:
-        """Shows the finished quantize jobs among these, newest first; unchanged lists are left alone."""
-        finished = [r for r in records if isinstance(r.result, QuantizeResult) and r.state == "done"]
-        new = tuple(sorted(finished, key=lambda r: r.finished or 0, reverse=True))
-        if [r.id for r in new] == [r.id for r in self.records] and new == self.records:
+        """Shows the finished quantizations among these, newest first; unchanged lists are left alone."""
+        done = sorted((r for r in records if r.state == "done"), key=lambda r: r.finished or 0, reverse=True)
+        new = tuple(
+            Finished(record.id, record.finished or record.created, result)
+            for record in done
+            for result in results_of(record.result)
+        )
+        if new == self.records:
             return
         self.beginResetModel()
         self.records = new
         self.endResetModel()
 
-    def row_of(self, job_id: str) -> int:
-        """The row of this job, -1 where it is not in the list."""
-        return next((row for row, record in enumerate(self.records) if record.id == job_id), -1)
+    def row_of(self, job_id: str, output: str = "") -> int:
+        """The row of this job, of several that wrote this file, or the first; -1 where it is not in the list."""
+        rows = [row for row, each in enumerate(self.records) if each.id == job_id]
+        return next((row for row in rows if self.records[row].result.output == output), rows[0] if rows else -1)
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008  # Qt's own default
         """Jobs in the list."""
@@ -125,11 +140,10 @@ class HistoryModel(QAbstractListModel):
             return None
         record = self.records[index.row()]
         result = record.result
-        assert isinstance(result, QuantizeResult)
         if role == Qt.ItemDataRole.DisplayRole:
             return model_title(result.output)
         if role == CAPTION_ROLE:
-            return f"{result.target} · {text.size(result.bytes)} · {text.moment(record.finished or record.created)}"
+            return f"{result.target} · {text.size(result.bytes)} · {text.moment(record.finished)}"
         if role == JOB_ROLE:
             return record
         if role == Qt.ItemDataRole.ToolTipRole:

@@ -30,7 +30,7 @@ from app.widgets.chat_welcome import Welcome
 from app.widgets.page_header import MARGIN as PAGE_MARGIN
 from app.widgets.split import InspectorSplit
 from core.errors import ErrorReport
-from core.jobs import ChatTurn, InspectJob, ModelSummary, QuantizeResult, Sampling, Value
+from core.jobs import ChatTurn, InspectJob, ModelSummary, QuantizeResult, Sampling, Value, results_of
 
 MAX_RECENT = 8
 OPTIONS_WIDTH = 260
@@ -201,7 +201,7 @@ class ChatPage(QWidget):
 
     def _results(self) -> list[QuantizeResult]:
         records = self._context.store.jobs("done")
-        return [record.result for record in records if isinstance(record.result, QuantizeResult)]
+        return [result for record in records for result in results_of(record.result)]
 
     def _pick(self, side: Side, path: str) -> None:
         """The user took a model: a conversation with other models is another conversation."""
@@ -355,6 +355,8 @@ class ChatPage(QWidget):
             return self.tr("Not loaded"), False
         word = self.tr("Answering…") if side.state is State.ANSWERING else self.tr("Ready")
         memory = self.tr("{0} in memory").format(text.size(side.loaded.memory_bytes))
+        if side.loaded.predicted_bytes:
+            memory += self.tr(" ({0} predicted)").format(text.size(side.loaded.predicted_bytes))
         context = self.tr("{0} tokens of context").format(side.loaded.context)
         return f"{word} · {memory} · {context}", True
 

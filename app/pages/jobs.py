@@ -16,6 +16,7 @@ from app.widgets.job_inspector import BUTTONS, TOOLS, JobInspector
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.progress_delegate import ProgressDelegate
 from app.widgets.split import InspectorSplit
+from core.jobs import outputs_of
 from core.progress import Snapshot
 from core.store import JobRecord
 
@@ -169,10 +170,10 @@ class JobsPage(QWidget):
         self.result_requested.emit(row.name)
 
     def _retry(self, row: JobRow) -> None:
-        output = getattr(row.record.job, "output", "")
-        if output and self.context.jobs.is_taken(output):
-            self.said.emit(self.tr("A job in the queue writes to {0} already").format(output))
-            return
+        for output in outputs_of(row.record.job):
+            if self.context.jobs.is_taken(output):
+                self.said.emit(self.tr("A job in the queue writes to {0} already").format(output))
+                return
         self.context.jobs.retry(row.name)
 
     def _cancel(self, row: JobRow) -> None:

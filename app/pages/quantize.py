@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import (
-    QCheckBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QSplitter,
     QStackedWidget,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -22,8 +22,8 @@ from app import actions, text
 from app.context import AppContext
 from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
+from app.widgets.choice_pane import ChoicePane
 from app.widgets.empty_state import EmptyState
-from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.memory_bars import SizeBars
 from app.widgets.note_line import NoteLine
 from app.widgets.output_row import OutputRow, problem_with, room_words
@@ -31,10 +31,18 @@ from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_table import PlanTable
 from app.widgets.problem_box import ProblemBox
 from app.widgets.source_strip import ModelMenu, SourceStrip
-from app.widgets.type_card import TypeCards
-from core.catalog import MIXES, sample_path
+from core.catalog import output_name, sample_path
 from core.errors import ErrorReport
-from core.jobs import InspectJob, ModelSummary, Plan, PlanJob, QuantizeJob, QuantizeOptions, Value
+from core.jobs import (
+    InspectJob,
+    ModelSummary,
+    Plan,
+    PlanJob,
+    QuantizeJob,
+    QuantizeManyJob,
+    QuantizeOptions,
+    Value,
+)
 from kernels.blocks import FORMATS
 
 DEBOUNCE_MS = 120
@@ -43,9 +51,9 @@ DEBOUNCE_MS = 120
 class QuantizePage(QWidget):
     """Chooses everything about one quantization and shows its plan; asks for the job with `job_requested`.
 
-    For tests: objectNames `quantize_button`, `target_<NAME>` (the type cards, radio buttons), `plan_table` (the
-    QTableView), `allow_requantize`, `pure`, `choose_imatrix`, `output_folder`, `output_name`; `plan` is the Plan shown,
-    None while one is being made.
+    Several types have a plan each, of which the tabs `plan_tabs` show one. For tests: objectNames `quantize_button`,
+    `target_<NAME>` (the type cards, radio buttons), `plan_table` (the QTableView), `output_folder`, `output_name`, and
+    those of ChoicePane; `plan` is the Plan shown, None while one is being made; `plans` has all by their types.
     """
 
     job_requested = Signal(object)
@@ -53,15 +61,20 @@ class QuantizePage(QWidget):
     def __init__(self, context: AppContext) -> None:
         super().__init__()
         self.context = context
-        self.plan: Plan | None = None
+        self.plans: dict[str, Plan] = {}
+        self._faults: dict[str, ErrorReport] = {}
+        self._awaited: set[str] = set()
         self._source = ""
         self._summary: ModelSummary | None = None
         # Owners of questions: a newer one of the same owner makes the older answers be dropped.
-        self._asks_summary, self._asks_plan = QObject(self), QObject(self)
+        self._asks_summary = QObject(self)
+        self._asks_plan: dict[str, QObject] = {}
         self._soon = QTimer(self, singleShot=True, interval=DEBOUNCE_MS)
         self._soon.timeout.connect(self._ask_plan)
         self.setAcceptDrops(True)
         self._build()
+        settings = context.settings
+        self.choice.choose(settings.value("quantize_types"), settings.value("quantize_fit"))
         self._connect()
         self._show_state()
 
@@ -69,18 +82,19 @@ class QuantizePage(QWidget):
 
     def set_source(self, path: str) -> None:
         """Begins with this model: its facts and its plan are asked for at once."""
-        self._source, self._summary, self.plan = path, None, None
+        self._source, self._summary = path, None
+        self._forget_plans()
         self.table.model.forget()
         self._pages.setCurrentWidget(self._work)
         self.strip.show_loading(path)
-        self.problem.show_report(None)
-        self.allow.setChecked(False)
-        self.allow_box.hide()
-        self.imatrix.forget()
+        with QSignalBlocker(self.choice):
+            self.choice.forget()
         self.output.renew()
         self._propose()
         self._show_plan()
-        self.context.questions.ask(InspectJob(source=path), self._take_summary, self._fail, owner=self._asks_summary)
+        self.context.questions.ask(
+            InspectJob(source=path), self._take_summary, self._fail_summary, owner=self._asks_summary
+        )
         self._ask_plan()
 
     def activated(self) -> None:
@@ -89,25 +103,29 @@ class QuantizePage(QWidget):
             self._propose()
 
     @property
-    def options(self) -> QuantizeOptions:
-        """What is chosen."""
-        return QuantizeOptions(
-            target=self.cards.current,
-            overrides=self.table.model.overrides,
-            pure=self.pure.isChecked(),
-            allow_requantize=self._is_quantized() and self.allow.isChecked(),
-            imatrix=self.imatrix.path,
-        )
+    def plan(self) -> Plan | None:
+        """The plan shown."""
+        return self.plans.get(self._shown_target())
 
-    def job(self) -> QuantizeJob:
+    @property
+    def options(self) -> QuantizeOptions:
+        """What is chosen, for the first of the types; single tensors go before rules."""
+        options = self.choice.options
+        return options.model_copy(update={"overrides": (*self.table.model.overrides, *options.overrides)})
+
+    def job(self) -> QuantizeJob | QuantizeManyJob:
         """The job as it is chosen now."""
-        return actions.quantize_job(self._source, self.output.path, self.options, self.context.settings)
+        outputs = dict(zip(self.choice.targets, self.output.paths, strict=True))
+        return actions.quantize_job(self._source, outputs, self.options, self.context.settings)
 
     # ------------------------------------------------------------ composition
 
     def _build(self) -> None:
         theme = self.context.theme
         self.strip = SourceStrip(theme, self.context.library.models)
+        self.choice = ChoicePane(theme)
+        self.cards, self.pure, self.allow = self.choice.cards, self.choice.pure, self.choice.allow
+        self.imatrix = self.choice.imatrix
         self.output = OutputRow(theme)
         self._work = QWidget()
         work = QVBoxLayout(self._work)
@@ -146,62 +164,12 @@ class QuantizePage(QWidget):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setObjectName("quantize_split")
         split.setChildrenCollapsible(False)
-        split.addWidget(self._make_choice())
+        split.addWidget(self.choice)
         split.addWidget(self._make_plan())
         split.setStretchFactor(0, 0)
         split.setStretchFactor(1, 1)
         split.setSizes([344, 816])
         return split
-
-    def _make_choice(self) -> QWidget:
-        self.cards = TypeCards(MIXES, self.context.theme)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(self.cards)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.viewport().setAutoFillBackground(False)
-        pane = QWidget()
-        pane.setMinimumWidth(344)
-        layout = QVBoxLayout(pane)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        layout.addWidget(_section(self.tr("Type"), "type"))
-        layout.addWidget(scroll, 1)
-        layout.addWidget(self._make_options())
-        return pane
-
-    def _make_options(self) -> QWidget:
-        self.pure = QCheckBox(self.tr("Every tensor in this type (&pure)"))
-        self.pure.setObjectName("pure")
-        explain(self.pure, "pure")
-        self.allow = QCheckBox(self.tr("&Allow quantizing an already quantized model"))
-        self.allow.setObjectName("allow_requantize")
-        explain(self.allow, "requantize")
-        why = QLabel(
-            self.tr(
-                "This source is quantized already, so the new loss adds to the old one. Prefer an F16 or "
-                "BF16 original where you have one."
-            )
-        )
-        why.setWordWrap(True)
-        why.setProperty("role", "caption")
-        why.setIndent(22)
-        self.allow_box = QWidget()
-        inner = QVBoxLayout(self.allow_box)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(2)
-        inner.addWidget(self.allow)
-        inner.addWidget(why)
-        options = QWidget()
-        layout = QVBoxLayout(options)
-        layout.setContentsMargins(0, 4, 0, 0)
-        layout.setSpacing(8)
-        self.imatrix = ImatrixRow(self.context.theme)
-        layout.addWidget(self.imatrix)
-        layout.addWidget(self.pure)
-        layout.addWidget(self.allow_box)
-        return options
 
     def _make_plan(self) -> QWidget:
         theme = self.context.theme
@@ -218,6 +186,7 @@ class QuantizePage(QWidget):
         layout.setContentsMargins(8, 0, 0, 0)
         layout.setSpacing(8)
         layout.addLayout(self._make_plan_title())
+        layout.addWidget(self._make_plan_tabs())
         layout.addWidget(self.remarks)
         layout.addWidget(self.problem)
         layout.addWidget(self.headline)
@@ -227,6 +196,16 @@ class QuantizePage(QWidget):
         # Takes the room where there is nothing but a problem to show.
         layout.addStretch(0)
         return pane
+
+    def _make_plan_tabs(self) -> QTabBar:
+        self.plan_tabs = QTabBar()
+        self.plan_tabs.setObjectName("plan_tabs")
+        self.plan_tabs.setDrawBase(False)
+        self.plan_tabs.setExpanding(False)
+        self.plan_tabs.setAccessibleName(self.tr("The type whose plan is shown"))
+        self.plan_tabs.currentChanged.connect(self._show_plan)
+        self.plan_tabs.hide()
+        return self.plan_tabs
 
     def _make_plan_title(self) -> QHBoxLayout:
         self.remarks = QLabel()
@@ -267,15 +246,14 @@ class QuantizePage(QWidget):
 
     def _connect(self) -> None:
         self.strip.chosen.connect(self.set_source)
-        self.cards.chosen.connect(self._retarget)
-        self.pure.toggled.connect(self._replan)
-        self.imatrix.changed.connect(self._replan)
-        self.allow.toggled.connect(self._replan)
+        self.choice.targets_changed.connect(self._retarget)
+        self.choice.changed.connect(self._replan)
+        self.choice.rules.model.dataChanged.connect(self._show_state)
         self.table.model.overrides_changed.connect(self._replan)
         self.output.changed.connect(self._show_state)
         self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback:")))
         self.copy.clicked.connect(self._copy_command)
-        self.button.clicked.connect(lambda: self.job_requested.emit(self.job()))
+        self.button.clicked.connect(self._start)
         self.context.settings.changed.connect(self._on_setting)
         self.context.jobs.changed.connect(self._on_queue)
 
@@ -292,14 +270,44 @@ class QuantizePage(QWidget):
             self._show_state()
 
     def _ask_plan(self) -> None:
+        """Asks for a plan for each type; answers to what was asked before are dropped."""
         self._soon.stop()
-        job = PlanJob(source=self._source, options=self.options)
-        self.context.questions.ask(job, self._take_plan, self._fail, owner=self._asks_plan)
+        targets = self.choice.targets
+        for target in [target for target in self._asks_plan if target not in targets]:
+            self.context.questions.drop(self._asks_plan.pop(target))
+            self._awaited.discard(target)
+        self.plans = {target: plan for target, plan in self.plans.items() if target in targets}
+        self._faults = {target: fault for target, fault in self._faults.items() if target in targets}
+        self._show_tabs()
+        for target in targets:
+            self._ask_for(target)
+
+    def _ask_for(self, target: str) -> None:
+        job = PlanJob(source=self._source, options=self.options.model_copy(update={"target": target}))
+        owner = self._asks_plan.setdefault(target, QObject(self))
+        self._awaited.add(target)
+        self.context.questions.ask(
+            job,
+            lambda answer: self._take_plan(target, answer),
+            lambda report: self._fail_plan(target, report),
+            owner=owner,
+        )
 
     def _propose(self) -> None:
-        if self._source:
-            settings, is_taken = self.context.settings, self.context.jobs.is_taken
-            self.output.propose(actions.proposed_output(self._source, self.cards.current, settings, is_taken))
+        if not self._source:
+            return
+        settings, targets = self.context.settings, self.choice.targets
+        if len(targets) > 1:
+            names = tuple(output_name(Path(self._source), target) for target in targets)
+            self.output.propose_several(str(actions.output_folder(self._source, settings)), names)
+        else:
+            self.output.propose(actions.proposed_output(self._source, targets[0], settings, self.context.jobs.is_taken))
+
+    def _start(self) -> None:
+        """Asks for the job, and remembers types and search for the next time."""
+        self.context.settings.set("quantize_types", self.choice.targets)
+        self.context.settings.set("quantize_fit", self.options.fit)
+        self.job_requested.emit(self.job())
 
     # ------------------------------------------------------------ answers
 
@@ -307,21 +315,33 @@ class QuantizePage(QWidget):
         assert isinstance(answer, ModelSummary)
         self._summary = answer
         self.strip.show_model(answer)
-        self.allow_box.setVisible(self._is_quantized())
+        self.choice.allow_box.setVisible(self._is_quantized())
         self._show_state()
 
-    def _take_plan(self, answer: Value) -> None:
+    def _take_plan(self, target: str, answer: Value) -> None:
         assert isinstance(answer, Plan)
-        self.plan = answer
-        self.problem.show_report(None)
+        self.plans[target] = answer
+        self._awaited.discard(target)
+        self._faults.pop(target, None)
+        self._show_tabs()
         self._show_plan()
 
-    def _fail(self, report: ErrorReport) -> None:
-        self.plan = None
-        self.problem.show_report(report)
-        if self._summary is None:
-            self.strip.show_unreadable(self._source)
+    def _fail_plan(self, target: str, report: ErrorReport) -> None:
+        self.plans.pop(target, None)
+        self._awaited.discard(target)
+        several = len(self.choice.targets) > 1
+        self._faults[target] = replace(report, what=f"{target}: {report.what}") if several else report
+        self._show_tabs()
         self._show_plan()
+
+    def _fail_summary(self, report: ErrorReport) -> None:
+        self._forget_plans()
+        self._faults[self.choice.targets[0]] = report
+        self.strip.show_unreadable(self._source)
+        self._show_plan()
+
+    def _forget_plans(self) -> None:
+        self.plans, self._faults = {}, {}
 
     # ------------------------------------------------------------ showing
 
@@ -331,10 +351,31 @@ class QuantizePage(QWidget):
         tensors = self._summary.tensors if self._summary and self._summary.format == "gguf" else ()
         return any(len(t.shape) > 1 and (t.type not in FORMATS or FORMATS[t.type].quantized) for t in tensors)
 
+    def _shown_target(self) -> str:
+        """The type whose plan is shown: the one of the tab, else the first."""
+        targets, at = self.choice.targets, self.plan_tabs.currentIndex()
+        return self.plan_tabs.tabData(at) if len(targets) > 1 and at >= 0 else targets[0]
+
+    def _show_tabs(self) -> None:
+        """One tab for each type with the size of its file; none for a single type."""
+        targets, shown = self.choice.targets, self._shown_target()
+        with QSignalBlocker(self.plan_tabs):
+            while self.plan_tabs.count():
+                self.plan_tabs.removeTab(0)
+            for target in targets if len(targets) > 1 else ():
+                size = f" · {text.size(self.plans[target].bytes)}" if target in self.plans else ""
+                self.plan_tabs.setTabData(self.plan_tabs.addTab(f"{target}{size}"), target)
+            if shown in targets:
+                self.plan_tabs.setCurrentIndex(targets.index(shown))
+        self.plan_tabs.setVisible(len(targets) > 1)
+
     def _show_plan(self) -> None:
         plan = self.plan
         if plan is not None:
             self.table.model.set_plan(plan)
+            self.choice.count(plan)
+        fault = self._faults.get(self._shown_target()) or next(iter(self._faults.values()), None)
+        self.problem.show_report(fault)
         self.bars.set_result(plan)
         self.headline.setText(size_sentence(plan) if plan else "")
         remarks = plan.warnings if plan else ()
@@ -355,35 +396,41 @@ class QuantizePage(QWidget):
         obstacle = self._obstacle()
         self.preview.setText(obstacle or self._run_words())
         self.button.setEnabled(not obstacle)
-        self.copy.setEnabled(bool(self._source and self.output.path))
+        self.copy.setEnabled(bool(self._source and self.output.paths))
 
     def _obstacle(self) -> str:
         """What has to be done before the job can start, in words; '' where nothing."""
         if not self.problem.isHidden():
             return self.tr("There is no plan: see above what to do.")
-        if self.plan is None or self._summary is None or self._soon.isActive():
+        if self._summary is None or self._soon.isActive() or self._awaited or not self.plans:
             return self.tr("Planning…")
+        if self.choice.problem:
+            return self.choice.problem
         if self._is_quantized() and not self.allow.isChecked():
             return self.tr("To start, allow quantizing an already quantized model (below the types).")
-        return problem_with(self.output.path, self._source) or self._rival_words()
+        paths = self.output.paths
+        found = (problem_with(path, self._source) or self._rival_words(path) for path in paths)
+        return next(filter(None, found), "") if paths else problem_with("", self._source)
 
-    def _rival_words(self) -> str:
-        if not self.context.jobs.is_taken(self.output.path):
+    def _rival_words(self, path: str) -> str:
+        if not self.context.jobs.is_taken(path):
             return ""
-        return self.tr("A job in the queue writes to {0} already: choose another file name.").format(
-            Path(self.output.path).name
-        )
+        return self.tr("A job in the queue writes to {0} already: choose another file name.").format(Path(path).name)
 
     def _run_words(self) -> str:
-        assert self.plan is not None
-        path = self.output.path
+        plans, paths = self.plans.values(), self.output.paths
         threads = self.context.settings.value("threads")
         shown = str(threads) if threads else self.tr("all")
+        # One pass holds the chunks of all outputs; the program itself is there once.
         needs = self.tr("Needs about {0} of memory while it runs; threads: {1}.").format(
-            text.size(self.plan.memory_bytes), shown
+            text.size(max(plan.memory_bytes for plan in plans)), shown
         )
-        replaced = self.tr(" Replaces the file of this name.") if Path(path).exists() else ""
-        return f"{room_words(path, self.plan.bytes)}.{replaced} {needs}"
+        there = sum(Path(path).exists() for path in paths)
+        replaced = ""
+        if there:
+            one = self.tr(" Replaces the file of this name.")
+            replaced = one if len(paths) == 1 else self.tr(" Replaces existing files: {0}.").format(there)
+        return f"{room_words(paths[0], sum(plan.bytes for plan in plans), len(paths))}.{replaced} {needs}"
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(actions.command(self.job()))

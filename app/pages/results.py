@@ -83,7 +83,7 @@ class ResultsPage(QWidget):
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
         self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
-        row = self.history.row_of(chosen.id) if chosen else -1
+        row = self.history.row_of(chosen.id, chosen.result.output) if chosen else -1
         if self.history.rowCount() and (row >= 0 or not self.list.currentIndex().isValid()):
             self.list.setCurrentIndex(self.history.index(max(row, 0)))
 
@@ -240,7 +240,6 @@ class ResultsPage(QWidget):
         if not indexes:
             return
         result = indexes[0].data(JOB_ROLE).result
-        assert isinstance(result, QuantizeResult)
         if result == self.result:
             return
         self.result = result

@@ -22,7 +22,7 @@ from app.theme import Theme
 from app.widgets.error_words import sentences
 from app.widgets.filter_table import monospace
 from core.errors import ErrorReport
-from core.jobs import QuantizeJob
+from core.jobs import outputs_of
 
 MAX_LOG_LINES = 5000
 ICON = 18
@@ -153,11 +153,12 @@ class JobInspector(QWidget):
     def _facts_of(self, row: JobRow) -> list[tuple[str, str]]:
         job, record = row.record.job, row.record
         rows = [(self.tr("Added"), text.moment(record.created))]
-        if isinstance(job, QuantizeJob):
-            threads = str(job.threads) if job.threads else self.tr("all")
+        if outputs := outputs_of(job):
+            count = getattr(job, "threads", 0)
+            threads = str(count) if count else self.tr("all")
             rows = [
-                (self.tr("From"), _breakable(job.source)),
-                (self.tr("To"), _breakable(job.output)),
+                (self.tr("From"), _breakable(getattr(job, "source", ""))),
+                (self.tr("To"), _breakable("\n".join(outputs))),
                 (self.tr("Threads"), threads),
                 *rows,
             ]

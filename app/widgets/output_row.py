@@ -18,7 +18,8 @@ translate = QCoreApplication.translate
 class OutputRow(QWidget):
     """Two fields and a button to browse. Signals: changed() by typing, browsing or a new proposal.
 
-    A proposal replaces the name until the user has typed one; `renew` makes the row open for proposals again.
+    A proposal replaces the name until the user has typed one; `renew` makes the row open for proposals again. Of
+    several files only the folder is chosen, their names follow from their types.
     """
 
     changed = Signal()
@@ -26,6 +27,7 @@ class OutputRow(QWidget):
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._typed_name = self._typed_folder = False
+        self._several: tuple[str, ...] = ()
         self.folder, self.name = QLineEdit(), QLineEdit()
         self.folder.setObjectName("output_folder")
         self.name.setObjectName("output_name")
@@ -58,8 +60,31 @@ class OutputRow(QWidget):
             return ""
         return str(Path(folder).expanduser() / (name if name.endswith(".gguf") else f"{name}.gguf"))
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all outputs; none while something is missing."""
+        if not self._several:
+            return (self.path,) if self.path else ()
+        folder = self.folder.text().strip()
+        return tuple(str(Path(folder).expanduser() / name) for name in self._several) if folder else ()
+
+    def propose_several(self, folder: str, names: tuple[str, ...]) -> None:
+        """Fills in the folder where the user has not typed one; the names are what they are."""
+        self._several = names
+        self.name.setReadOnly(True)
+        if not self._typed_folder:
+            self.folder.setText(folder)
+        self.name.setText(", ".join(names))
+        self.name.setCursorPosition(0)
+        self.name.setToolTip("\n".join(names))
+        self.changed.emit()
+
     def propose(self, path: str) -> None:
         """Fills in what the user has not typed."""
+        if self._several:
+            self._several, self._typed_name = (), False
+            self.name.setReadOnly(False)
+            self.name.setToolTip("")
         if not self._typed_folder:
             self.folder.setText(str(Path(path).parent))
         if not self._typed_name:
@@ -101,9 +126,11 @@ def problem_with(path: str, source: str) -> str:
     return ""
 
 
-def room_words(path: str, n_bytes: int) -> str:
-    """Exact size of the output and the room on its disk, in words."""
+def room_words(path: str, n_bytes: int, files: int = 1) -> str:
+    """Exact size of the output, of all its files together, and the room on its disk, in words."""
     free = shutil.disk_usage(Path(path).parent).free
     words = translate("OutputRow", "Writes {0} (exactly {1} bytes)").format(text.size(n_bytes), text.exact(n_bytes))
+    if files > 1:
+        words = translate("OutputRow", "Writes {0} files of {1} together").format(files, text.size(n_bytes))
     room = translate("OutputRow", "{0} free on this disk").format(text.size(free))
     return f"{words}; {room}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QPoint, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QPushButton, QRadioButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -19,6 +19,8 @@ LOSS_WORDS: tuple[str, ...] = (
     QT_TRANSLATE_NOOP("TypeCard", "heavy loss"),
 )
 _PAD, _GAP, _DOT, _STEP = 10, 6, 16, 14
+# The corners of a tick, as shares of its box.
+_TICK = ((0.22, 0.52), (0.42, 0.72), (0.78, 0.3))
 
 
 translate = QCoreApplication.translate
@@ -27,7 +29,8 @@ translate = QCoreApplication.translate
 class TypeCard(QRadioButton):
     """One mix: title, name, a sentence, bits per weight, typical loss in five steps, and where it runs.
 
-    A radio button in semantics (arrow keys, exclusive, named for screen readers); only its looks differ.
+    A radio button in semantics (arrow keys, exclusive, named for screen readers); only its looks differ. Where it is
+    not exclusive, it is drawn as a check box, because several can be chosen.
     """
 
     def __init__(self, mix: Mix, theme: Any, parent: QWidget | None = None) -> None:
@@ -136,10 +139,22 @@ class TypeCard(QRadioButton):
         circle = QRectF(_PAD, _PAD + (height - _DOT) / 2, _DOT, _DOT).adjusted(1, 1, -1, -1)
         painter.setPen(QPen(color, 1.5))
         painter.setBrush(Qt.BrushStyle.NoBrush)
+        if not self.autoExclusive():
+            self._paint_check(painter, circle, color)
+            return
         painter.drawEllipse(circle)
         if self.isChecked():
             painter.setBrush(color)
             painter.drawEllipse(circle.adjusted(3, 3, -3, -3))
+
+    def _paint_check(self, painter: QPainter, box: QRectF, color: QColor) -> None:
+        if self.isChecked():
+            painter.setBrush(color)
+        painter.drawRoundedRect(box, 3, 3)
+        if self.isChecked():
+            painter.setPen(QPen(self._theme.color("on_accent"), 2))
+            ticks = [box.topLeft() + QPointF(x * box.width(), y * box.height()) for x, y in _TICK]
+            painter.drawPolyline(ticks)
 
     def _paint_text(self, painter: QPainter) -> None:
         left, right, y = self._left(), self.width() - _PAD, _PAD
@@ -206,8 +221,8 @@ class TypeCard(QRadioButton):
 class TypeCards(QWidget):
     """The cards of all mixes in one column: the recommended one, then the others in the order given.
 
-    Only the common ones and the chosen one are shown until `show_all_types` is pressed. Exactly one is chosen.
-    Signals: chosen(str), the name of the mix.
+    Only the common ones and the chosen ones are shown until `show_all_types` is pressed. Exactly one is chosen, or at
+    least one where there may be several. Signals: chosen(str), the name of the first chosen mix.
     """
 
     chosen = Signal(str)
@@ -244,8 +259,29 @@ class TypeCards(QWidget):
 
     @property
     def current(self) -> str:
-        """The name of the chosen mix."""
-        return next(name for name, card in self.cards.items() if card.isChecked())
+        """The name of the chosen mix, of several the first."""
+        return self.names[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the chosen mixes, in the order of the cards."""
+        return tuple(name for name, card in self.cards.items() if card.isChecked())
+
+    def allow_several(self, several: bool) -> None:
+        """Lets several be chosen, or one alone: then only the first of those chosen stays."""
+        for name in self.names[1:] if not several else ():
+            self.cards[name].setChecked(False)
+        for card in self.cards.values():
+            card.setAutoExclusive(not several)
+            card.update()
+
+    def choose_all(self, names: tuple[str, ...]) -> None:
+        """Chooses exactly these; several only where they are allowed. Raises KeyError for a name without a card."""
+        for name in names:
+            self.cards[name].setChecked(True)
+        for name in self.names:
+            if name not in names:
+                self.cards[name].setChecked(False)
 
     def choose(self, name: str) -> None:
         """Chooses a mix. Raises KeyError for a name without a card."""
@@ -262,6 +298,12 @@ class TypeCards(QWidget):
         card.setChecked(True)
 
     def _announce(self, checked: bool) -> None:
-        if checked:
+        card = self.sender()
+        assert isinstance(card, TypeCard)
+        if not self.names:
+            if not card.autoExclusive():
+                card.setChecked(True)  # one of them has to stay
+            return
+        if checked or not card.autoExclusive():
             self._fold()
             self.chosen.emit(self.current)

@@ -23,6 +23,7 @@ import xllamacpp
 from core.chat.model_file import ModelFile
 from core.chat.native_output import NativeLog
 from core.errors import BitwrightError, ChatUnavailable, OutOfMemory
+from core.estimate.values import CacheType
 from core.jobs import Message, Sampling
 
 Chunk = dict[str, Any]
@@ -50,11 +51,17 @@ class Engine:
     Raises ChatUnavailable with llama.cpp's own reason, or OutOfMemory.
     """
 
-    def __init__(self, model: ModelFile, context: int, threads: int, log: NativeLog) -> None:
+    def __init__(
+        self, model: ModelFile, context: int, threads: int, log: NativeLog, cache_type: CacheType = "f16"
+    ) -> None:
         started = time.perf_counter()
         self.model = model
+        self.cache_type = cache_type
         self.context = min(context, model.trained_context or context)
-        self._server: Any = _load(_parameters(model.path, self.context, threads), model.path, log)
+        parameters = _parameters(model.path, self.context, threads)
+        stored_as = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{cache_type.upper()}")
+        parameters.cache_type_k = parameters.cache_type_v = stored_as
+        self._server: Any = _load(parameters, model.path, log)
         self.load_seconds = time.perf_counter() - started
 
     @property

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from core.chat.engine import Engine
+from core.chat.engine import Engine, resident_bytes
 from core.chat.generation import Generation
+from core.chat.loads import compare_load
 from core.chat.model_file import ModelFile, read_model_file
 from core.chat.native_output import NativeLog, captured
 from core.jobs import ChatJob, ChatResult, ChatTurn, Message
@@ -34,7 +35,9 @@ def chat(job: ChatJob, progress: Progress) -> ChatResult:
 
 def _ask(model: ModelFile, job: ChatJob, progress: Progress, native: NativeLog) -> ChatTurn:
     progress.stage(f"Loading {model.path.name}")
-    engine = Engine(model, job.context, job.threads, native)
+    engine = Engine(model, job.context, job.threads, native, job.cache_type)
+    # Only a first load tells what a model takes: a second one finds memory that the first has left.
+    predicted = compare_load(engine, resident_bytes()) if model.path == Path(job.model) else 0
     # How long the answer will be is not known, so no share of it and no time left is reported.
     progress.stage(f"{model.path.name} answers", unit="tokens")
     generation = Generation(engine, _conversation(job), job.sampling)
@@ -42,7 +45,7 @@ def _ask(model: ModelFile, job: ChatJob, progress: Progress, native: NativeLog) 
         while not generation.finished:
             generation.take(POLL_S)
             progress.update(generation.tokens)
-        return generation.turn()
+        return generation.turn().model_copy(update={"predicted_bytes": predicted})
     finally:
         generation.stop()
         generation.wait()

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from core.chat.engine import Engine, resident_bytes
 from core.chat.generation import Generation
+from core.chat.loads import compare_load
 from core.chat.model_file import read_model_file
 from core.chat.native_output import captured
 from core.errors import BitwrightError, ErrorReport
@@ -45,7 +46,7 @@ def run_session(job: ChatSessionJob, commands: queue.Queue[Command | None], emit
     model = read_model_file(Path(job.model))
     with captured() as native:
         try:
-            engine = Engine(model, job.context, job.threads, native)
+            engine = Engine(model, job.context, job.threads, native, job.cache_type)
         finally:
             sys.stderr.writelines(f"{line}\n" for line in native.lines())
             sys.stderr.flush()
@@ -57,10 +58,12 @@ def run_session(job: ChatSessionJob, commands: queue.Queue[Command | None], emit
 
 
 def _loaded(engine: Engine) -> ChatLoaded:
+    measured = resident_bytes()
     return ChatLoaded(
         model=str(engine.model.path),
         load_seconds=engine.load_seconds,
-        memory_bytes=resident_bytes(),
+        memory_bytes=measured,
+        predicted_bytes=compare_load(engine, measured),
         context=engine.context,
         note=engine.note,
     )

@@ -6,10 +6,10 @@ from typing import Any
 
 from core.errors import UnknownArchitecture
 from core.families.family import Family
-from core.families.gemma import GEMMA2, GEMMA3
+from core.families.gemma import GEMMA, GEMMA2, GEMMA3
 from core.families.llama import GRANITE, LLAMA, MIXTRAL, SMOLLM3
 from core.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from core.families.single import GPT2, OLMO2, PHI3, STARCODER2
+from core.families.single import BITNET, GPT2, OLMO2, OLMO3, PHI3, STARCODER2
 
 FAMILIES: tuple[Family, ...] = (
     LLAMA,
@@ -20,9 +20,12 @@ FAMILIES: tuple[Family, ...] = (
     QWEN3,
     QWEN2_MOE,
     QWEN3_MOE,
+    GEMMA,
     GEMMA2,
     GEMMA3,
     OLMO2,
+    OLMO3,
+    BITNET,
     PHI3,
     STARCODER2,
     GPT2,

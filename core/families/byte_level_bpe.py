@@ -31,20 +31,20 @@ def is_byte_level_bpe(tokenizer: dict[str, Any]) -> bool:
     """Whether a tokenizer.json is of this kind; {} is not."""
     model = tokenizer.get("model") or {}
     is_bpe = model.get("type", "BPE") == "BPE" and isinstance(model.get("merges"), list)
-    return is_bpe and not model.get("byte_fallback") and "ByteLevel" in _kinds(tokenizer.get("decoder"))
+    return is_bpe and not model.get("byte_fallback") and "ByteLevel" in kinds_of(tokenizer.get("decoder"))
 
 
-def _kinds(node: Any) -> list[str]:
+def kinds_of(node: Any) -> list[str]:
     """The types of a tokenizer.json component and of the components in its sequence."""
     if not isinstance(node, dict):
         return []
     inner = node.get("decoders") or node.get("pretokenizers") or []
-    return [str(node.get("type"))] + [kind for step in inner for kind in _kinds(step)]
+    return [str(node.get("type"))] + [kind for step in inner for kind in kinds_of(step)]
 
 
 def convert_byte_level_bpe(files: TokenizerFiles, default_pre: str) -> ConvertedTokenizer:
     """Converts `files`; default_pre is taken where the splitting rule is not recognised. Raises InvalidHeader."""
-    backend = _Backend(files)
+    backend = Backend(files)
     table, left_out = _bpe_tokens(files, backend)
     warnings = [f"{left_out} of its tokens have no embedding and are left out"] if left_out else []
     pre = recognised(backend.ids(CHECK_TEXT), files.tokenizer, default_pre)
@@ -54,18 +54,18 @@ def convert_byte_level_bpe(files: TokenizerFiles, default_pre: str) -> Converted
             f"Its way of splitting text into words was not recognised; '{pre}' is assumed, and answers may suffer"
         )
     entries = [
-        *_switches(files, backend),
+        *switches(files, backend),
         KeyValue("tokenizer.ggml.model", "STRING", "gpt2"),
         KeyValue("tokenizer.ggml.pre", "STRING", pre),
         *table_keys(table),
-        KeyValue("tokenizer.ggml.merges", "ARRAY[STRING]", _merges(files)),
+        KeyValue("tokenizer.ggml.merges", "ARRAY[STRING]", merges_of(files)),
         *special_keys(files, table),
         *chat_template(files),
     ]
     return ConvertedTokenizer(tuple(entries), tuple(warnings))
 
 
-class _Backend:
+class Backend:
     """The tokenizer itself, run by the `tokenizers` library, which executes nothing of the model's."""
 
     def __init__(self, files: TokenizerFiles) -> None:
@@ -86,15 +86,15 @@ class _Backend:
         return str(self._tokenizer.decode(self.ids(token, special=False), skip_special_tokens=False))
 
 
-def _bpe_tokens(files: TokenizerFiles, backend: _Backend) -> tuple[TokenTable, int]:
+def _bpe_tokens(files: TokenizerFiles, backend: Backend) -> tuple[TokenTable, int]:
     """The token table, padded to the embedding's rows, and how many tokens lie beyond them."""
     size = files.vocabulary
     table = TokenTable([f"[PAD{number}]" for number in range(size)], [UNUSED] * size)
-    left_out = {number for number in _vocabulary(files).values() if number >= size}
-    for token, number in _vocabulary(files).items():
+    left_out = {number for number in vocabulary_of(files).values() if number >= size}
+    for token, number in vocabulary_of(files).items():
         if number < size:
             table.tokens[number], table.kinds[number] = token, NORMAL
-    for added in _added(files):
+    for added in added_tokens(files):
         if added["id"] >= size:
             left_out.add(added["id"])
             continue
@@ -107,7 +107,8 @@ def _bpe_tokens(files: TokenizerFiles, backend: _Backend) -> tuple[TokenTable, i
     return table, len(left_out)
 
 
-def _vocabulary(files: TokenizerFiles) -> dict[str, int]:
+def vocabulary_of(files: TokenizerFiles) -> dict[str, int]:
+    """The tokens' numbers. Raises InvalidHeader."""
     vocabulary = files.tokenizer["model"].get("vocab")
     if not isinstance(vocabulary, dict) or not all(
         type(number) is int and number >= 0 for number in vocabulary.values()
@@ -116,14 +117,15 @@ def _vocabulary(files: TokenizerFiles) -> dict[str, int]:
     return vocabulary
 
 
-def _added(files: TokenizerFiles) -> list[dict[str, Any]]:
+def added_tokens(files: TokenizerFiles) -> list[dict[str, Any]]:
+    """The tokens added after training, as tokenizer.json describes them. Raises InvalidHeader."""
     added = files.tokenizer.get("added_tokens") or []
     if not all(isinstance(item, dict) and type(item.get("id")) is int and item["id"] >= 0 for item in added):
         raise InvalidHeader(str(files.folder / "tokenizer.json"), "its added tokens are described wrongly")
     return list(added)
 
 
-def _merges(files: TokenizerFiles) -> list[str]:
+def merges_of(files: TokenizerFiles) -> list[str]:
     """The merges as "a b", from either of the forms tokenizer.json has had; a space within a part is encoded."""
     merges = files.tokenizer["model"]["merges"]
     if all(isinstance(merge, str) for merge in merges):
@@ -133,7 +135,7 @@ def _merges(files: TokenizerFiles) -> list[str]:
     return [" ".join(str(part).replace(" ", _BYTE_LEVEL_SPACE) for part in merge) for merge in merges]
 
 
-def _switches(files: TokenizerFiles, backend: _Backend) -> Iterator[KeyValue]:
+def switches(files: TokenizerFiles, backend: Backend) -> Iterator[KeyValue]:
     """Whether special tokens go around a text: as the tokenizer does it, unless its configuration says otherwise."""
     prefix_space = files.config.get("add_prefix_space")
     if prefix_space is not None:

@@ -121,7 +121,8 @@ class Family:
     what config.json must give beside the usual sizes. checks: say what of a configuration llama.cpp would ignore, or
     ''. nested: the object of config.json that describes the language model of a larger one. renames: (pattern,
     replacement) for tensor names. space_prefix: whether a SentencePiece tokenizer puts a space before the text, None
-    where its own file decides. plain_forward: the feed-forward width in widths where config.json gives none.
+    where its own file decides. plain_forward: the feed-forward width in widths where config.json gives none. token_ids:
+    special tokens whose numbers no file gives, by their GGUF keys.
     """
 
     name: str
@@ -143,3 +144,4 @@ class Family:
     renames: tuple[tuple[str, str], ...] = ()
     space_prefix: bool | None = None
     plain_forward: int = 0
+    token_ids: tuple[tuple[str, int], ...] = ()

@@ -1,4 +1,4 @@
-"""The Gemma families: Gemma 2, and Gemma 3's language model, by itself or out of the model that also sees.
+"""The Gemma families: Gemma, Gemma 2, and Gemma 3's language model, by itself or out of the model that also sees.
 
 Their norms multiply with 1 + weight, which GGUF stores as the sum. Facts: transformers' modeling files for the source
 names, gguf-py's constants for the GGUF names, llama.cpp's converter for what goes where and its model graphs for what
@@ -88,6 +88,29 @@ GEMMA2 = Family(
         "sliding_window": 4096,
     },
     space_prefix=False,
+)
+
+
+GEMMA = replace(
+    GEMMA2,
+    name="gemma",
+    label="Gemma",
+    architectures=("GemmaForCausalLM",),
+    tensors=around(
+        _BEFORE, *attention(), norm("post_attention_layernorm", "ffn_norm", shift=1.0), *gated_mlp(), shift=1.0
+    ),
+    keys=(*SIZE_KEYS, KV_HEADS, RMS_EPSILON, *HEAD_KEYS),
+    refusals=(
+        # The first folders say "gelu" and mean its approximation, which transformers takes for them and llama.cpp has.
+        Refusal("hidden_activation", _GELU),
+        Refusal("hidden_act", (*_GELU, "gelu")),
+        Refusal("tie_word_embeddings", (True,)),
+        Refusal("rope_theta", (None, 10000, 10000.0)),
+        Refusal("use_bidirectional_attention", (None, False)),
+    ),
+    checks=(),
+    defaults={"head_dim": 256, "tie_word_embeddings": True},
+    token_ids=(("tokenizer.ggml.eot_token_id", 107),),  # the end of a turn
 )
 
 

@@ -24,10 +24,12 @@ from core.families.parts import (
     WHOLE_ROTARY,
     around,
     attention,
+    fused_experts,
     gated_mlp,
     norm,
     own_head_dim,
     sliding_window,
+    width_per_head,
 )
 
 _NORMS = (norm("input_layernorm", "attn_norm"), norm("post_attention_layernorm", "ffn_norm"))
@@ -62,6 +64,12 @@ def _mixtral_experts(source: str, target: str, rows: str, columns: str) -> Tenso
     )
 
 
+def _mixtral_router(module: str) -> TensorRule:
+    return TensorRule(
+        f"{LAYER}{module}.gate.weight", f"{BLOCK}ffn_gate_inp.weight", ("experts", "hidden"), float32=True
+    )
+
+
 MIXTRAL = replace(
     LLAMA,
     label="Mixtral",
@@ -70,12 +78,14 @@ MIXTRAL = replace(
         _NORMS[0],
         *attention(rotated=True),
         _NORMS[1],
-        TensorRule(
-            f"{LAYER}block_sparse_moe.gate.weight", f"{BLOCK}ffn_gate_inp.weight", ("experts", "hidden"), float32=True
-        ),
+        _mixtral_router("block_sparse_moe"),
+        _mixtral_router("mlp"),
         _mixtral_experts("w1", "ffn_gate_exps", "feed_forward", "hidden"),
+        fused_experts("gate_up_proj", "ffn_gate_exps", "feed_forward", "hidden", part=(0, 2)),
         _mixtral_experts("w3", "ffn_up_exps", "feed_forward", "hidden"),
+        fused_experts("gate_up_proj", "ffn_up_exps", "feed_forward", "hidden", part=(1, 2)),
         _mixtral_experts("w2", "ffn_down_exps", "hidden", "feed_forward"),
+        fused_experts("down_proj", "ffn_down_exps", "hidden", "feed_forward"),
     ),
     keys=(*COMMON_KEYS, *OWN_HEAD_KEYS, ROPE_DIMENSIONS, VOCABULARY, *EXPERT_KEYS),
     derived={"own_head_dim": own_head_dim},
@@ -112,12 +122,6 @@ SMOLLM3 = replace(
 )
 
 
-def _width_per_head(config: Values) -> str:
-    """Granite: llama.cpp knows no other length of a head than the width gives."""
-    follows = config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]
-    return "" if follows else f"config.json has head_dim = {config['head_dim']}, which its width does not give"
-
-
 GRANITE = replace(
     LLAMA,
     name="granite",
@@ -134,6 +138,6 @@ GRANITE = replace(
     ),
     refusals=(GATED_SILU, WHOLE_ROTARY, Refusal("num_local_experts", (None, 0))),
     default_pre="refact",
-    checks=(_width_per_head,),
+    checks=(width_per_head,),
     warnings=(),
 )

@@ -14,7 +14,14 @@ def is_size(value: Any) -> bool:
 
 
 def fits(type_name: str, value: Any, zero: bool = False) -> bool:
-    """Whether a hyperparameter is a positive number (or zero, where that is one) that its GGUF type can hold."""
+    """Whether a hyperparameter is a positive number (or zero, where that is one) that its GGUF type can hold.
+
+    Of a text or a list of switches, whether it is one.
+    """
+    if type_name == "STRING":
+        return isinstance(value, str)
+    if type_name == "ARRAY[BOOL]":
+        return isinstance(value, list) and all(isinstance(item, bool) for item in value)
     if zero and type(value) in (int, float) and value == 0:
         return True
     return is_size(value) if type_name == "UINT32" else type(value) in (int, float) and 0 < value < math.inf

@@ -45,6 +45,11 @@ def gated_mlp() -> tuple[TensorRule, ...]:
     )
 
 
+def fused_experts(name: str, target: str, rows: str, columns: str, part: tuple[int, int] = (0, 1)) -> TensorRule:
+    """All experts in one tensor, gate and up projection one after the other, as transformers 5 holds them."""
+    return TensorRule(f"{LAYER}mlp.experts.{name}", f"{BLOCK}{target}.weight", ("experts", rows, columns), part=part)
+
+
 def around(*layers: TensorRule, shift: float = 0.0) -> tuple[TensorRule, ...]:
     """A layer's tensors with the embedding before them, the last norm and the output layer after them."""
     return (
@@ -101,3 +106,9 @@ def own_head_dim(config: Values) -> int | None:
     head = int(config["head_dim"])
     follows = head * config["num_attention_heads"] == config["hidden_size"]
     return None if follows and not config["head_dim_given"] else head
+
+
+def width_per_head(config: Values) -> str:
+    """Says that a head has another length than the width gives, which llama.cpp does not know of some architectures."""
+    follows = config["head_dim"] * config["num_attention_heads"] == config["hidden_size"]
+    return "" if follows else f"config.json has head_dim = {config['head_dim']}, which its width does not give"

@@ -21,6 +21,7 @@ from core.families.parts import (
     WHOLE_ROTARY,
     around,
     attention,
+    fused_experts,
     gated_mlp,
     norm,
     own_head_dim,
@@ -60,19 +61,14 @@ def _experts(name: str, target: str, rows: str, columns: str) -> TensorRule:
     return TensorRule(f"{LAYER}mlp.experts.{{1}}.{name}.weight", f"{BLOCK}{target}.weight", ("experts", rows, columns))
 
 
-def _fused(name: str, target: str, rows: str, columns: str, part: tuple[int, int] = (0, 1)) -> TensorRule:
-    """All experts in one tensor, gate and up projection one after the other, as transformers 5 holds them."""
-    return TensorRule(f"{LAYER}mlp.experts.{name}", f"{BLOCK}{target}.weight", ("experts", rows, columns), part=part)
-
-
 _EXPERTS = (
     TensorRule(f"{LAYER}mlp.gate.weight", f"{BLOCK}ffn_gate_inp.weight", ("experts", "hidden"), float32=True),
     _experts("gate_proj", "ffn_gate_exps", "expert_forward", "hidden"),
-    _fused("gate_up_proj", "ffn_gate_exps", "expert_forward", "hidden", part=(0, 2)),
+    fused_experts("gate_up_proj", "ffn_gate_exps", "expert_forward", "hidden", part=(0, 2)),
     _experts("up_proj", "ffn_up_exps", "expert_forward", "hidden"),
-    _fused("gate_up_proj", "ffn_up_exps", "expert_forward", "hidden", part=(1, 2)),
+    fused_experts("gate_up_proj", "ffn_up_exps", "expert_forward", "hidden", part=(1, 2)),
     _experts("down_proj", "ffn_down_exps", "hidden", "expert_forward"),
-    _fused("down_proj", "ffn_down_exps", "hidden", "expert_forward"),
+    fused_experts("down_proj", "ffn_down_exps", "hidden", "expert_forward"),
 )
 _SHARED = (
     TensorRule(

@@ -1,4 +1,4 @@
-"""Families that share their structure with no other: OLMo 2, Phi-3 and 4, StarCoder2, GPT-2.
+"""Families that share their structure with no other: OLMo 2 and 3, BitNet, Phi-3 and 4, StarCoder2, GPT-2.
 
 Facts: transformers' modeling files for the source names, gguf-py's constants for the GGUF names, llama.cpp's
 converter for what goes where and its model graphs for what is built in.
@@ -6,7 +6,10 @@ converter for what goes where and its model graphs for what is built in.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core.families.family import Family, KeyRule, Refusal, TensorRule, Values
+from core.families.numbers import short
 from core.families.parts import (
     BLOCK,
     COMMON_KEYS,
@@ -25,6 +28,7 @@ from core.families.parts import (
     norm,
     own_head_dim,
     sliding_window,
+    width_per_head,
 )
 
 OLMO2 = Family(
@@ -45,6 +49,82 @@ OLMO2 = Family(
     ignored=IGNORED,
     default_pre="dbrx",
     derived={"own_head_dim": own_head_dim},
+)
+
+
+def _windowed_layers(config: Values) -> list[bool]:
+    """OLMo 3: which layers look at a window only; all but every fourth where config.json says nothing of them."""
+    types = config.get("layer_types")
+    if isinstance(types, list):
+        return [kind == "sliding_attention" for kind in types]
+    return [(number + 1) % 4 != 0 for number in range(config["num_hidden_layers"])]
+
+
+def _known_layers(config: Values) -> str:
+    types = config.get("layer_types")
+    known = types is None or (isinstance(types, list) and len(types) == config["num_hidden_layers"])
+    if known and all(kind in ("sliding_attention", "full_attention") for kind in types or ()):
+        return ""
+    return f"config.json has layer_types = {short(types)}"
+
+
+OLMO3 = replace(
+    OLMO2,
+    label="OLMo 3",
+    architectures=("Olmo3ForCausalLM",),
+    keys=(
+        *OLMO2.keys,
+        KeyRule("window_rope_theta", "rope.freq_base_swa", "FLOAT32"),
+        KeyRule("sliding_window", "attention.sliding_window", "UINT32"),
+        KeyRule("windowed_layers", "attention.sliding_window_pattern", "ARRAY[BOOL]"),
+    ),
+    checks=(_known_layers,),
+    defaults={"sliding_window": 4096, "rope_theta": 500000.0},
+    derived={
+        "own_head_dim": own_head_dim,
+        "windowed_layers": _windowed_layers,
+        "window_rope_theta": lambda config: config.get("rope_local_base_freq") or config["rope_theta"],
+    },
+)
+
+
+def _ternary(*rules: TensorRule) -> tuple[TensorRule, ...]:
+    """The matrices among these are rounded to three values when the model runs."""
+    return tuple(replace(rule, ternary=len(rule.shape) == 2) for rule in rules)
+
+
+def _silu(config: Values) -> str:
+    """BitNet: llama.cpp has one activation built in."""
+    activation = config.get("hidden_act")
+    known = activation in (None, "silu", "swish")
+    return "" if known else f"its activation is {short(activation)}, and llama.cpp's BitNet has SiLU built in"
+
+
+BITNET = Family(
+    name="bitnet",
+    label="BitNet",
+    architectures=("BitnetForCausalLM", "BitNetForCausalLM"),
+    tensors=around(
+        norm("input_layernorm", "attn_norm"),
+        *_ternary(*attention()),
+        norm("self_attn.inner_attn_ln", "attn_sub_norm"),
+        norm("self_attn.attn_sub_norm", "attn_sub_norm"),
+        norm("post_attention_layernorm", "ffn_norm"),
+        *_ternary(*gated_mlp()),
+        norm("mlp.ffn_layernorm", "ffn_sub_norm", "feed_forward"),
+        norm("mlp.ffn_sub_norm", "ffn_sub_norm", "feed_forward"),
+    )[:-1],  # the output layer is the embedding
+    keys=(
+        *COMMON_KEYS,
+        KeyRule("rope_scaling_type", "rope.scaling.type", "STRING"),
+        KeyRule("rope_scaling_factor", "rope.scaling.factor", "FLOAT32"),
+    ),
+    refusals=(WHOLE_ROTARY, Refusal("tie_word_embeddings", (True,))),
+    checks=(_silu, width_per_head),
+    rope_types=("default",),
+    ignored=IGNORED,
+    default_pre="llama-bpe",
+    derived={"rope_scaling_type": lambda config: "linear", "rope_scaling_factor": lambda config: 1.0},
 )
 
 

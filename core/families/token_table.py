@@ -11,7 +11,7 @@ from core.errors import InvalidHeader
 from core.formats.gguf_layout import KeyValue
 from core.formats.json_file import read_json_object
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # GGUF's key for each special token, by its name in tokenizer_config.json ("seperator" is GGUF's own spelling).
 SPECIAL_KEYS: dict[str, str] = {
     "bos": "tokenizer.ggml.bos_token_id",

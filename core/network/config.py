@@ -46,7 +46,7 @@ def _take(values: Values, rule: KeyRule, found: Any, path: str) -> None:
             found = values.get("num_attention_heads")
     if found is OPTIONAL or found is REQUIRED:
         return
-    if isinstance(found, list | tuple):
+    if isinstance(found, list | tuple) and not rule.type.startswith("ARRAY"):
         raise CannotRun(path, f"its layers differ in {rule.target}")
     if values.setdefault(rule.source, found) != found:
         raise CannotRun(path, f"{rule.target} is {found} where {values[rule.source]} is computed with")

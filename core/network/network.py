@@ -244,7 +244,7 @@ def open_network(source: Source, device: str = "cpu") -> Network:
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceNotAvailable(device, "torch finds no CUDA device")
     experts = source.hyper.experts
-    row = row_of(source.architecture, bool(experts))
+    row = row_of(source.architecture, bool(experts), {entry.key for entry in source.metadata})
     if row is None:
         known = ", ".join(sorted({row.family.name for row in ROWS}))
         raise CannotRun(str(source.path), f"its architecture {source.architecture!r} is not one of {known}")

@@ -5,14 +5,14 @@ Facts: transformers' configuration and modeling files; llama.cpp's model graphs 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from core.families.family import Family, Values
-from core.families.gemma import GEMMA2, GEMMA3
+from core.families.gemma import GEMMA, GEMMA2, GEMMA3
 from core.families.llama import GRANITE, LLAMA, MIXTRAL, SMOLLM3
 from core.families.qwen import QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE
-from core.families.single import GPT2, OLMO2, PHI3, STARCODER2
+from core.families.single import BITNET, GPT2, OLMO2, OLMO3, PHI3, STARCODER2
 
 
 def _nothing(values: Values) -> Values:
@@ -26,6 +26,7 @@ class NetworkRow:
 
     body, embedding, positions, layers, norm: attributes of transformers' model. attention: its implementation of
     attention that has everything the family needs. renames: (part of a name in checkpoints, what the modules have).
+    told_by: the key, after the architecture's name, that only this family of several of one name has.
     """
 
     family: Family
@@ -38,6 +39,7 @@ class NetworkRow:
     norm: str = "norm"
     attention: str = "sdpa"
     renames: tuple[tuple[str, str], ...] = ()
+    told_by: str = ""
 
 
 def _plain_router(values: Values) -> Values:
@@ -81,6 +83,21 @@ def _phi3(values: Values) -> Values:
     return {"partial_rotary_factor": share, "rope_parameters": rope, "sliding_window": values["sliding_window"] or None}
 
 
+def _olmo3(values: Values) -> Values:
+    local = {"rope_type": "default", "rope_theta": values.get("window_rope_theta") or values["rope_theta"]}
+    kinds = ("full_attention", "sliding_attention")
+    return {
+        "layer_types": [kinds[windowed] for windowed in values["windowed_layers"]],
+        "rope_parameters": {"full_attention": values["rope_parameters"], "sliding_attention": local},
+    }
+
+
+def _bitnet(values: Values) -> Values:
+    """llama.cpp's graph has SiLU built in; positions are scaled by 1."""
+    return {"hidden_act": "silu", "rope_parameters": {**values["rope_parameters"], "rope_type": "default"}}
+
+
+_BITNET_NAMES = (("inner_attn_ln", "attn_sub_norm"), ("ffn_layernorm", "ffn_sub_norm"))
 _MIXTRAL_NAMES = (
     ("block_sparse_moe.", "mlp."),
     (".w1.", ".gate_proj."),
@@ -99,16 +116,24 @@ ROWS: tuple[NetworkRow, ...] = (
     NetworkRow(QWEN3_MOE, "qwen3_moe", _normalised_router),
     # Attention whose scores are capped is there in the plain implementation only.
     NetworkRow(GEMMA2, "gemma2", _gemma2, attention="eager"),
+    NetworkRow(GEMMA, "gemma"),
     NetworkRow(GEMMA3, "gemma3_text", _gemma3),
     NetworkRow(OLMO2, "olmo2"),
+    NetworkRow(OLMO3, "olmo3", _olmo3, told_by="attention.sliding_window_pattern"),
+    NetworkRow(BITNET, "bitnet", _bitnet, renames=_BITNET_NAMES),
     NetworkRow(PHI3, "phi3", _phi3),
     NetworkRow(STARCODER2, "starcoder2"),
     NetworkRow(GPT2, "gpt2", body="transformer", embedding="wte", positions="wpe", layers="h", norm="ln_f"),
 )
 
 
-def row_of(architecture: str, has_experts: bool) -> NetworkRow | None:
-    """The row of GGUF's architecture, or None. Llama's name is that of Mixtral, too, which has experts."""
-    rows = [row for row in ROWS if row.family.name == architecture]
+def row_of(architecture: str, has_experts: bool, keys: Collection[str] = ()) -> NetworkRow | None:
+    """The row of GGUF's architecture, or None. Llama's name is that of Mixtral, too, which has experts.
+
+    keys: those of the metadata.
+    """
+    named = [row for row in ROWS if row.family.name == architecture]
+    told = [row for row in named if row.told_by and f"{architecture}.{row.told_by}" in keys]
+    rows = told or [row for row in named if not row.told_by]
     mixtures = [row for row in rows if "num_local_experts" in row.family.sizes]
     return next(iter(mixtures if has_experts and mixtures else rows), None)

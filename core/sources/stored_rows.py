@@ -156,11 +156,11 @@ class TernaryRows(StoredRows):
         self._scale: np.float32 | None = None
 
     def read(self, first: int, count: int) -> NDArray[np.uint8]:
-        """Rows of -γ, 0 and γ, rounded to the type in which the model is stored."""
-        scale = self._mean_size()
-        inverse = np.float32(1) / scale
+        """Rows of -γ, 0 and γ, γ being F16 where the model is: with the roundings of llama.cpp's converter."""
+        inverse = np.float32(1) / self._mean_size()
         values = np.clip(np.rint(self._numbers(first, count) * inverse), -1, 1) / inverse
-        return _rounded(values.astype(np.float32), self._inner.dtype).view(np.uint8)
+        rounded = values.astype(np.float16) if self._inner.dtype == "F16" else values
+        return np.asarray(rounded, np.float32).view(np.uint8)
 
     def _numbers(self, first: int, count: int) -> Floats:
         return floats(typed(self._inner.read(first, count), self._inner.dtype))
@@ -176,13 +176,3 @@ class TernaryRows(StoredRows):
                 )
                 self._scale = max(np.float32(total / math.prod(self.shape)), self._SMALLEST_SCALE)
             return self._scale
-
-
-def _rounded(values: Floats, dtype: str) -> Floats:
-    """Rounds to what `dtype` can hold, ties to even."""
-    if dtype == "F16":
-        return values.astype(np.float16).astype(np.float32)
-    if dtype != "BF16":
-        return values
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) & np.uint32(0xFFFF0000)).view(np.float32)

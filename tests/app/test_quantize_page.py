@@ -45,8 +45,12 @@ def child(page, kind, name):
     return found
 
 
+def _is_planned(page):
+    return not page._soon.isActive() and not page._awaited and page.plan is not None
+
+
 def wait_for_plan(page, qtbot, condition):
-    qtbot.waitUntil(lambda: not page._soon.isActive() and page.plan is not None and condition(page.plan), timeout=WAIT)
+    qtbot.waitUntil(lambda: _is_planned(page) and condition(page.plan), timeout=WAIT)
 
 
 def test_without_a_model_it_says_what_to_do(page):

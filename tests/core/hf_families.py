@@ -145,6 +145,18 @@ vision_tower.vision_model.post_layernorm.weight one
 multi_modal_projector.mm_soft_emb_norm.weight one
 """
 DENSE = ENDS + NORMS + ATTENTION + MLP
+OLMO2 = (
+    ENDS
+    + ATTENTION
+    + MLP
+    + """
+model.layers.{l}.self_attn.q_norm.weight query
+model.layers.{l}.self_attn.k_norm.weight key
+model.layers.{l}.post_attention_layernorm.weight hidden
+model.layers.{l}.post_feedforward_layernorm.weight hidden
+"""
+    + HEAD
+)
 
 
 @dataclass(frozen=True)
@@ -310,17 +322,42 @@ MODELS: dict[str, TinyModel] = {
         "Olmo2ForCausalLM",
         "olmo2",
         {},
-        ENDS
-        + ATTENTION
-        + MLP
-        + """
-model.layers.{l}.self_attn.q_norm.weight query
-model.layers.{l}.self_attn.k_norm.weight key
-model.layers.{l}.post_attention_layernorm.weight hidden
-model.layers.{l}.post_feedforward_layernorm.weight hidden
-"""
-        + HEAD,
+        OLMO2,
         pre="dbrx",
+    ),
+    "olmo3": TinyModel(
+        "Olmo3ForCausalLM",
+        "olmo3",
+        {
+            "num_hidden_layers": 4,
+            "sliding_window": 64,
+            "rope_theta": 500000.0,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+            "rope_scaling": {**_YARN, "attention_factor": 1.2, "beta_fast": 32.0, "beta_slow": 1.0},
+        },
+        OLMO2,
+        pre="dbrx",
+    ),
+    "gemma": TinyModel(
+        "GemmaForCausalLM",
+        "gemma",
+        {
+            **{key: value for key, value in _GEMMA.items() if key not in ("query_pre_attn_scalar", "sliding_window")},
+            "rope_theta": 10000.0,
+        },
+        DENSE,
+        pre="",
+    ),
+    "bitnet": TinyModel(
+        "BitnetForCausalLM",
+        "bitnet",
+        {"tie_word_embeddings": True, **_SENTENCEPIECE_IDS},
+        DENSE
+        + """
+model.layers.{l}.self_attn.inner_attn_ln.weight hidden
+model.layers.{l}.mlp.ffn_layernorm.weight inner
+""",
+        pre="",
     ),
     "phi3": TinyModel(
         "Phi3ForCausalLM",

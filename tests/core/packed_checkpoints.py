@@ -42,12 +42,13 @@ class Packed:
     type: str
 
 
-def build(case: Packed, folder: Path, seed: int = 1) -> tuple[Path, Path]:
+def build(case: Packed, folder: Path, config: dict[str, Any] | None = None) -> tuple[Path, Path]:
     """(the quantized folder, a folder with the weights it stands for in F32). Linear layers are quantized."""
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(1)
+    sizes = config or {}
     packed: Tensors = {}
     plain: Tensors = {}
-    for name, weight in hf_tiny.tensors(hf_tiny.CONFIG).items():
+    for name, weight in hf_tiny.tensors({**hf_tiny.CONFIG, **sizes}).items():
         values = weight.astype(np.float32)
         if "proj" not in name:
             packed[name] = plain[name] = torch.from_numpy(values)
@@ -56,8 +57,8 @@ def build(case: Packed, folder: Path, seed: int = 1) -> tuple[Path, Path]:
         packed |= {name.removesuffix("weight") + ending: tensor.contiguous() for ending, tensor in parts.items()}
         plain[name] = torch.from_numpy(np.ascontiguousarray(meant, np.float32))
     folders = folder / "packed", folder / "plain"
-    hf_tiny.build(folders[0], config={"quantization_config": case.config})
-    hf_tiny.build(folders[1])
+    hf_tiny.build(folders[0], config={"quantization_config": case.config, **sizes})
+    hf_tiny.build(folders[1], config=sizes)
     for place, tensors in zip(folders, (packed, plain), strict=True):
         save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
     return folders

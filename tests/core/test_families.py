@@ -46,6 +46,10 @@ def opened(folder: Path, config: dict[str, Any] | None = None, **files: Any) -> 
 # ---------------------------------------------------------------- tensors
 
 
+# transformers' own names of what the first BitNet models have under other ones.
+NEWER_NAMES = ("model.layers.{0}.self_attn.attn_sub_norm.weight", "model.layers.{0}.mlp.ffn_sub_norm.weight")
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_names_are_those_gguf_py_maps_to(family: Any) -> None:
     architecture = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == family.name)
@@ -57,7 +61,7 @@ def test_names_are_those_gguf_py_maps_to(family: Any) -> None:
             continue  # never there, or the embedding again
         assert target.removesuffix(".weight").removesuffix(".bias") in known
         mapped = names.get_name(source, try_suffixes=(".weight", ".bias"))
-        assert mapped == target or "experts" in rule.source
+        assert mapped == target or "experts" in rule.source or rule.source in NEWER_NAMES
 
 
 def test_row_order_is_the_reshape_of_the_literature() -> None:
@@ -323,12 +327,9 @@ def test_chat_templates_are_copied_verbatim(tmp_path: Path) -> None:
 
 
 def test_tokenizers_that_cannot_be_converted(tmp_path: Path) -> None:
-    fallback = hf_tiny.tokenizer()
-    fallback["model"]["byte_fallback"] = True
     unigram = {"model": {"type": "Unigram", "vocab": [["a", 0.0]]}}
     cases: dict[str, tuple[Any, type[errors.BitwrightError], str]] = {
         "missing": (None, errors.NotAModel, "tokenizer"),
-        "fallback": (fallback, errors.CannotConvert, "byte fallback"),
         "unigram": (unigram, errors.CannotConvert, "Unigram"),
         "broken": ("{", errors.InvalidHeader, "JSON"),
         "no vocabulary": ({**hf_tiny.tokenizer(), "model": {"type": "BPE", "merges": []}}, errors.InvalidHeader, ""),

@@ -9,6 +9,8 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from core import engine, errors
 from core.families import FAMILIES
@@ -109,6 +111,11 @@ def test_rows_read_alone_are_those_of_the_whole(tmp_path: Path, name: str) -> No
         ("gemma3", {"sliding_window_pattern": 2}, "sliding_window_pattern"),
         ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping"),
         ("olmo2", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("olmo3", {"layer_types": ["full_attention"]}, "layer_types"),
+        ("olmo3", {"layer_types": ["full_attention"] * 3 + ["linear_attention"]}, "layer_types"),
+        ("bitnet", {"hidden_act": "relu2"}, "SiLU"),
+        ("bitnet", {"tie_word_embeddings": False}, "tie_word_embeddings"),
+        ("gemma", {"hidden_act": "relu"}, "hidden_act"),
         ("phi3", {"rope_scaling": {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}}, "long_factor"),
         ("phi3", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, "yarn"),
         ("starcoder2", {"norm_type": "rms_norm"}, "norm_type"),
@@ -158,7 +165,38 @@ def test_warnings_say_what_is_left_out(tmp_path: Path) -> None:
         assert source.warnings == ()
 
 
-@pytest.mark.parametrize("name", ["qwen2moe", "gemma3", "phi3", "gpt2"])
+def test_mixtral_with_fused_experts_is_the_same_model(tmp_path: Path) -> None:
+    """As transformers 5 holds it; llama.cpp's converter knows the other form only."""
+    apart, fused = hf_families.build("mixtral", tmp_path / "apart"), hf_families.build("mixtral", tmp_path / "fused")
+    weights = load_file(fused / "model.safetensors")
+    for layer in range(2):
+        old, new = f"model.layers.{layer}.block_sparse_moe.", f"model.layers.{layer}.mlp."
+        w1, w2, w3 = ([weights.pop(f"{old}experts.{e}.w{number}.weight") for e in range(4)] for number in (1, 2, 3))
+        weights[f"{new}gate.weight"] = weights.pop(f"{old}gate.weight")
+        weights[f"{new}experts.gate_up_proj"] = torch.cat([torch.stack(w1), torch.stack(w3)], dim=1)
+        weights[f"{new}experts.down_proj"] = torch.stack(w2)
+    save_file(weights, fused / "model.safetensors")
+    with open_source(apart) as one, open_source(fused) as other:
+        assert [tensor.name for tensor in one.tensors] == [tensor.name for tensor in other.tensors]
+        for mine, theirs in zip(one.tensors, other.tensors, strict=True):
+            np.testing.assert_array_equal(one.raw(mine), other.raw(theirs))
+
+
+def test_bitnet_under_the_names_of_transformers(tmp_path: Path) -> None:
+    folder = hf_families.build("bitnet", tmp_path / "tiny")
+    weights = load_file(folder / "model.safetensors")
+    renamed = {
+        name.replace("inner_attn_ln", "attn_sub_norm").replace("ffn_layernorm", "ffn_sub_norm"): tensor
+        for name, tensor in weights.items()
+    }
+    with open_source(hf_families.build("bitnet", tmp_path / "other")) as source:
+        names = [tensor.name for tensor in source.tensors]
+    save_file(renamed, folder / "model.safetensors")
+    with open_source(folder) as source:
+        assert [tensor.name for tensor in source.tensors] == names
+
+
+@pytest.mark.parametrize("name", ["qwen2moe", "gemma", "gemma3", "olmo3", "bitnet", "phi3", "gpt2"])
 def test_llama_cpp_answers(tmp_path: Path, name: str) -> None:
     """The families of the oddest structure load in llama.cpp, which checks every tensor's shape, and generate."""
     job = ChatJob(

@@ -43,6 +43,8 @@ def logits_of(path: Path) -> torch.Tensor:
 def whole(folder: Path) -> Any:
     """The whole model of a folder; of one that also sees, the language model."""
     config = AutoConfig.from_pretrained(folder)
+    if config.model_type == "bitnet":
+        return ternary(config, load_file(folder / "model.safetensors"))
     if not hasattr(config, "text_config"):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
         return model.eval()
@@ -53,6 +55,20 @@ def whole(folder: Path) -> Any:
         if name.startswith("language_model.")
     }
     model = AutoModelForCausalLM.from_config(config.text_config, attn_implementation="eager")
+    assert model.load_state_dict(weights, strict=False).missing_keys == ["lm_head.weight"]
+    model.tie_weights()
+    return model.eval()
+
+
+def ternary(config: Any, stored: dict[str, torch.Tensor]) -> Any:
+    """A BitNet under transformers' names of its norms, its projections rounded as its training rounds them."""
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    weights = {}
+    for name, tensor in stored.items():
+        renamed = name.replace("inner_attn_ln", "attn_sub_norm").replace("ffn_layernorm", "ffn_sub_norm")
+        full = tensor.float()
+        size = full.abs().mean()
+        weights[renamed] = (full / size).round().clamp(-1, 1) * size if "proj" in name else full
     assert model.load_state_dict(weights, strict=False).missing_keys == ["lm_head.weight"]
     model.tie_weights()
     return model.eval()

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core import engine, errors
-from core.jobs import InspectJob, ModelSummary, Plan, PlanJob, QuantizeJob, QuantizeOptions
+from core.jobs import InspectJob, ModelSummary, Plan, PlanJob, QuantizeJob, QuantizeOptions, QuantizeResult
 from core.sources import open_source
 from tests.core import hf_families, packed_checkpoints
 from tests.core.packed_checkpoints import CASES
@@ -164,3 +164,15 @@ def test_packed_experts_are_stacked(tmp_path: Path, name: str) -> None:
         assert sum(tensor.packed == "FP8" for tensor in source.tensors) == 6
         for tensor, other in zip(source.tensors, reference.tensors, strict=True):
             np.testing.assert_allclose(source.read(tensor), reference.read(other), rtol=3e-7)
+
+
+@pytest.mark.parametrize("target", ["TQ1_0", "TQ2_0"])
+def test_packed_bitnet_goes_into_ternary_types_without_loss(tmp_path: Path, target: str) -> None:
+    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+    packed, _ = packed_checkpoints.build(CASES["autobitlinear"], tmp_path, config=sizes)
+    job = QuantizeJob(source=str(packed), output=str(tmp_path / "out.gguf"), options=QuantizeOptions(target=target))
+    result = engine.run(job)
+    assert isinstance(result, QuantizeResult)
+    ternary = [tensor for tensor in result.tensors if tensor.type == target and "_embd" not in tensor.name]
+    assert len(ternary) >= 6
+    assert all(tensor.max_error == 0 for tensor in ternary)

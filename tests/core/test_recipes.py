@@ -8,7 +8,7 @@ import pytest
 
 from core import recipes
 from core.engine import run
-from core.errors import InvalidRecipe, RecipeNeedsImatrix, UnknownRecipe
+from core.errors import ImatrixNeeded, InvalidRecipe, RecipeNeedsImatrix, UnknownRecipe
 from core.jobs import Override, PlanJob, QuantizeManyJob, QuantizeOptions
 from core.recipe_file import KEYS, Recipe, part_bytes, part_words, read_recipe, to_toml
 from core.recipes import find_recipe, own_folder, own_paths, presets, recipe_id, save_recipe
@@ -45,6 +45,18 @@ def test_every_preset_runs(models, tmp_path, recipe):
         assert result.target == target
         for rule in recipe.options.overrides:
             assert rule.type in {tensor.type for tensor in result.tensors}
+
+
+@pytest.mark.parametrize("recipe", [each for each in PRESETS if "expert" not in each.id], ids=lambda each: each.id)
+def test_every_preset_suits_rows_that_fit_few_types(sample, recipe):
+    given = QuantizeOptions(target=recipe.targets[0], imatrix="later.gguf")
+    options = recipe.completed(given).model_copy(update={"imatrix": ""})
+    try:
+        planned = run(PlanJob(source=str(sample), options=options))
+    except ImatrixNeeded:
+        assert recipe.importance == "required"
+    else:
+        assert all(any(row.rule == rule.tensor for row in planned.tensors) for rule in recipe.options.overrides)
 
 
 @pytest.mark.parametrize("recipe", PRESETS, ids=lambda recipe: recipe.id)
