@@ -73,6 +73,8 @@ def test_cancel_half_way(window, qtbot, job):
     job_id = start(window, qtbot, job)
     press(window, qtbot, "cancel")
     assert wait_for_end(window, qtbot, job_id) == "cancelled"
+    assert not Path(job.output).exists()
+    press(window, qtbot, "discard")
     assert list(Path(job.output).parent.iterdir()) == []
     assert "Cancelled" in window.page("jobs").inspector.words()
     assert actions.title(job) in window.status._message.text()
