@@ -74,10 +74,10 @@ def test_cancel_half_way(window, qtbot, job):
     press(window, qtbot, "cancel")
     assert wait_for_end(window, qtbot, job_id) == "cancelled"
     assert not Path(job.output).exists()
-    press(window, qtbot, "discard")
-    assert list(Path(job.output).parent.iterdir()) == []
     assert "Cancelled" in window.page("jobs").inspector.words()
     assert actions.title(job) in window.status._message.text()
+    press(window, qtbot, "discard")
+    assert list(Path(job.output).parent.iterdir()) == []
     the_window_is_alive(window, qtbot)
     the_retry_succeeds(window, qtbot, job_id, job)
 
