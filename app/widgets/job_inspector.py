@@ -26,6 +26,8 @@ from core.jobs import outputs_of
 
 MAX_LOG_LINES = 5000
 ICON = 18
+# Kinds of jobs whose results the Results page shows.
+SHOWN_RESULTS = ("quantize", "quantize_many")
 
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
@@ -51,6 +53,8 @@ def is_offered(key: str, row: JobRow) -> bool:
     """Whether a button or tool makes sense for a job as it stands."""
     states = {**BUTTONS, **TOOLS}[key][0]
     if row.state not in states or (key in OF_LEFTOVERS and not row.left_bytes):
+        return False
+    if key == "result" and row.record.job.kind not in SHOWN_RESULTS:
         return False
     return key == "copy" or (row.is_ours and not row.is_cancelling)
 
@@ -183,10 +187,6 @@ class JobInspector(QWidget):
     def _show_buttons(self, row: JobRow) -> None:
         for key, button in self._buttons.items():
             button.setVisible(is_offered(key, row))
-        retry = self._buttons["retry"]
-        retry.setProperty("primary", not row.left_bytes)
-        retry.style().unpolish(retry)
-        retry.style().polish(retry)
 
     def _restyle(self) -> None:
         if self._row is None:
