@@ -8,7 +8,7 @@ much; it is divided by the square of the column's number, as activations would b
 
 An error is Σ importance·sqrt(σ² + x²)·(x - y)², σ² being the mean square of the row, which is what ggml's searches
 minimise; "bare" leaves out the root; "plain" is Σ (x - y)² of encodings without importance. Every tensor's error is
-taken relative to its energy, and their sum is divided by ggml's. Then the nanoseconds a weight takes one core, in turns.
+taken relative to its energy, and their sum is divided by ggml's. Then the nanoseconds that a weight takes on one core.
 """
 
 from __future__ import annotations
