@@ -18,6 +18,7 @@ from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
+from core.repacking import with_lattice
 from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor, open_source
 from core.weighting import selected_matrix, weights_for
@@ -179,7 +180,8 @@ def _decide(
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
         row = _row(tensor, choice, overridden=own is not None, weighted=weights)
         wish = deciding(known, found) if own else None
-        rows.append(row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row)
+        row = row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row
+        rows.append(with_lattice(row, source, tensor, options.fit))
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
     if options.strict and (fallen := [row for row in rows if row.fallback]):
