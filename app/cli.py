@@ -261,7 +261,12 @@ def run_compare(options: argparse.Namespace) -> int:
 
 def run_imatrix(options: argparse.Namespace) -> int:
     """`imatrix SRC --out PATH`."""
-    job = ImatrixJob(
+    return answer(asked_imatrix(options), options, text.importance)
+
+
+def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
+    """The job that the arguments of `imatrix` ask for."""
+    return ImatrixJob(
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         text=tuple(options.text),
@@ -271,7 +276,6 @@ def run_imatrix(options: argparse.Namespace) -> int:
         threads=options.threads,
         device=options.device,
     )
-    return answer(job, options, text.importance)
 
 
 def run_chat(options: argparse.Namespace) -> int:

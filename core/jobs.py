@@ -92,11 +92,15 @@ class TensorStatsJob(Value):
 
 
 class PlanJob(Value):
-    """Decides every tensor's type without computing anything. Answer: Plan."""
+    """Decides every tensor's type without computing anything. Answer: Plan.
+
+    imatrix_to_come: the importance matrix that the options name is computed first, and has every matrix of the layers.
+    """
 
     kind: Literal["plan"] = "plan"
     source: str
     options: QuantizeOptions
+    imatrix_to_come: bool = False
 
 
 class QuantizeJob(Value):

@@ -21,7 +21,7 @@ from core.progress import Progress
 from core.repacking import with_lattice
 from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor, open_source
-from core.weighting import selected_matrix, weights_for
+from core.weighting import expected_matrix, selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
 from kernels.cpu.parallel import available_threads
@@ -42,7 +42,11 @@ def plan(job: PlanJob, progress: Progress) -> Plan:
     """
     progress.stage("Planning")
     with open_source(job.source) as source:
-        return make_plan(source, job.options)
+        if not job.imatrix_to_come:
+            return make_plan(source, job.options)
+        matrix = expected_matrix(source, job.options)
+        options = job.options if matrix else job.options.model_copy(update={"imatrix": ""})
+        return prepare(source, options, matrix).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +66,15 @@ def make_plan(source: Source, options: QuantizeOptions) -> Plan:
     return prepare(source, options).plan
 
 
-def prepare(source: Source, options: QuantizeOptions) -> Prepared:
-    """Decides everything about one output.
+def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix | None = None) -> Prepared:
+    """Decides everything about one output. matrix: takes the place of the one that the options name.
 
     Raises UnknownType, UnknownTensor, InvalidPattern, IllegalType, TensorIsKept, UnsupportedType, FallbackRefused,
     InvalidMetadata; with an importance matrix what read_imatrix raises, and ImatrixNeeded, NotInImatrix,
     ImatrixDoesNotFit.
     """
     mix = find_mix(options.target)
-    matrix = selected_matrix(options)
+    matrix = matrix or selected_matrix(options)
     rows = _decide(source, mix, options, matrix)
     parameters = sum(row.elements for row in rows)
     metadata = output_metadata(source, mix, options, matrix)
