@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_estimate
 from app import cli_text as text
+from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
@@ -85,7 +86,10 @@ def main(arguments: Sequence[str]) -> int:
         where = ".".join(str(part) for part in first["loc"])
         return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
-        return _report(error, "Interrupted. Nothing was left behind.", INTERRUPTED, debug)
+        words = (
+            "What is done is kept: the same command goes on" if "--resume" in arguments else "Nothing was left behind"
+        )
+        return _report(error, f"Interrupted. {words}.", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -125,6 +129,7 @@ def run_plan(options: argparse.Namespace) -> int:
     check_kind(options)
     if options.method:
         return _plan_checkpoint(options)
+    compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
 
 
@@ -137,6 +142,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     if options.method:
         return _quantize_checkpoint(options)
     targets = chosen_targets(options)
+    compute_where_asked(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
     job = asked_quantization(options)
@@ -160,7 +166,13 @@ def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeMan
         )
     source = os.path.abspath(options.source)
     outputs = tuple(output_path(options.source, options.out, target) for target in targets)
-    common = {"options": quantize_options(options, targets[0]), "threads": options.threads, "device": options.device}
+    common = {
+        "options": quantize_options(options, targets[0]),
+        "threads": options.threads,
+        "device": options.device,
+        "resume": options.resume,
+        "keep_unfinished": options.resume,
+    }
     if len(targets) > 1:
         return QuantizeManyJob(source=source, targets=targets, outputs=outputs, **common)
     return QuantizeJob(source=source, output=outputs[0], **common)
@@ -249,7 +261,12 @@ def run_compare(options: argparse.Namespace) -> int:
 
 def run_imatrix(options: argparse.Namespace) -> int:
     """`imatrix SRC --out PATH`."""
-    job = ImatrixJob(
+    return answer(asked_imatrix(options), options, text.importance)
+
+
+def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
+    """The job that the arguments of `imatrix` ask for."""
+    return ImatrixJob(
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         text=tuple(options.text),
@@ -259,7 +276,6 @@ def run_imatrix(options: argparse.Namespace) -> int:
         threads=options.threads,
         device=options.device,
     )
-    return answer(job, options, text.importance)
 
 
 def run_chat(options: argparse.Namespace) -> int:
@@ -360,6 +376,11 @@ def _quantize(parser: Parser) -> None:
     _plan(parser)
     parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run of the same command stopped, and keep what is done when interrupted",
+    )
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 

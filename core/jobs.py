@@ -92,15 +92,23 @@ class TensorStatsJob(Value):
 
 
 class PlanJob(Value):
-    """Decides every tensor's type without computing anything. Answer: Plan."""
+    """Decides every tensor's type without computing anything. Answer: Plan.
+
+    imatrix_to_come: the importance matrix that the options name is computed first, and has every matrix of the layers.
+    """
 
     kind: Literal["plan"] = "plan"
     source: str
     options: QuantizeOptions
+    imatrix_to_come: bool = False
 
 
 class QuantizeJob(Value):
-    """Plans, quantizes, measures, verifies, renames. Answer: QuantizeResult."""
+    """Plans, quantizes, measures, verifies, renames. Answer: QuantizeResult.
+
+    resume: goes on with what an interrupted run of the same job left, where there is anything; otherwise that is
+    replaced. keep_unfinished: what is done stays when the job is cancelled, so that it can be resumed.
+    """
 
     kind: Literal["quantize"] = "quantize"
     source: str
@@ -108,12 +116,14 @@ class QuantizeJob(Value):
     options: QuantizeOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    resume: bool = False
+    keep_unfinished: bool = False
 
 
 class QuantizeManyJob(Value):
     """Several targets in one pass: the source is read once. Answer: QuantizeManyResult, in the order of `targets`.
 
-    targets replaces the target of `options` and has an output for each.
+    targets replaces the target of `options` and has an output for each. resume, keep_unfinished: as in QuantizeJob.
     """
 
     kind: Literal["quantize_many"] = "quantize_many"
@@ -123,6 +133,8 @@ class QuantizeManyJob(Value):
     options: QuantizeOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    resume: bool = False
+    keep_unfinished: bool = False
 
     @model_validator(mode="after")
     def _one_output_each(self) -> Self:
@@ -140,6 +152,8 @@ class QuantizeManyJob(Value):
                 options=self.options.model_copy(update={"target": target}),
                 threads=self.threads,
                 device=self.device,
+                resume=self.resume,
+                keep_unfinished=self.keep_unfinished,
             )
             for target, output in zip(self.targets, self.outputs, strict=True)
         )
@@ -415,6 +429,8 @@ class TensorPlan(Value):
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
     overridden: chosen by the user. rule: the user's regular expression that decided, "" where none did. weighted: an
     importance matrix says which of its columns matter.
+    repacked: its weights lie on the target type's lattice already, so their codes are kept instead of searched for.
+    lossless: so do its scales; both as far as the rows say that were looked at.
     """
 
     name: str
@@ -430,6 +446,8 @@ class TensorPlan(Value):
     overridden: bool = False
     rule: str = ""
     weighted: bool = False
+    repacked: bool = False
+    lossless: bool = False
 
 
 class Check(Value):
