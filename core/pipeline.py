@@ -33,7 +33,8 @@ from core.parts import Part, path_of
 from core.plan import Prepared, prepare, refuse_quantized
 from core.progress import Progress
 from core.readback import READ_BYTES, Mark, ReadBack
-from core.sources import Source, SourceTensor, open_source
+from core.sources import Source, SourceTensor
+from core.sources.converter import open_or_convert
 from core.verify import Expected, verify_written
 from core.weighting import means_of
 from kernels.measure import ErrorSums
@@ -109,7 +110,7 @@ class Target:
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
     """Plans, quantizes, measures and verifies; the output appears under its name only when all of that succeeded.
 
-    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_source, prepare
+    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_or_convert, prepare
     and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull, NonFiniteWeights,
     ValuesTooLarge, DeviceNotAvailable, Cancelled.
     """
@@ -133,7 +134,11 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
     memory.reset_peak()
     compute = Compute.of(jobs[0])
     progress.stage("Planning")
-    with open_source(jobs[0].source) as source, ExitStack() as stack:
+    beside = Path(jobs[0].output).parent
+    with (
+        open_or_convert(jobs[0].source, jobs[0].options.converter, beside, progress) as source,
+        ExitStack() as stack,
+    ):
         targets: list[Target] = []
         reserved = 0  # what is written at the same time needs its room at the same time
         for job, prepared in [(job, prepare(source, job.options)) for job in jobs]:
