@@ -45,6 +45,7 @@ from core.jobs import (
     CheckpointPlanJob,
     CompareJob,
     EstimateJob,
+    ImatrixJob,
     InspectJob,
     Job,
     Plan,
@@ -248,6 +249,21 @@ def run_compare(options: argparse.Namespace) -> int:
     return answer(CompareJob(source=options.source, other=options.other), options, text.compared)
 
 
+def run_imatrix(options: argparse.Namespace) -> int:
+    """`imatrix SRC --out PATH`."""
+    job = ImatrixJob(
+        source=os.path.abspath(options.source),
+        output=os.path.abspath(options.out),
+        text=tuple(options.text),
+        context=options.context,
+        chunks=options.chunks,
+        process_output=options.process_output,
+        threads=options.threads,
+        device=options.device,
+    )
+    return answer(job, options, text.importance)
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
@@ -374,6 +390,19 @@ def _compare(parser: Parser) -> None:
     parser.add_argument("other", metavar="OTHER", help="the model whose error is measured against SRC")
 
 
+def _imatrix(parser: Parser) -> None:
+    _source(parser)
+    add = parser.add_argument
+    add("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
+    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8; may be repeated; without one, "
+        "the program's own texts are read: prose, code, chats and many languages")  # fmt: skip
+    add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
+    add("--chunks", type=count, default=0, metavar="N", help="how many windows at most; 0, the default, takes all")
+    add("--process-output", action="store_true", help="compute it for the output layer, too")
+    add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
+
+
 def _chat(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a .gguf file")
     parser.add_argument("--against", metavar="MODEL", help="a second model that gets the same prompt")
@@ -404,6 +433,7 @@ COMMANDS: tuple[
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
+    ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("jobs", "the queue and the history", _nothing, run_jobs),
 )

@@ -11,6 +11,7 @@ from core.jobs import (
     ChatResult,
     CompareResult,
     ErrorFigures,
+    ImatrixResult,
     ModelSummary,
     Plan,
     QuantizeJob,
@@ -163,6 +164,33 @@ def compared(result: CompareResult) -> str:
     tensors = table(("tensor", "from", "type", "bits", "RMSE", "SNR", "largest", "cosine"), rows, "   rrrrr")
     missing = f"\n\nOnly in one of the two: {', '.join(result.missing)}" if result.missing else ""
     return f"{tensors}\n\nAll tensors together: {_errors(result.total)}{missing}"
+
+
+def importance(result: ImatrixResult) -> str:
+    """The answer of `imatrix`: the experts' coverage where there are any, and what was read and written."""
+    mixtures = [tensor for tensor in result.tensors if tensor.shape[0] > 1]
+    rows = [
+        (
+            tensor.name,
+            str(tensor.shape[0]),
+            f"{tensor.fewest:,}",
+            f"{tensor.most:,}",
+            str(tensor.rare),
+            str(tensor.unused),
+        )
+        for tensor in mixtures
+    ]
+    experts = table(("Tensor", "Experts", "Fewest tokens", "Most", "Rare", "Unused"), rows, " rrrrr") if rows else ""
+    head = facts(
+        ("Importance matrix", result.output),
+        ("Entries", len(result.tensors)),
+        ("Text", ", ".join(result.datasets)),
+        ("Read", f"{result.chunks:,} windows of {result.context} tokens"),
+        ("Time", duration(result.seconds)),
+        ("Peak memory", size(result.peak_memory_bytes)),
+    )
+    notes = "\n".join(f"note: {warning}." for warning in result.warnings)
+    return "\n\n".join(filter(None, (experts, head, notes)))
 
 
 def verified(result: VerifyResult) -> str:

@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, str] = {
     "verify": "core.verify:verify",
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
+    "imatrix": "core.importance:imatrix",
 }
 
 

@@ -274,6 +274,17 @@ class InvalidMetadata(BadInput):
         )
 
 
+class TextTooShort(BadInput):
+    """A text does not give a single window of tokens."""
+
+    def __init__(self, text: str, tokens: int, context: int) -> None:
+        super().__init__(
+            f"{text} is too short",
+            f"it has {tokens} tokens, and one window takes {context}",
+            "Use a longer text, or a smaller context (--context)",
+        )
+
+
 class NotAnImatrix(BadInput):
     """The path exists but holds no importance matrix that can be read."""
 
@@ -442,6 +453,17 @@ class NonFiniteWeights(BitwrightError):
             f"Tensor {tensor} of {path} holds NaN or infinite values",
             "no quantized type can store them",
             "The source is damaged or was exported wrongly: download or convert it again",
+        )
+
+
+class NonFiniteActivations(BitwrightError):
+    """The model computes NaN or infinity, of which nothing can be measured."""
+
+    def __init__(self, path: str, tensor: str) -> None:
+        super().__init__(
+            f"{path} computes NaN or infinite values",
+            f"they first meet the weights {tensor}",
+            "The model is damaged or was exported wrongly: download or convert it again",
         )
 
 

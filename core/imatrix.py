@@ -26,6 +26,8 @@ Floats = NDArray[np.float32]
 SUMS, COUNTS = ".in_sum2", ".counts"
 DATASETS, CHUNK_COUNT, CHUNK_SIZE = "imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"
 MAX_NAME_BYTES = 1 << 10
+# An expert that met fewer tokens than this is not judged by them alone.
+FEW_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,17 @@ class Entry:
     def means(self, matrices: int) -> Floats:
         """Importance, float32 (matrices, columns); 1 for a matrix that no activation ever met.
 
-        matrices: experts of the tensor, which must divide `values`. The arithmetic is llama-quantize's.
+        matrices: experts of the tensor, which must divide `values`. The arithmetic is llama-quantize's, except for
+        experts that met few tokens: an expert of n < FEW_TOKENS counts n / FEW_TOKENS with what it met, and the rest
+        with the mean over all experts' tokens, where llama-quantize takes noise, or 1 for all columns.
         """
         used = self.counts > 0
         scale = np.where(used, self.counts, np.float32(1))
         means = np.where(used, self.sums / scale, np.float32(1))
+        if len(self.counts) > 1 and used.any():
+            pooled = self.sums.sum(axis=0, dtype=np.float64) / self.counts.sum(dtype=np.float64)
+            own = np.minimum(self.counts / np.float32(FEW_TOKENS), np.float32(1))
+            means = np.where(own < 1, own * means + (1 - own) * pooled, means)
         return np.ascontiguousarray(means, dtype=np.float32).reshape(matrices, -1)
 
 

@@ -316,7 +316,8 @@ Job = Annotated[
     | VerifyJob
     | CompareJob
     | ChatJob
-    | ChatSessionJob,
+    | ChatSessionJob
+    | ImatrixJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -688,6 +689,7 @@ Result = (
     | VerifyResult
     | CompareResult
     | ChatResult
+    | ImatrixResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -704,4 +706,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "verify": VerifyResult,
     "compare": CompareResult,
     "chat": ChatResult,
+    "imatrix": ImatrixResult,
 }

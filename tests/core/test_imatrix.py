@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidHeader, NotAnImatrix, SourceNotFound, TruncatedFile
-from core.imatrix import Entry, ImportanceMatrix, read_imatrix, write_imatrix
+from core.imatrix import FEW_TOKENS, Entry, ImportanceMatrix, read_imatrix, write_imatrix
 from tests.core.small_models import small_model
 
 RNG = np.random.default_rng(0)
@@ -61,13 +61,22 @@ def test_an_independent_reader_finds_what_llama_cpp_expects(tmp_path, matrix):
     assert tensors["blk.0.ffn_down_exps.weight.counts"].shape.tolist() == [1, 3]
 
 
-def test_means_are_sums_over_counts_and_one_for_an_expert_nobody_asked(matrix):
-    means = matrix.entries["blk.0.ffn_down_exps.weight"].means(3)
-    sums = matrix.entries["blk.0.ffn_down_exps.weight"].sums
+def test_means_are_sums_over_counts_and_rare_experts_are_blended_with_all():
+    many = entry(4, 8, [500, 0, 32, FEW_TOKENS])
+    many.sums[1] = 0
+    means = many.means(4)
+    pooled = many.sums.sum(0) / many.counts.sum()
     assert means.dtype == np.float32
-    assert np.array_equal(means[0], sums[0] / np.float32(50))
-    assert (means[1] == 1).all()
-    assert np.array_equal(means[2], sums[2] / np.float32(7))
+    assert np.array_equal(means[0], many.sums[0] / np.float32(500))
+    assert np.allclose(means[1], pooled)
+    assert np.allclose(means[2], 0.25 * many.sums[2] / 32 + 0.75 * pooled)
+    assert np.array_equal(means[3], many.sums[3] / np.float32(FEW_TOKENS))
+
+
+def test_a_single_matrix_is_never_blended_and_one_that_met_nothing_is_flat():
+    few = entry(1, 8, [3])
+    assert np.array_equal(few.means(1), few.sums / np.float32(3))
+    assert (Entry(np.zeros((2, 4), np.float32), np.zeros((2, 1), np.float32)).means(2) == 1).all()
 
 
 def test_the_older_form_is_read_with_and_without_its_tail(tmp_path):

@@ -16,6 +16,7 @@ from core.jobs import (
     CheckpointPlanJob,
     CompareJob,
     EstimateJob,
+    ImatrixJob,
     InspectJob,
     MethodOptions,
     Override,
@@ -46,6 +47,7 @@ JOBS = [
     CompareJob(source="a.gguf", other="b.gguf"),
     ChatJob(model="b.gguf", prompt="Hello"),
     ChatSessionJob(model="b.gguf"),
+    ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
 ]
 
 

@@ -1,0 +1,108 @@
+"""The column loop of GPTQ against the same loop in plain torch, and what a whole layer costs.
+
+Usage: `python -m bench.gptq [--rows N] [--columns N]`. One 4096 x 4096 layer in 4 bits, groups of 128: blocks of 128
+columns, each rounded column by column. Both loops do the same arithmetic in the same run, in turns, with the same
+threads, medians; the matrix products between the blocks, which are torch's in either case, are timed apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.report import Figure, show
+from core.methods import gptq
+from core.methods.hessian import factor
+from core.methods.linear import Scheme
+from kernels.cpu import columns as ours
+from kernels.cpu.parallel import available_threads
+from kernels.gpu import columns as plain
+
+BLOCK, GROUP, ROUNDS, SAMPLED_BLOCKS = 128, 128, 3, 4
+TARGET = 10
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def moments(columns: int) -> torch.Tensor:
+    """Second moments of correlated inputs, as many as there are columns."""
+    x = torch.randn(columns, columns, generator=torch.Generator().manual_seed(0))
+    x = x * torch.exp(0.5 * torch.randn(columns, generator=torch.Generator().manual_seed(1)))
+    x = x + 0.5 * x.roll(1, 1)
+    return x.T @ x / columns
+
+
+def loops(w: np.ndarray[Any, Any], upper: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Seconds of all column loops of a layer, ours and plain torch's, from the median of a few blocks."""
+    columns = w.shape[1]
+    scales = (np.abs(w[:, :GROUP]).max(axis=1, keepdims=True) / 7.5).astype(np.float32)
+    zeros = np.zeros_like(scales)
+    part = np.ascontiguousarray(upper[:BLOCK, :BLOCK])
+    tensors = [torch.from_numpy(array) for array in (part, scales, zeros)]
+    group_of = np.zeros(BLOCK, np.int64)
+
+    def run_ours() -> None:
+        ours.quantize_columns(w[:, :BLOCK].copy(), part, scales, zeros, group_of, (-8, 7))
+
+    def run_plain() -> None:
+        plain.quantize_columns(torch.from_numpy(w[:, :BLOCK].copy()), *tensors, group_of.tolist(), (-8, 7))
+
+    run_ours()  # compiles
+    run_plain()
+    pairs = [(timed(run_ours), timed(run_plain)) for _ in range(ROUNDS * SAMPLED_BLOCKS)]
+    blocks = columns / BLOCK
+    return tuple(blocks * statistics.median(column) for column in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+
+def main() -> int:
+    """Measures and prints; the number of missed targets."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", type=int, default=4096)
+    parser.add_argument("--columns", type=int, default=4096)
+    options = parser.parse_args()
+    torch.set_num_threads(available_threads())
+    w = torch.randn(options.rows, options.columns, generator=torch.Generator().manual_seed(2)).numpy() * np.float32(
+        0.02
+    )
+    h = moments(options.columns)
+    factored = factor(h)
+    our_loop, plain_loop = loops(w, factored.upper.numpy())
+    figures = [
+        Figure("column loops of the layer, ours", our_loop, "s"),
+        Figure("column loops of the layer, plain torch", plain_loop, "s"),
+        Figure("times as fast", plain_loop / our_loop, "x", TARGET),
+        Figure("factor of the inverse moments", timed(lambda: factor(h)), "s"),
+        Figure("matrix products between the blocks", timed(lambda: _products(w, factored.upper)), "s"),
+        Figure(
+            "search of scales and whole layer",
+            timed(lambda: _layer(w, h)),
+            "s",
+        ),
+    ]
+    return show(f"GPTQ, {options.rows} x {options.columns}, 4 bits, groups of {GROUP}", figures)
+
+
+def _layer(w: np.ndarray[Any, Any], h: torch.Tensor) -> gptq.Solved:
+    return gptq.quantize(w, h, Scheme(4, GROUP), gptq.Setting())
+
+
+def _products(w: np.ndarray[Any, Any], upper: torch.Tensor) -> None:
+    current = torch.from_numpy(w.copy())
+    for start in range(0, w.shape[1], BLOCK):
+        end = start + BLOCK
+        current[:, end:] -= current[:, start:end] @ upper[start:end, end:]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

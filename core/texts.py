@@ -1,0 +1,121 @@
+"""Texts that models are run on: the user's files or the program's own, as windows of token numbers.
+
+The program's own lie in resources/calibration (importance, methods) and resources/evaluation (figures), disjoint, one
+file for each category; `chat.jsonl` has a conversation a line, which goes through the model's own chat template.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.errors import ReadFailed, SourceNotFound, TextTooShort
+from core.jobs import Message
+
+RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+CHAT = ".jsonl"
+
+
+class TextTokenizer(Protocol):
+    """What is asked of a tokenizer here; core.network.tokenizer is one."""
+
+    bos: int | None
+    has_template: bool
+
+    def encode(self, text: str, *, special: bool = False) -> NDArray[np.int64]:
+        """Token numbers of a text."""
+
+    def chat(self, messages: Sequence[Message], *, answer: bool = False) -> str:
+        """A conversation as the model's template writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text: its category or file name, and the file."""
+
+    name: str
+    path: Path
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it holds conversations instead of plain text."""
+        return self.path.suffix == CHAT and self.path.is_relative_to(RESOURCES)
+
+
+def own_texts(purpose: str) -> tuple[Text, ...]:
+    """The program's own texts for a purpose, `calibration` or `evaluation`, one for each category."""
+    folder = RESOURCES / purpose
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".txt", CHAT))
+    return tuple(Text(path.stem, path) for path in files)
+
+
+def tokens_of(text: Text, tokenizer: TextTokenizer) -> NDArray[np.int64]:
+    """All token numbers of a text. Raises SourceNotFound, ReadFailed, and what the tokenizer raises."""
+    try:
+        content = text.path.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise SourceNotFound(str(text.path)) from error
+    except OSError as error:
+        raise ReadFailed(str(text.path), error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ReadFailed(str(text.path), f"it is no text in UTF-8 (byte {error.start})") from error
+    if not text.is_chat:
+        return tokenizer.encode(content)
+    return np.concatenate([_conversation(line, tokenizer) for line in content.splitlines() if line.strip()])
+
+
+def _conversation(line: str, tokenizer: TextTokenizer) -> NDArray[np.int64]:
+    """Through the template; of a model that has none, as plain text."""
+    messages = [Message.model_validate(turn) for turn in json.loads(line)]
+    if tokenizer.has_template:
+        return tokenizer.encode(tokenizer.chat(messages), special=True)
+    return tokenizer.encode("\n\n".join(message.content for message in messages) + "\n\n")
+
+
+def windows(tokens: NDArray[np.int64], context: int, bos: int | None) -> NDArray[np.int64]:
+    """Cuts (n,) into (windows, context); what is left over is dropped.
+
+    The first token of every window gives way to the beginning token where the model has one, as in llama-imatrix and
+    llama-perplexity.
+    """
+    count = len(tokens) // context
+    cut = tokens[: count * context].reshape(count, context).copy()
+    if bos is not None:
+        cut[:, 0] = bos
+    return cut
+
+
+def windows_of(
+    paths: Sequence[str], tokenizer: TextTokenizer, context: int, most: int = 0, purpose: str = "calibration"
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """(windows, context) of the user's files one after another, or where there are none of the program's own texts.
+
+    Of the latter's categories windows are taken in turns, so that a few of them are of all kinds. most: how many
+    windows at most, 0 = all. Also answers the names of the texts. Raises TextTooShort, SourceNotFound, ReadFailed.
+    """
+    texts = tuple(Text(path, Path(path)) for path in paths) or own_texts(purpose)
+    found = [tokens_of(text, tokenizer) for text in texts]
+    if paths:
+        # A text begins with the beginning token, as llama.cpp's programs have it.
+        begin = [] if tokenizer.bos is None else [np.array([tokenizer.bos])]
+        cut = windows(np.concatenate([*begin, *found]), context, tokenizer.bos)
+    else:
+        cut = _in_turns([windows(tokens, context, tokenizer.bos) for tokens in found], context)
+    if not len(cut):
+        raise TextTooShort(", ".join(text.name for text in texts), sum(map(len, found)), context)
+    return (cut[:most] if most else cut), tuple(
+        f"{purpose}/{text.path.name}" if not paths else text.name for text in texts
+    )
+
+
+def _in_turns(categories: Sequence[NDArray[np.int64]], context: int) -> NDArray[np.int64]:
+    turns: Iterator[NDArray[np.int64] | None] = chain.from_iterable(zip_longest(*categories))
+    rows = [row for row in turns if row is not None]
+    return np.stack(rows) if rows else np.empty((0, context), np.int64)

@@ -1,0 +1,55 @@
+"""The column loop of GPTQ: compiled and in torch against its specification, and a worked example."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kernels.cpu import columns as cpu
+from kernels.gpu import columns as gpu
+from kernels.reference import columns as reference
+
+
+def case(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, an upper triangular factor, and the scales and offsets of two groups."""
+    chance = np.random.default_rng(seed)
+    w = chance.standard_t(5, (rows, columns)).astype(np.float32)
+    factor = np.triu(chance.normal(0, 0.2, (columns, columns)), 1) + np.diag(chance.uniform(0.5, 2, columns))
+    scales = np.repeat(np.abs(w).max(axis=1, keepdims=True) / 7, 2, axis=1) * np.float32([1, 0.8])
+    offsets = chance.normal(0, 0.3, scales.shape)
+    return w, factor.astype(np.float32), scales.astype(np.float32), offsets.astype(np.float32)
+
+
+@pytest.mark.parametrize(("rows", "columns", "count"), [(1, 1, 1), (31, 16, 5), (32, 128, 128), (70, 128, 32)])
+@pytest.mark.parametrize("ends", [(-8, 7), (0, 3)])
+def test_every_backend_is_the_specification(rows: int, columns: int, count: int, ends: tuple[int, int]) -> None:
+    w, factor, scales, offsets = case(rows, columns)
+    group_of = np.arange(count) % 2
+    wanted = w.copy()
+    codes, errors = reference.quantize_columns(wanted, factor, scales, offsets, group_of, ends)
+    found = w.copy()
+    compiled = cpu.quantize_columns(found, factor, scales, offsets, group_of, ends, threads=2)
+    assert np.array_equal(compiled[0], codes)
+    assert np.array_equal(compiled[1], errors)
+    assert np.array_equal(found[:, count:], wanted[:, count:])
+    tensors = [torch.from_numpy(array.copy()) for array in (w, factor, scales, offsets)]
+    turned = gpu.quantize_columns(*tensors, group_of.tolist(), ends)
+    assert np.mean(turned[0].numpy() == codes) > 0.999
+    if np.array_equal(turned[0].numpy(), codes):
+        assert np.allclose(tensors[0].numpy()[:, count:], wanted[:, count:], atol=1e-4)
+
+
+def test_worked_example() -> None:
+    """The example of introductions to GPTQ: 0.5 rounded to 0.3 with h = 0.2 and 0.8, so 0.3 becomes 0.3 + q * 0.8.
+
+    They round 0.5 to 0.297 and print q = 0.203 and 0.4624: (0.5 - 0.297) / 0.2 is 1.015, and what they print left the
+    division out. The formulas are what is followed.
+    """
+    w = np.float32([[0.5, 0.3]])
+    factor = np.float32([[0.2, -0.8], [0, 1]])
+    scales, offsets = np.float32([[0.297]]), np.zeros((1, 1), np.float32)
+    codes, errors = cpu.quantize_columns(w, factor, scales, offsets, np.zeros(1, np.int64), (0, 1))
+    assert codes.tolist() == [[1]]
+    assert errors[0, 0] == pytest.approx((0.5 - 0.297) / 0.2, rel=1e-5)
+    assert w[0, 1] == pytest.approx(0.3 + 1.015 * 0.8, rel=1e-5)
