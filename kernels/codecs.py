@@ -96,7 +96,10 @@ def _codec(
 
 # The levels that look farther than the fast search, of the formats for which that lowers the error. Formats without a
 # row are encoded by the fast search at that level too.
-BEST: dict[str, Level] = {}
+BEST: dict[str, Level] = {
+    **{name: Level("best_blocks", "used") for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")},
+    **{name: Level("best_super_blocks", "used") for name in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")},
+}
 
 # On the grids ggml's choice between near points is not repeated by the fast searches, which make the same error.
 SPECIFIED = ("reference",)

@@ -96,16 +96,27 @@ def encode_weighted(
     """
     if x.ndim != 2 or x.shape[1] != fmt.elements:
         raise ValueError(f"{fmt.name}: blocks of {fmt.elements} elements expected, not an array of shape {x.shape}")
+    out = np.empty((len(x), fmt.bytes), dtype=np.uint8)
+    improve(function, fmt, x, importance, (out, threads))
+    return out
+
+
+def improve(
+    function: WeightedBlockFunction, fmt: BlockFormat, x: Floats, importance: Floats, into: tuple[Bytes, int]
+) -> None:
+    """Have a function fill or change blocks that exist, given x and importance, on a number of threads.
+
+    into: the blocks uint8 (n_blocks, bytes), and the threads. Raises ValueError as `encode_weighted` does.
+    """
+    out, threads = into
     if importance.ndim != 2 or importance.shape[1] != fmt.elements or len(x) % max(1, len(importance)):
         raise ValueError(f"{fmt.name}: {len(x)} blocks are not whole rows for importance of shape {importance.shape}")
     x = np.require(x, np.float32, ["C", "A"])
     weights = read_only_flat(np.require(importance, np.float32, ["C", "A"]))
     per_row = max(1, len(importance))
-    out = np.empty((len(x), fmt.bytes), dtype=np.uint8)
 
     def run(start: int, stop: int) -> None:
         rows = slice(start * per_row, stop * per_row)
         function(read_only_flat(x[rows]), weights, out[rows].reshape(-1))
 
     map_ranges(run, ranges(len(x) // per_row, per_row * fmt.elements, threads), threads)
-    return out

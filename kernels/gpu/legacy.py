@@ -43,7 +43,7 @@ def _affine(name: str, x: Tensor, importance: Tensor | None) -> tuple[Tensor, Te
     return d, low, to_codes(((x - low) * reciprocal(d) + 0.5).clamp(0, search.nmax))
 
 
-def _pack_fifth_bits(codes: Tensor) -> Tensor:
+def pack_fifth_bits(codes: Tensor) -> Tensor:
     """Codes (n, 32) -> qh (n, 4)."""
     return pack_bits((codes >> 4).view(-1, 4, 8).transpose(1, 2))
 
@@ -81,7 +81,7 @@ def decode_q4_1(blocks: Tensor) -> Tensor:
 def encode_q5_0(x: Tensor, importance: Tensor | None = None) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 22); importance as in kernels.codecs."""
     d, codes = _symmetric(x, 16, importance)
-    return join("Q5_0", {"d": d, "qh": _pack_fifth_bits(codes), "qs": pack_nibbles(codes & 15)})
+    return join("Q5_0", {"d": d, "qh": pack_fifth_bits(codes), "qs": pack_nibbles(codes & 15)})
 
 
 def decode_q5_0(blocks: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def decode_q5_0(blocks: Tensor) -> Tensor:
 def encode_q5_1(x: Tensor, importance: Tensor | None = None) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 24); importance as in kernels.codecs."""
     d, low, codes = _affine("Q5_1", x, importance)
-    return join("Q5_1", {"d": d, "m": low, "qh": _pack_fifth_bits(codes), "qs": pack_nibbles(codes & 15)})
+    return join("Q5_1", {"d": d, "m": low, "qh": pack_fifth_bits(codes), "qs": pack_nibbles(codes & 15)})
 
 
 def decode_q5_1(blocks: Tensor) -> Tensor:

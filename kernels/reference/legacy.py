@@ -90,7 +90,7 @@ def half_away(x: Floats) -> Floats:
     return np.where(np.abs(x - whole) >= np.float32(0.5), whole + np.copysign(np.float32(1), x), whole)
 
 
-def _pack_fifth_bits(codes: Bytes) -> Bytes:
+def pack_fifth_bits(codes: Bytes) -> Bytes:
     """Codes (n, 32) -> qh (n, 4)."""
     return np.packbits(codes >> FOUR, axis=1, bitorder="little")
 
@@ -147,7 +147,7 @@ def encode_q5_0(x: Floats, importance: Floats | None = None) -> Bytes:
     with c_arithmetic():
         d, codes = _symmetric(x, 16, importance)
         blocks["d"] = d[:, 0]
-    blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), _pack_fifth_bits(codes)
+    blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), pack_fifth_bits(codes)
     return to_bytes(blocks)
 
 
@@ -165,7 +165,7 @@ def encode_q5_1(x: Floats, importance: Floats | None = None) -> Bytes:
     with c_arithmetic():
         d, low, codes = _affine("Q5_1", x, importance)
         blocks["d"], blocks["m"] = d[:, 0], low[:, 0]
-    blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), _pack_fifth_bits(codes)
+    blocks["qs"], blocks["qh"] = pack_nibbles(codes & LOW_NIBBLE), pack_fifth_bits(codes)
     return to_bytes(blocks)
 
 
