@@ -87,7 +87,10 @@ def main(arguments: Sequence[str]) -> int:
         where = ".".join(str(part) for part in first["loc"])
         return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
-        return _report(error, "Interrupted. Nothing was left behind.", INTERRUPTED, debug)
+        words = (
+            "What is done is kept: the same command goes on" if "--resume" in arguments else "Nothing was left behind"
+        )
+        return _report(error, f"Interrupted. {words}.", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -162,7 +165,13 @@ def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeMan
         )
     source = os.path.abspath(options.source)
     outputs = tuple(output_path(options.source, options.out, target) for target in targets)
-    common = {"options": quantize_options(options, targets[0]), "threads": options.threads, "device": options.device}
+    common = {
+        "options": quantize_options(options, targets[0]),
+        "threads": options.threads,
+        "device": options.device,
+        "resume": options.resume,
+        "keep_unfinished": options.resume,
+    }
     if len(targets) > 1:
         return QuantizeManyJob(source=source, targets=targets, outputs=outputs, **common)
     return QuantizeJob(source=source, output=outputs[0], **common)
@@ -368,6 +377,11 @@ def _quantize(parser: Parser) -> None:
     _plan(parser)
     parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where an interrupted run of the same command stopped, and keep what is done when interrupted",
+    )
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 

@@ -28,6 +28,7 @@ OF_GGUF = (
     "split_max_size",
     "include_weights",
     "exclude_weights",
+    "resume",
 )
 OF_CHECKPOINTS = ("export", "bits", "group", "asymmetric", "restricted", "range", "double_quant", "dynamic", "skip")
 
@@ -80,7 +81,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 def check_kind(options: argparse.Namespace) -> None:
     """Raises BadUsage where options of the two kinds of output are mixed."""
     wrong, kind = (OF_GGUF, "GGUF files") if options.method else (OF_CHECKPOINTS, "checkpoints")
-    found = next((name for name in wrong if getattr(options, name) not in (None, "", 0, False, [])), None)
+    found = next((name for name in wrong if getattr(options, name, None) not in (None, "", 0, False, [])), None)
     # A group per tensor is 0, and still is an option that was given.
     found = "group" if not options.method and options.group is not None else found
     if found is not None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from app import cli_text as text
 from core import engine
 from core.errors import BadInput, BitwrightError, Cancelled, ErrorReport
-from core.jobs import Job, QuantizeManyResult, Result
+from core.jobs import Job, QuantizeJob, QuantizeManyJob, QuantizeManyResult, Result
 from core.progress import Progress, Snapshot
 from core.store import Store
 
@@ -36,7 +36,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         with self._tolerant():
             self._store = Store()
-            self.id = self._store.add(self.job, "running")
+            self.id = self._store.add(as_recorded(self.job), "running")
             self._store.start(self.id)
         return self
 
@@ -73,6 +73,13 @@ class Recorder:
         except (sqlite3.Error, OSError) as error:
             self._store = None
             sys.stderr.write(f"note: The job history cannot be written ({error}).\n")
+
+
+def as_recorded(job: Job) -> Job:
+    """A job as the history keeps it: the window resumes by itself what was begun in the window, and nothing else."""
+    if isinstance(job, QuantizeJob | QuantizeManyJob):
+        return job.model_copy(update={"resume": False, "keep_unfinished": False})
+    return job
 
 
 class Recorders:

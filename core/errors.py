@@ -420,6 +420,24 @@ class OutputNotWritable(BadInput):
         super().__init__(f"{path} cannot be written", reason, "Choose another output folder")
 
 
+class OutputInUse(BadInput):
+    """Another job writes the same output at this moment."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} cannot be written", "another job is writing it", "Wait for it, or cancel it")
+
+
+class CannotResume(BadInput):
+    """What an interrupted job left does not fit the job that is to go on with it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"The interrupted job for {path} cannot be continued",
+            reason,
+            "Undo that change, or begin anew: leave out --resume (in the window: Retry)",
+        )
+
+
 class OutputIsSource(BadInput):
     """The output would overwrite its own source."""
 

@@ -105,7 +105,11 @@ class PlanJob(Value):
 
 
 class QuantizeJob(Value):
-    """Plans, quantizes, measures, verifies, renames. Answer: QuantizeResult."""
+    """Plans, quantizes, measures, verifies, renames. Answer: QuantizeResult.
+
+    resume: goes on with what an interrupted run of the same job left, where there is anything; otherwise that is
+    replaced. keep_unfinished: what is done stays when the job is cancelled, so that it can be resumed.
+    """
 
     kind: Literal["quantize"] = "quantize"
     source: str
@@ -113,12 +117,14 @@ class QuantizeJob(Value):
     options: QuantizeOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    resume: bool = False
+    keep_unfinished: bool = False
 
 
 class QuantizeManyJob(Value):
     """Several targets in one pass: the source is read once. Answer: QuantizeManyResult, in the order of `targets`.
 
-    targets replaces the target of `options` and has an output for each.
+    targets replaces the target of `options` and has an output for each. resume, keep_unfinished: as in QuantizeJob.
     """
 
     kind: Literal["quantize_many"] = "quantize_many"
@@ -128,6 +134,8 @@ class QuantizeManyJob(Value):
     options: QuantizeOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    resume: bool = False
+    keep_unfinished: bool = False
 
     @model_validator(mode="after")
     def _one_output_each(self) -> Self:
@@ -145,6 +153,8 @@ class QuantizeManyJob(Value):
                 options=self.options.model_copy(update={"target": target}),
                 threads=self.threads,
                 device=self.device,
+                resume=self.resume,
+                keep_unfinished=self.keep_unfinished,
             )
             for target, output in zip(self.targets, self.outputs, strict=True)
         )

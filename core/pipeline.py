@@ -12,99 +12,22 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from core import memory, stream
-from core.chunks import Chunk, Compute, Made, Wanted, chunks_of
-from core.errors import OutputIsSource, OutputNotWritable
-from core.formats.atomic import AtomicFile
-from core.formats.gguf_writer import GGUFWriter
-from core.jobs import (
-    QuantizeJob,
-    QuantizeManyJob,
-    QuantizeManyResult,
-    QuantizeResult,
-    TensorPlan,
-    TensorResult,
-)
+from core.chunks import Chunk, Compute, chunks_of
+from core.errors import OutputNotWritable
+from core.jobs import QuantizeJob, QuantizeManyJob, QuantizeManyResult, QuantizeResult, TensorPlan, TensorResult
 from core.metrics import figures
-from core.parts import Part, path_of
-from core.plan import Prepared, prepare, refuse_quantized
+from core.outputs import OutputFile, Outputs, Target, open_outputs, output_paths
+from core.plan import prepare, refuse_quantized
 from core.progress import Progress
-from core.readback import READ_BYTES, Mark, ReadBack
-from core.sources import Source, SourceTensor
+from core.readback import READ_BYTES
+from core.sources import Source
 from core.sources.converter import open_or_convert
-from core.verify import Expected, verify_written
-from core.weighting import means_of
 from kernels.measure import ErrorSums
 
 WAIT_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """One file being written: where it goes, the tensors that belong into it, and what follows it on the disk."""
-
-    out: AtomicFile
-    writer: GGUFWriter
-    part: Part
-    behind: ReadBack
-
-    @classmethod
-    def begin(cls, out: AtomicFile, part: Part, stack: ExitStack) -> OutputFile:
-        """Writes the header."""
-        writer = GGUFWriter(out, part.metadata, part.layout)
-        behind = stack.enter_context(ReadBack(out.path, out.sync, part.layout.bytes))
-        behind.wrote(Mark(writer.position, writer.digest(), "the header"))
-        return cls(out, writer, part, behind)
-
-    def append(self, name: str, made: Made) -> None:
-        """Writes a chunk behind the last one."""
-        self.writer.append(name, made.data)
-
-    def completed(self, name: str) -> None:
-        """A tensor was written to its end. Raises what was found on the disk meanwhile."""
-        self.behind.wrote(Mark(self.writer.position, self.writer.digest(), f"tensor {name}"))
-
-    def check(self) -> None:
-        """Opens the complete file with an independent reader. Raises VerificationFailed."""
-        self.writer.finish()
-        slots = self.part.layout.tensors
-        expected = [Expected(slot.name, slot.shape, slot.type, slot.bytes) for slot in slots]
-        verify_written(self.out.path, expected, self.part.layout.bytes)
-
-
-@dataclass(slots=True)
-class Target:
-    """One output being written: what was decided for it, its files, and the error sums of every tensor."""
-
-    job: QuantizeJob
-    prepared: Prepared
-    files: tuple[OutputFile, ...]
-    rows: dict[str, TensorPlan]
-    file_of: dict[str, OutputFile]
-    sums: dict[str, ErrorSums]
-
-    @classmethod
-    def begin(cls, job: QuantizeJob, prepared: Prepared, files: Sequence[OutputFile]) -> Target:
-        """Nothing but the headers has been written yet."""
-        file_of = {slot.name: file for file in files for slot in file.part.layout.tensors}
-        return cls(job, prepared, tuple(files), {row.name: row for row in prepared.plan.tensors}, file_of, {})
-
-    def wanted(self, tensor: SourceTensor) -> Wanted:
-        """What is to be made of a tensor."""
-        row, matrix = self.rows[tensor.name], self.prepared.matrix
-        means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
-        return Wanted(row, self.job.options.fit, means)
-
-    def add(self, chunk: Chunk, made: Made) -> None:
-        """Writes a chunk, and with the last one of a tensor completes it."""
-        name = chunk.tensor.name
-        self.sums[name] = self.sums.get(name, ErrorSums()) + made.sums
-        self.file_of[name].append(name, made)
-        if chunk.is_last:
-            self.file_of[name].completed(name)
 
 
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
@@ -130,7 +53,6 @@ def quantize_many(job: QuantizeManyJob, progress: Progress) -> QuantizeManyResul
 
 
 def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeResult]:
-    began = time.monotonic()
     memory.reset_peak()
     compute = Compute.of(jobs[0])
     progress.stage("Planning")
@@ -139,47 +61,32 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
         open_or_convert(jobs[0].source, jobs[0].options.converter, beside, progress) as source,
         ExitStack() as stack,
     ):
-        targets: list[Target] = []
-        reserved = 0  # what is written at the same time needs its room at the same time
-        for job, prepared in [(job, prepare(source, job.options)) for job in jobs]:
+        work = [(job, prepare(source, job.options)) for job in jobs]
+        for job, prepared in work:
             refuse_quantized(source, prepared.plan, job.options)
-            files = []
-            for path, part in zip(output_paths(job, prepared), prepared.parts, strict=True):
-                _refuse_own_source(source, path)
-                reserved += part.layout.bytes
-                files.append(OutputFile.begin(stack.enter_context(AtomicFile(path, reserved)), part, stack))
-            targets.append(Target.begin(job, prepared, files))
-        write_tensors(source, targets, compute, progress)
-        verify_files([file for target in targets for file in target.files], progress)
-        for target in targets:
-            for file in target.files:
-                file.out.commit()
-    return [_result(target, time.monotonic() - began) for target in targets]
+        outputs = open_outputs(source, work, progress, stack)
+        write_tensors(source, outputs, compute, progress)
+        verify_files(outputs.files, progress)
+        outputs.commit()
+    return [_result(target, time.monotonic() - outputs.began) for target in outputs.targets]
 
 
-def output_paths(job: QuantizeJob, prepared: Prepared) -> list[Path]:
-    """The files that a job makes, the first part first."""
-    count = len(prepared.parts)
-    return [path_of(Path(job.output), number, count) for number in range(count)]
-
-
-def write_tensors(source: Source, targets: Sequence[Target], compute: Compute, progress: Progress) -> None:
-    """Streams every tensor of the source through memory into the files, in order."""
-    progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors))
-    done = 0
-    with closing(stream.flow(source, _chunks(source, targets), compute)) as flow:
+def write_tensors(source: Source, outputs: Outputs, compute: Compute, progress: Progress) -> None:
+    """Streams every tensor of the source that is not done yet through memory into the files, in order."""
+    done = sum(tensor.bytes for tensor in source.tensors[: outputs.done])
+    progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors), begun=done)
+    with closing(stream.flow(source, _chunks(source, outputs), compute)) as flow:
         for chunk, made in flow:
-            for target, own in zip(targets, made, strict=True):
-                target.add(chunk, own)
+            outputs.add(chunk, made)
             done += chunk.rows * chunk.tensor.row_bytes
             progress.update(done, chunk.tensor.name)
             if chunk.is_last:
                 source.release(chunk.tensor)
 
 
-def _chunks(source: Source, targets: Sequence[Target]) -> Iterator[Chunk]:
-    for tensor in source.tensors:
-        yield from chunks_of(tensor, [target.wanted(tensor) for target in targets])
+def _chunks(source: Source, outputs: Outputs) -> Iterator[Chunk]:
+    for tensor in source.tensors[outputs.done :]:
+        yield from chunks_of(tensor, [target.wanted(tensor) for target in outputs.targets])
 
 
 def verify_files(files: Sequence[OutputFile], progress: Progress) -> None:
@@ -193,11 +100,6 @@ def verify_files(files: Sequence[OutputFile], progress: Progress) -> None:
             progress.update(sum(each.behind.done for each in files))
         file.check()
     progress.update(sum(each.behind.done for each in files))
-
-
-def _refuse_own_source(source: Source, output: Path) -> None:
-    if output.exists() and any(os.path.samefile(output, file) for file in source.files):
-        raise OutputIsSource(str(output))
 
 
 def _result(target: Target, seconds: float) -> QuantizeResult:

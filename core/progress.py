@@ -51,15 +51,16 @@ class Progress:
         self._cancelled = cancelled
         self._clock = clock
         self._stage, self._total, self._unit = "", 0, "bytes"
+        self._begun = 0
         self._started = clock()
         self._last_sent = float("-inf")
 
-    def stage(self, name: str, total: int = 0, unit: str = "bytes") -> None:
-        """Begins a stage of `total` units; always reported. Raises Cancelled."""
-        self._stage, self._total, self._unit = name, total, unit
+    def stage(self, name: str, total: int = 0, unit: str = "bytes", begun: int = 0) -> None:
+        """Begins a stage of `total` units, `begun` of them done before; always reported. Raises Cancelled."""
+        self._stage, self._total, self._unit, self._begun = name, total, unit, begun
         self._started = self._clock()
         self._last_sent = float("-inf")
-        self.update(0)
+        self.update(begun)
 
     def update(self, done: int, note: str = "") -> None:
         """Reports `done` units of this stage, at most every 0.1 s and at its end. Raises Cancelled."""
@@ -71,7 +72,7 @@ class Progress:
             return
         self._last_sent = now
         elapsed = now - self._started
-        rate = done / elapsed if elapsed > 0 else 0.0
+        rate = (done - self._begun) / elapsed if elapsed > 0 else 0.0
         left = (self._total - done) / rate if rate > 0 and self._total else None
         self._receive(
             Snapshot(

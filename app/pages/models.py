@@ -21,7 +21,7 @@ from app.widgets.problem_list import ProblemList
 from app.widgets.split import InspectorSplit
 from core.catalog import sample_path
 from core.errors import ErrorReport
-from core.jobs import InspectJob, ModelSummary, TensorStats, TensorStatsJob, Value
+from core.jobs import EstimateJob, InspectJob, ModelSummary, TensorStats, TensorStatsJob, Value
 
 INSPECTOR_WIDTH = 520
 INSPECTOR_SHARE = 0.42
@@ -216,6 +216,8 @@ class ModelsPage(QWidget):
         assert isinstance(answer, ModelSummary)
         self._summary = answer
         self.inspector.show_model(answer)
+        job = EstimateJob(source=answer.path)
+        self.context.questions.ask(job, self.inspector.memory.show_result, owner=self.inspector.memory)
 
     def _refuse(self, report: ErrorReport) -> None:
         self.inspector.say(" ".join(sentences(report)))

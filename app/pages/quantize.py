@@ -22,6 +22,7 @@ from app import actions, text
 from app.context import AppContext
 from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
+from app.widgets.before_start import BeforeStart
 from app.widgets.choice_pane import ChoicePane
 from app.widgets.empty_state import EmptyState
 from app.widgets.memory_bars import SizeBars
@@ -34,10 +35,12 @@ from app.widgets.source_strip import ModelMenu, SourceStrip
 from core.catalog import output_name, sample_path
 from core.errors import CannotConvert, ErrorReport, UnknownArchitecture, UnknownQuantization
 from core.jobs import (
+    EstimateJob,
     InspectJob,
     ModelSummary,
     Plan,
     PlanJob,
+    PreflightJob,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
@@ -48,6 +51,8 @@ from kernels.blocks import FORMATS
 DEBOUNCE_MS = 120
 # What llama.cpp's converter may know although nothing here does.
 CONVERTIBLE = frozenset(leaf.__name__ for leaf in (UnknownArchitecture, UnknownQuantization, CannotConvert))
+# A file name is being typed: what it means for the disk is asked when it is finished.
+RECHECK_MS = 400
 
 
 class QuantizePage(QWidget):
@@ -73,6 +78,8 @@ class QuantizePage(QWidget):
         self._asks_plan: dict[str, QObject] = {}
         self._soon = QTimer(self, singleShot=True, interval=DEBOUNCE_MS)
         self._soon.timeout.connect(self._ask_plan)
+        self._checked: Plan | None = None
+        self._recheck = QTimer(self, singleShot=True, interval=RECHECK_MS)
         self.setAcceptDrops(True)
         self._build()
         settings = context.settings
@@ -190,6 +197,7 @@ class QuantizePage(QWidget):
         self.bars = SizeBars(theme)
         self.fallbacks = NoteLine(theme, "warning", "warn")
         self.fallbacks.setObjectName("fallback_sentence")
+        self.before = BeforeStart(theme)
         self.problem = ProblemBox(theme)
         self.table = PlanTable(theme)
         pane = QWidget()
@@ -203,6 +211,7 @@ class QuantizePage(QWidget):
         layout.addWidget(self.headline)
         layout.addWidget(self.bars)
         layout.addWidget(self.fallbacks)
+        layout.addWidget(self.before)
         layout.addWidget(self.table, 1)
         # Takes the room where there is nothing but a problem to show.
         layout.addStretch(0)
@@ -262,7 +271,12 @@ class QuantizePage(QWidget):
         self.choice.rules.model.dataChanged.connect(self._show_state)
         self.table.model.overrides_changed.connect(self._replan)
         self.output.changed.connect(self._show_state)
+        self.output.changed.connect(self._recheck.start)
+        self._recheck.timeout.connect(self._ask_checks)
+        self.before.timing_wanted.connect(lambda: self._ask_checks(measure=True))
+        self.before.opened.connect(self._show_table)
         self.fallbacks.clicked.connect(lambda: self.table.filter_box.setText(self.tr("Fallback:")))
+        self.fallbacks.clicked.connect(lambda: self.before.button.setChecked(False))
         self.copy.clicked.connect(self._copy_command)
         self.button.clicked.connect(self._start)
         self.context.settings.changed.connect(self._on_setting)
@@ -303,6 +317,27 @@ class QuantizePage(QWidget):
             lambda report: self._fail_plan(target, report),
             owner=owner,
         )
+
+    def _ask_checks(self, *, measure: bool = False) -> None:
+        """What stands in the way of the type shown, and with `measure` how long it takes."""
+        outputs = dict(zip(self.choice.targets, self.output.paths, strict=False))
+        target = self._shown_target()
+        if self.plan is None or target not in outputs:
+            return
+        job = PreflightJob(
+            source=self._source,
+            output=outputs[target],
+            options=self.options.model_copy(update={"target": target}),
+            threads=self.context.settings.value("threads"),
+            measure=measure,
+        )
+        self.context.questions.ask(job, self.before.show_checks, owner=self.before)
+
+    def _ask_memory(self) -> None:
+        """What the model and its result take to run."""
+        options = self.options.model_copy(update={"target": self._shown_target()})
+        job = EstimateJob(source=self._source, options=options)
+        self.context.questions.ask(job, self.before.show_memory, owner=self.before.memory)
 
     def _propose(self) -> None:
         if not self._source:
@@ -379,6 +414,17 @@ class QuantizePage(QWidget):
                 self.plan_tabs.setCurrentIndex(targets.index(shown))
         self.plan_tabs.setVisible(len(targets) > 1)
 
+    def _show_before(self, plan: Plan | None) -> None:
+        """Begins anew with the checks where another plan is shown."""
+        self.before.setVisible(plan is not None)
+        if plan is self._checked:
+            return
+        self._checked = plan
+        self.before.forget()
+        if plan is not None:
+            self._ask_checks()
+            self._ask_memory()
+
     def _show_plan(self) -> None:
         plan = self.plan
         if plan is not None:
@@ -396,13 +442,19 @@ class QuantizePage(QWidget):
         self.remark_button.setText(self.tr("Remarks ({0})").format(len(remarks)))
         self.remark_button.setVisible(bool(remarks))
         self.remarks.setVisible(bool(remarks) and self.remark_button.isChecked())
+        self._show_before(plan)
         words = fallback_sentence(plan) if plan else ""
         self.fallbacks.say(words, self.tr("Show them") if words else "")
         self.headline.setVisible(plan is not None or self._converts)
         self.bars.setVisible(plan is not None)
         # The last plan stays beside a problem with an override, so that it can be taken back.
-        self.table.setVisible(not self._faults or bool(self.table.model.rows))
+        self._show_table()
         self._show_state()
+
+    def _show_table(self) -> None:
+        """Details of what comes before a start take the table's place."""
+        has_rows = not self._faults or bool(self.table.model.rows)
+        self.table.setVisible(has_rows and not (self.before.isVisibleTo(self) and self.before.button.isChecked()))
 
     def _show_state(self) -> None:
         """Says what would be written and whether it can be started; the button is live only where it can."""

@@ -1,16 +1,20 @@
-"""A small meter of this computer's memory: a bar and 'used of total' in GiB."""
+"""Small meters of this computer's memory and of its GPUs': a bar and 'used of total' in GiB."""
 
 from __future__ import annotations
 
+import shutil
+
 import psutil
-from PySide6.QtCore import QRectF, QTimer
+from PySide6.QtCore import QProcess, QRectF, QTimer
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app import text
 from app.theme import Theme
+from core.estimate.machine import QUESTION, TOOL, parse_gpus
 
 INTERVAL_MS = 2000
+GPU_INTERVAL_MS = 4000
 WARN_SHARE = 0.85
 FULL_SHARE = 0.95
 
@@ -44,6 +48,53 @@ class MemoryMeter(QWidget):
                 text.size(used), text.size(memory.available)
             )
         )
+
+
+class GpuMeter(QWidget):
+    """Asks NVIDIA's own tool every few seconds, without waiting for it; hidden where there is none or it fails."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._bar = _Bar(theme)
+        self._label = QLabel()
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(6)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._label)
+        self._process = QProcess(self)
+        self._process.finished.connect(self._take)
+        self._tool = shutil.which(TOOL)
+        self._timer = QTimer(self, interval=GPU_INTERVAL_MS)
+        self._timer.timeout.connect(self.refresh)
+        self.hide()
+        if self._tool:
+            self._timer.start()
+            self.refresh()
+
+    def words(self) -> str:
+        """What is shown."""
+        return self._label.text()
+
+    def refresh(self) -> None:
+        """Asks, unless the last question is still open."""
+        if self._tool and self._process.state() is QProcess.ProcessState.NotRunning:
+            self._process.start(self._tool, list(QUESTION))
+
+    def _take(self) -> None:
+        answer = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
+        gpus = parse_gpus(answer)
+        self.setVisible(bool(gpus))
+        if not gpus:
+            return
+        used, total = sum(gpu.total - gpu.free for gpu in gpus), sum(gpu.total for gpu in gpus)
+        self._bar.set_share(used / total if total else 0)
+        self._label.setText(self.tr("GPU {0} / {1} GiB").format(text.gib(used), text.gib(total)))
+        lines = (
+            self.tr("{0}: {1} of {2} in use").format(gpu.name, text.size(gpu.total - gpu.free), text.size(gpu.total))
+            for gpu in gpus
+        )
+        self.setToolTip("\n".join(lines))
 
 
 class _Bar(QWidget):

@@ -21,6 +21,7 @@ from app.theme import Theme
 from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, monospace
+from app.widgets.run_memory import RunMemory
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
@@ -79,6 +80,7 @@ class ModelInspector(QWidget):
         self._chat.setToolTip(
             self.tr("Talk to this model") if is_gguf else self.tr("Chat needs a .gguf file: quantize this model first")
         )
+        self.memory.show_result(None)
         self.say(self.tr("Choose a tensor to see how its weights are spread."))
 
     def show_stats(self, stats: TensorStats) -> None:
@@ -160,7 +162,17 @@ class ModelInspector(QWidget):
         tabs.tabBar().setDrawBase(False)
         tabs.addTab(split, self.tr("Tensors"))
         tabs.addTab(metadata, self.tr("Metadata"))
+        tabs.addTab(self._make_memory(), self.tr("Memory"))
         return tabs
+
+    def _make_memory(self) -> QWidget:
+        self.memory = RunMemory(self._theme)
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 12, 0, 0)
+        layout.addWidget(self.memory)
+        layout.addStretch(1)
+        return page
 
     def _make_tensor_table(self) -> FilterTable:
         table = FilterTable(self._theme, self.tensors, "tensors")

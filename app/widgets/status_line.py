@@ -1,4 +1,4 @@
-"""The thin line below: a message, the running job with percentage and time left, and the memory meter."""
+"""The thin line below: a message, the running job with percentage and time left, and the meters of memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 from app import text
 from app.theme import Theme
 from app.widgets.elided_label import ElidedLabel
-from app.widgets.memory_meter import MemoryMeter
+from app.widgets.memory_meter import GpuMeter, MemoryMeter
 
 HEIGHT = 28
 MESSAGE_MS = 8000
@@ -46,6 +46,7 @@ class StatusLine(QWidget):
         layout.addWidget(self._bar)
         layout.addSpacing(8)
         layout.addWidget(MemoryMeter(theme))
+        layout.addWidget(GpuMeter(theme))
         self.clear_job()
 
     def say(self, message: str, duration_ms: int = MESSAGE_MS) -> None:

@@ -1,8 +1,8 @@
 """Writes a file beside its target and gives it the target's name only when it is complete and verified.
 
 While it is written the file is called `.NAME.part-RANDOM` and is locked by its process. Any way out other than
-`commit` removes it; what a killed process left behind has no lock any more, and is removed by the next job that
-writes the same target.
+`commit` removes it, but for the errors that it is to be kept for; what a killed process left behind has no lock any
+more, and is removed by the next job that writes the same target, unless that one goes on with it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,10 @@ import shutil
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
-from core.errors import DiskFull, OutputNotWritable
-
-try:
-    import fcntl
-except ImportError:  # Windows: an open file cannot be removed there, which serves as the lock
-    fcntl = None  # type: ignore[assignment]
+from core.errors import DiskFull, OutputInUse, OutputNotWritable
+from core.unfinished import CAN_LOCK, lock, part_prefix
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -40,12 +36,15 @@ class AtomicFile:
     """A context manager: write to it, `sync` it, verify the file at `path`, then `commit`.
 
     Entering raises OutputNotWritable, or DiskFull where fewer than `needed_bytes` are free; so does writing.
+    part: what an interrupted job left of it, to go on with; then OutputInUse where it is being written elsewhere.
     """
 
-    def __init__(self, target: Path, needed_bytes: int) -> None:
+    def __init__(self, target: Path, needed_bytes: int, part: Path | None = None) -> None:
         self.target = target
         self.needed_bytes = needed_bytes
-        self.path = _part(target)
+        self.path = part or _part(target)
+        self.keep_for: tuple[type[BaseException], ...] = ()
+        self._is_left = part is not None
         self._file: FileIO | None = None
         self._committed = False
 
@@ -55,11 +54,13 @@ class AtomicFile:
         if not os.path.isdir(self.target.parent):
             raise OutputNotWritable(str(self.target), f"the folder {self.target.parent} does not exist")
         try:
+            if self._is_left:
+                self._file = self._reopen()
             remove_stale_parts(self.target)
-            self._file = self._create()
+            self._file = self._file or self._create()
             free = shutil.disk_usage(self.target.parent).free
             if free < self.needed_bytes:
-                self.__exit__(None, None, None)
+                self.__exit__(DiskFull, None, None)
                 raise DiskFull(str(self.target), self.needed_bytes, free)
         except OSError as error:
             raise self._explained(error) from error
@@ -69,10 +70,26 @@ class AtomicFile:
         """A new part, locked. Another job may sweep it in the moment before it is locked: then one more is made."""
         while True:
             file = self.path.open("xb", buffering=0)
-            if _lock(file) and self.path.exists():
+            if lock(file) and self.path.exists():
                 return file
             file.close()
             self.path = _part(self.target)
+
+    def _reopen(self) -> FileIO:
+        file = self.path.open("r+b", buffering=0)
+        if lock(file):
+            return file
+        file.close()
+        raise OutputInUse(str(self.target))
+
+    def shorten(self, n_bytes: int) -> None:
+        """Keeps the first `n_bytes`; what is written next stands behind them. Raises OutputNotWritable."""
+        assert self._file is not None
+        try:
+            self._file.truncate(n_bytes)
+            self._file.seek(n_bytes)
+        except OSError as error:
+            raise self._explained(error) from error
 
     def write(self, data: Any, /) -> None:
         """Appends a bytes-like object. Raises DiskFull, OutputNotWritable."""
@@ -110,7 +127,7 @@ class AtomicFile:
         if self._file is not None:
             with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
                 self._file.close()
-        if not self._committed:
+        if not self._committed and not (kind is not None and issubclass(kind, self.keep_for)):
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
@@ -121,17 +138,41 @@ class AtomicFile:
         return OutputNotWritable(str(self.target), error.strerror or str(error))
 
 
+class CommittedFile(AtomicFile):
+    """A file that has its name already: an interrupted job got as far as that. It is only read."""
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(target, 0, target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def shorten(self, n_bytes: int) -> None:
+        """It is complete."""
+
+    def sync(self) -> None:
+        """It is on the disk."""
+
+    def commit(self) -> None:
+        """It has its name."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It stays, whatever happens to the others."""
+
+
 def remove_stale_parts(target: Path) -> list[Path]:
     """Removes the parts that killed processes left beside `target`, and names them; those being written stay."""
     removed = []
-    prefix = f".{target.name}.part-"
+    prefix = part_prefix(target).name
     for part in [path for path in target.parent.iterdir() if path.name.startswith(prefix)]:
         with contextlib.suppress(OSError):  # gone already, not ours, or (Windows) still being written
             with part.open("rb") as file:
-                free = _lock(file)
-                if free and fcntl is not None:
+                free = lock(file)
+                if free and CAN_LOCK:
                     part.unlink()  # while locked, so that a job just starting notices
-            if fcntl is None:
+            if not CAN_LOCK:
                 part.unlink()
             if free:
                 removed.append(part)
@@ -139,22 +180,7 @@ def remove_stale_parts(target: Path) -> list[Path]:
 
 
 def _part(target: Path) -> Path:
-    return target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Locks a part until it is closed or its process dies; False where another process is writing it.
-
-    A file system without locks cannot tell: there parts count as free, and two jobs must not share a target.
-    """
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-    return True
+    return target.with_name(part_prefix(target).name + secrets.token_hex(4))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -47,6 +47,10 @@ class Layout:
     data_offset: int
     bytes: int
 
+    def end_of(self, count: int) -> int:
+        """Where the first `count` tensors end, their padding included, from the file's start."""
+        return self.data_offset + self.offsets[count] if count < len(self.offsets) else self.bytes
+
 
 def layout(metadata: Sequence[KeyValue], tensors: Iterable[TensorSlot]) -> Layout:
     """Plans a file: (metadata, tensors) -> offsets and exact size. Raises ValueError for a type that does not fit."""
@@ -75,7 +79,15 @@ class GGUFWriter:
         self._position = 0
         self._current = 0
         self._filled = 0  # bytes of the current tensor
-        self._put(_header(metadata, plan))
+        self._put(header(metadata, plan))
+
+    @classmethod
+    def continued(cls, sink: Sink, plan: Layout, count: int, digest: Any) -> GGUFWriter:
+        """A writer of a file whose header and first `count` tensors are written; digest: a SHA-256 object of these."""
+        writer = cls.__new__(cls)
+        writer._sink, writer._plan, writer._digest = sink, plan, digest.copy()
+        writer._position, writer._current, writer._filled = plan.end_of(count), count, 0
+        return writer
 
     def append(self, name: str, data: Any) -> None:
         """Adds bytes (any contiguous array or bytes) to tensor `name`; a full tensor is padded and closed.
@@ -118,7 +130,8 @@ class GGUFWriter:
         self._position += len(data)
 
 
-def _header(metadata: Sequence[KeyValue], plan: Layout) -> bytes:
+def header(metadata: Sequence[KeyValue], plan: Layout) -> bytes:
+    """Everything before the first tensor's data, padding included."""
     head = bytearray(facts.MAGIC)
     head += U32.pack(facts.WRITTEN_VERSION) + U64.pack(len(plan.tensors)) + U64.pack(len(metadata))
     for entry in metadata:

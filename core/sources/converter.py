@@ -43,12 +43,18 @@ _PYTHONS = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe", "
 
 
 class ConvertedSource(GGUFSource):
-    """A model in a file that another program made of `original`; closing it removes the file's folder."""
+    """A model in a file that a script made of the folder `original`; closing it removes the file's own folder."""
 
-    def __init__(self, file: Path, original: Path) -> None:
+    def __init__(self, file: Path, original: Path, script: Path) -> None:
         self._folder = file.parent
         super().__init__(file)
         self.path = original
+        self._origin = (script, *sorted(path for path in original.iterdir() if path.is_file()))
+
+    @property
+    def origin(self) -> tuple[Path, ...]:
+        """The script and all files of the folder; what it made of them is new each time."""
+        return self._origin
 
     def close(self) -> None:
         """Closes the file and removes it."""
@@ -104,7 +110,7 @@ def _converted(original: Path, script: Path, folder: Path, progress: Progress) -
                 time.sleep(POLL_S)
         if process.returncode or not out.is_file():
             raise ConversionFailed(str(original), str(script), _reason(place / "log.txt"), _python(script.parent))
-        source = ConvertedSource(out, original)
+        source = ConvertedSource(out, original, script)
         undo.pop_all()
     return source
 

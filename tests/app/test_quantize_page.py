@@ -334,3 +334,19 @@ def test_an_output_that_a_waiting_job_will_write_is_neither_proposed_nor_accepte
     planned.context.store.cancel(waiting)
     planned.context.jobs.changed.emit(waiting)
     assert planned.button.isEnabled()
+
+
+def test_what_stands_in_the_way_and_the_time_are_told_before_the_start(planned, qtbot):
+    page, found = planned, planned.before
+    qtbot.waitUntil(lambda: found.result is not None, timeout=WAIT)
+    assert found.result.worst == "error"
+    page.allow.setChecked(True)
+    qtbot.waitUntil(lambda: found.result is not None and found.result.seconds is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: "Quantized: " in found.text(), timeout=WAIT)
+    assert page.before.result.bytes == page.plan.bytes
+    assert page.table.isVisible()
+    page.before.button.click()
+    assert not page.table.isVisible()
+    assert page.before.memory.isVisible()
+    page.before.button.click()
+    assert page.table.isVisible()

@@ -19,6 +19,7 @@ LIGHT = (
     "core.catalog",
     "core.store",
     "core.engine",
+    "core.journal",
     "core.recipe_file",
     "core.recipes",
     "core.values",
@@ -34,7 +35,7 @@ LIGHT = (
     "core.estimate.values",
 )
 # What these are made of: tables that import nothing heavy either.
-TABLES = ("core.rules", "core.methods.table", "kernels.blocks")
+TABLES = ("core.rules", "core.methods.table", "core.unfinished", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 

@@ -170,7 +170,7 @@ def test_other_targets_parts_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_part_swept_before_it_was_locked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock, calls = atomic._lock, []
+    lock, calls = atomic.lock, []
 
     def swept_first(file: object) -> bool:
         calls.append(file)
@@ -178,7 +178,7 @@ def test_a_part_swept_before_it_was_locked_is_made_again(tmp_path: Path, monkeyp
             next(tmp_path.iterdir()).unlink()
         return lock(file)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(atomic, "_lock", swept_first)
+    monkeypatch.setattr(atomic, "lock", swept_first)
     with AtomicFile(tmp_path / "out.gguf", 1) as out:
         out.write(b"x")
         out.commit()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core import engine, errors
+from core.fingerprint import fingerprint
 from core.jobs import (
     InspectJob,
     ModelSummary,
@@ -22,7 +23,9 @@ from core.jobs import (
     QuantizeOptions,
     QuantizeResult,
 )
+from core.plan import prepare
 from core.progress import Progress, Snapshot
+from core.sources.converter import open_or_convert
 from tests.core import hf_tiny, small_models
 
 # Does what config.json says: copies a finished file, or waits, fails, or writes nothing.
@@ -207,3 +210,18 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path, checkout: Path) -
     engine.run(job)
     assert hidden(tmp_path) == [other.name]
     assert json.loads((tmp_path / "model" / "config.json").read_text())["does"] == "copies"
+
+
+def test_what_it_is_made_of_is_the_same_each_time(tmp_path: Path, checkout: Path) -> None:
+    """So that an interrupted job goes on, although the file in between is another one."""
+    source = strange(tmp_path / "model")
+    digests = []
+    for options in (options_with(checkout), options_with(checkout)):
+        job = QuantizeJob(source=str(source), output=str(tmp_path / "o.gguf"), options=options)
+        with open_or_convert(str(source), options.converter, tmp_path, Progress()) as opened:
+            digests.append(fingerprint(opened, [job], [prepare(opened, options)]))
+    assert digests[0] == digests[1]
+    with (source / "config.json").open("a") as file:
+        file.write(" ")
+    with open_or_convert(str(source), str(checkout), tmp_path, Progress()) as opened:
+        assert fingerprint(opened, [job], [prepare(opened, options)])["source"] != digests[0]["source"]

@@ -8,7 +8,6 @@ import gguf
 import numpy as np
 import pytest
 
-from core import pipeline
 from core.catalog import MIXES
 from core.engine import run
 from core.errors import (
@@ -191,7 +190,7 @@ def test_a_file_damaged_while_it_was_written_never_gets_its_name(small, tmp_path
                 view[500] ^= 1
             super().write(view)
 
-    monkeypatch.setattr(pipeline, "AtomicFile", FailingDisk)
+    monkeypatch.setattr("core.outputs.AtomicFile", FailingDisk)
     with pytest.raises(VerificationFailed, match=r"output\.weight"):
         run(job_for(small, tmp_path / "o.gguf"))
     assert list(tmp_path.iterdir()) == []

@@ -31,6 +31,11 @@ def parts(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if ".part-" in path.name]
 
 
+def said(err: str) -> list[str]:
+    """The lines of standard error but for notes about the plan: the sample is quantized already."""
+    return [line for line in err.splitlines() if not line.startswith("note: ")]
+
+
 def wait_until_half_way(folder: Path, process: subprocess.Popen) -> None:
     """Waits until the output's part holds more than its header and first tensor."""
     end = time.monotonic() + TIMEOUT_S
@@ -64,7 +69,7 @@ def test_interrupted_command_leaves_nothing(tmp_path, sample, number):
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     assert out == ""
-    assert err == "error: Interrupted. Nothing was left behind.\n"
+    assert said(err) == ["error: Interrupted. Nothing was left behind."]
     assert list(tmp_path.iterdir()) == []
     assert stored_states() == ["cancelled"]
 
@@ -139,8 +144,8 @@ def test_failing_writes_leave_nothing_and_are_explained(tmp_path, sample):
 
 def check_disk_full(code: int, err: str) -> None:
     assert code == 1, err
-    assert err.count("\n") == 1
-    assert err.startswith("error: There is not enough room for ")
+    (line,) = said(err)
+    assert line.startswith("error: There is not enough room for ")
     assert "Free some space" in err
 
 
@@ -199,5 +204,5 @@ def test_source_cut_off_while_it_is_read(tmp_path, sample):
         os.truncate(source, 40_000_000)
         _, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode in (1, 2)
-    assert err.startswith(f"error: {source} is incomplete")
+    assert said(err)[0].startswith(f"error: {source} is incomplete")
     assert list((tmp_path / "out").iterdir()) == []
