@@ -35,6 +35,7 @@ bench: $(VENV)/.stamp-test
 	@missed=0; \
 	packaging/virtual_screen.sh $(PY) -m bench.startup || missed=1; \
 	$(PY) -m bench.kernels || missed=1; \
+	$(PY) -m bench.fit || missed=1; \
 	$(PY) -m bench.memory || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \
 	exit $$missed

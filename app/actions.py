@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from PySide6.QtCore import QCoreApplication
+
 from app.settings import Settings
 from core.catalog import output_name
-from core.jobs import Job, QuantizeJob, QuantizeManyJob, QuantizeOptions
+from core.jobs import ImatrixJob, Job, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from core.recipe_file import part_words
+from core.store import data_dir
+
+
+def imatrix_path(source: str, text: tuple[str, ...]) -> Path:
+    """Where the importance matrix of a model is kept that is computed from these texts, () = the program's own.
+
+    Another model, or another text, has another file: both are known by path, size and time of change.
+    """
+    told = []
+    for path in map(Path, (source, *text)):
+        facts = path.stat() if path.exists() else None
+        told.append(f"{path.absolute()} {facts and (facts.st_size, facts.st_mtime_ns)}")
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:10]
+    return data_dir() / "imatrix" / f"{_short(source)}-{digest}.gguf"
+
+
+def imatrix_job(source: str, text: tuple[str, ...], settings: Settings) -> ImatrixJob:
+    """Computes the importance matrix of a model into the place where it is kept."""
+    output = str(imatrix_path(source, text))
+    return ImatrixJob(source=source, output=output, text=text, threads=settings.value("threads"))
 
 
 def quantize_job(
@@ -57,6 +80,8 @@ def title(job: Job) -> str:
         return f"{_short(job.source)} → {job.options.target}"
     if isinstance(job, QuantizeManyJob):
         return f"{_short(job.source)} → {', '.join(job.targets)}"
+    if isinstance(job, ImatrixJob):
+        return QCoreApplication.translate("Actions", "{0} → importance matrix").format(_short(job.source))
     return job.kind
 
 
@@ -66,10 +91,20 @@ def _short(path: str) -> str:
 
 def command(job: Job) -> str:
     """The command line that runs the same job. Raises ValueError for a kind that has no command."""
-    if not isinstance(job, QuantizeJob | QuantizeManyJob):
+    if isinstance(job, ImatrixJob):
+        words = _imatrix_words(job)
+    elif isinstance(job, QuantizeJob | QuantizeManyJob):
+        words = _quantize_words(job)
+    else:
         raise ValueError(f"a {job.kind} job has no command")
-    words = [sys.executable, str(Path(__file__).parents[1] / "main.py"), *_quantize_words(job)]
-    return shlex.join(words)
+    return shlex.join([sys.executable, str(Path(__file__).parents[1] / "main.py"), *words])
+
+
+def _imatrix_words(job: ImatrixJob) -> list[str]:
+    words = ["imatrix", job.source, "--out", job.output]
+    for path in job.text:
+        words += ["--text", path]
+    return words + (["--threads", str(job.threads)] if job.threads else [])
 
 
 def _quantize_words(job: QuantizeJob | QuantizeManyJob) -> list[str]:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_estimate
 from app import cli_text as text
+from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
@@ -130,6 +131,7 @@ def run_plan(options: argparse.Namespace) -> int:
     check_kind(options)
     if options.method:
         return _plan_checkpoint(options)
+    compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
 
 
@@ -142,6 +144,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     if options.method:
         return _quantize_checkpoint(options)
     targets = chosen_targets(options)
+    compute_where_asked(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
     job = asked_quantization(options)
@@ -260,7 +263,12 @@ def run_compare(options: argparse.Namespace) -> int:
 
 def run_imatrix(options: argparse.Namespace) -> int:
     """`imatrix SRC --out PATH`."""
-    job = ImatrixJob(
+    return answer(asked_imatrix(options), options, text.importance)
+
+
+def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
+    """The job that the arguments of `imatrix` ask for."""
+    return ImatrixJob(
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         text=tuple(options.text),
@@ -270,7 +278,6 @@ def run_imatrix(options: argparse.Namespace) -> int:
         threads=options.threads,
         device=options.device,
     )
-    return answer(job, options, text.importance)
 
 
 def run_chat(options: argparse.Namespace) -> int:

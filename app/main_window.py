@@ -33,7 +33,7 @@ from app.widgets.banner import Banner
 from app.widgets.rail import Rail
 from app.widgets.status_line import StatusLine
 from app.window_state import WindowState
-from core.jobs import Job, outputs_of, results_of
+from core.jobs import ImatrixResult, Job, outputs_of, results_of
 from core.store import data_dir
 
 SIZE = (1280, 800)
@@ -280,6 +280,8 @@ class MainWindow(QMainWindow):
             self.status.say(self.tr("{0} failed: {1}").format(name, record.error.what))
         elif record.state == "cancelled":
             self.status.say(self.tr("{0} was cancelled").format(name))
+        elif isinstance(record.result, ImatrixResult):
+            self.status.say(self.tr("{0} is done: {1}").format(name, record.result.output))
         elif outputs := [result.output for result in results_of(record.result)]:
             self.status.say(self.tr("{0} is done: {1}").format(name, ", ".join(outputs)))
             for output in outputs:

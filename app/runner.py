@@ -18,8 +18,21 @@ from shiboken6 import isValid
 
 from app.job_log import JobLog
 from app.worker_link import WorkerLink, end_all, exit_words
-from core.errors import ErrorReport, WorkerDied
-from core.jobs import RESULT_TYPES, ChatLoaded, ChatSessionJob, ChatTurn, Job, Message, Sampling, Value, outputs_of
+from core.errors import ErrorReport, ImatrixNotComputed, WorkerDied
+from core.jobs import (
+    RESULT_TYPES,
+    ChatLoaded,
+    ChatSessionJob,
+    ChatTurn,
+    ImatrixJob,
+    Job,
+    Message,
+    QuantizeJob,
+    QuantizeManyJob,
+    Sampling,
+    Value,
+    outputs_of,
+)
 from core.progress import Snapshot
 from core.store import ENDED, Store
 
@@ -196,9 +209,18 @@ class JobQueue(QObject):
             self._store.cancel(run.id)
         else:
             self._store.fail(run.id, run.failure(exit_code))
+        if run.result is None and isinstance(run.job, ImatrixJob):
+            self._fail_without(run.job.output)
         self.changed.emit(run.id)
         self.finished.emit(run.id)
         self.resume()
+
+    def _fail_without(self, imatrix: str) -> None:
+        """Jobs that wait for an importance matrix which is not there cannot run."""
+        for record in self._store.jobs("queued"):
+            if isinstance(record.job, QuantizeJob | QuantizeManyJob) and record.job.options.imatrix == imatrix:
+                self._store.fail(record.id, ErrorReport.of(ImatrixNotComputed(imatrix)))
+                self.changed.emit(record.id)
 
 
 class _Run:

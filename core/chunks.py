@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from core.errors import DeviceNotAvailable, NonFiniteWeights, ValuesTooLarge
 from core.jobs import Fit, QuantizeJob, TensorPlan
 from core.plan import rows_per_chunk
+from core.repacking import stored_floats
 from core.sources import Source, SourceTensor
 from kernels import dispatch
 from kernels.codecs import CODECS
@@ -129,9 +130,11 @@ def _made(
     else:
         importance = wanted.importance(tensor, chunk.first)
         backend = compute.backend_for(target, wanted.fit, weighted=importance is not None)
-        made = Made(
-            *dispatch.encode_measured(target, x, importance=importance, fit=wanted.fit, backend=backend, threads=1)
+        stored = stored_floats(tensor) if wanted.row.repacked else None
+        encoded = dispatch.encode_measured(
+            target, x, importance=importance, fit=wanted.fit, stored=stored, backend=backend, threads=1
         )
+        made = Made(*encoded)
     if not math.isfinite(made.sums.squared_x):
         raise NonFiniteWeights(str(source.path), tensor.name)
     if not math.isfinite(made.sums.squared_y):

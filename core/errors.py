@@ -402,6 +402,17 @@ class RecipeNeedsImatrix(BadInput):
         )
 
 
+class ImatrixNotComputed(BitwrightError):
+    """A quantization waited for an importance matrix, and the job that computes it did not finish."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"The importance matrix {path} was not computed",
+            "the job that computes it did not finish",
+            "See that job for the reason, retry it, and then this one",
+        )
+
+
 class AlreadyQuantized(BadInput):
     """The source is quantized and the user did not allow quantizing it again."""
 

@@ -97,11 +97,15 @@ class TensorStatsJob(Value):
 
 
 class PlanJob(Value):
-    """Decides every tensor's type without computing anything. Answer: Plan."""
+    """Decides every tensor's type without computing anything. Answer: Plan.
+
+    imatrix_to_come: the importance matrix that the options name is computed first, and has every matrix of the layers.
+    """
 
     kind: Literal["plan"] = "plan"
     source: str
     options: QuantizeOptions
+    imatrix_to_come: bool = False
 
 
 class QuantizeJob(Value):
@@ -426,6 +430,8 @@ class TensorPlan(Value):
     reason: why this type, in words. fallback: the wanted type did not fit the row length and another was taken.
     overridden: chosen by the user. rule: the user's regular expression that decided, "" where none did. weighted: an
     importance matrix says which of its columns matter.
+    repacked: its weights lie on the target type's lattice already, so their codes are kept instead of searched for.
+    lossless: so do its scales; both as far as the rows say that were looked at.
     """
 
     name: str
@@ -441,6 +447,8 @@ class TensorPlan(Value):
     overridden: bool = False
     rule: str = ""
     weighted: bool = False
+    repacked: bool = False
+    lossless: bool = False
 
 
 class Check(Value):

@@ -20,10 +20,11 @@ from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
+from core.repacking import with_lattice
 from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor
 from core.sources.converter import open_or_convert
-from core.weighting import selected_matrix, weights_for
+from core.weighting import expected_matrix, selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
 from kernels.cpu.parallel import available_threads
@@ -44,7 +45,11 @@ def plan(job: PlanJob, progress: Progress) -> Plan:
     """
     progress.stage("Planning")
     with open_or_convert(job.source, job.options.converter, Path(gettempdir()), progress) as source:
-        return make_plan(source, job.options)
+        if not job.imatrix_to_come:
+            return make_plan(source, job.options)
+        matrix = expected_matrix(source, job.options)
+        options = job.options if matrix else job.options.model_copy(update={"imatrix": ""})
+        return prepare(source, options, matrix).plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,15 @@ def make_plan(source: Source, options: QuantizeOptions) -> Plan:
     return prepare(source, options).plan
 
 
-def prepare(source: Source, options: QuantizeOptions) -> Prepared:
-    """Decides everything about one output.
+def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix | None = None) -> Prepared:
+    """Decides everything about one output. matrix: takes the place of the one that the options name.
 
     Raises UnknownType, UnknownTensor, InvalidPattern, IllegalType, TensorIsKept, UnsupportedType, FallbackRefused,
     InvalidMetadata; with an importance matrix what read_imatrix raises, and ImatrixNeeded, NotInImatrix,
     ImatrixDoesNotFit.
     """
     mix = find_mix(options.target)
-    matrix = selected_matrix(options)
+    matrix = matrix or selected_matrix(options)
     rows = _decide(source, mix, options, matrix)
     parameters = sum(row.elements for row in rows)
     metadata = output_metadata(source, mix, options, matrix)
@@ -182,7 +187,8 @@ def _decide(
         weights = choice.type != tensor.type and weights_for(known, mix, (choice.type, options.fit), matrix)
         row = _row(tensor, choice, overridden=own is not None, weighted=weights)
         wish = deciding(known, found) if own else None
-        rows.append(row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row)
+        row = row.model_copy(update={"rule": wish.rule}) if wish and wish.rule else row
+        rows.append(with_lattice(row, source, tensor, options.fit))
     if matrix is not None and not matrix.entries.keys() & described.keys():
         raise ImatrixDoesNotFit(str(matrix.path), f"none of its {len(matrix.entries)} entries is a tensor of it")
     if options.strict and (fallen := [row for row in rows if row.fallback]):

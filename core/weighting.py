@@ -6,17 +6,20 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from core.catalog import Mix
 from core.errors import ImatrixDoesNotFit, ImatrixNeeded, NotInImatrix
-from core.imatrix import ImportanceMatrix, read_imatrix
+from core.imatrix import Entry, ImportanceMatrix, read_imatrix
 from core.jobs import Fit, QuantizeOptions
 from core.policy import needs_importance, role_of
 from core.rules import Shape, Tensor
 from kernels.codecs import CODECS
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from core.sources import Source
 
 
 def selected_matrix(options: QuantizeOptions) -> ImportanceMatrix | None:
@@ -27,6 +30,22 @@ def selected_matrix(options: QuantizeOptions) -> ImportanceMatrix | None:
     if not options.imatrix:
         return None
     matrix = read_imatrix(Path(options.imatrix)).selected(options.include_weights, options.exclude_weights)
+    return matrix if matrix.entries else None
+
+
+def expected_matrix(source: Source, options: QuantizeOptions) -> ImportanceMatrix | None:
+    """What the importance matrix will have that is computed before the quantization: each matrix of the layers.
+
+    None where the options exclude them all. For plans: its numbers are all alike and take no memory.
+    """
+    zero, entries = np.zeros((), np.float32), {}
+    for tensor in source.tensors:
+        if tensor.name.startswith("blk.") and tensor.name.endswith(".weight") and len(tensor.shape) > 1:
+            matrices = matrices_in(tensor.shape)
+            shapes = ((matrices, tensor.row_length), (matrices, 1))
+            entries[tensor.name] = Entry(*(np.broadcast_to(zero, shape) for shape in shapes))
+    matrix = ImportanceMatrix(entries, path=Path(options.imatrix))
+    matrix = matrix.selected(options.include_weights, options.exclude_weights)
     return matrix if matrix.entries else None
 
 

@@ -290,14 +290,23 @@ def encode_measured(
     *,
     importance: Floats | None = None,
     fit: Fit = "fast",
+    stored: str | None = None,
     backend: str = "auto",
     threads: int = 0,
 ) -> tuple[Bytes, ErrorSums]:
-    """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`."""
+    """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`.
+
+    stored: F32, F16 or BF16, as the weights are stored, where they lie on the format's lattice: blocks that hold them
+    then take the place of searched ones (kernels.lattice).
+    """
     plan = _prepare(name, x, importance, _How(fit, backend, threads))
     decoder, gauge = (_load(operation, name, plan.backend, threads) for operation in ("decode", "measure"))
     data, sums = [], ErrorSums()
-    for _, source, encoded in plan.lifted():
+    for span, source, encoded in plan.lifted():
         data.append(plan.backend.lower(encoded))
+        if stored is not None:
+            repacked = importlib.import_module("kernels.lattice").repacked
+            data[-1] = repacked(name, plan.blocks[span], stored, data[-1], threads=threads)
+            encoded = plan.backend.lift(data[-1])
         sums += gauge(source, decoder(encoded))
     return _joined(data, plan.shape, np.uint8), sums

@@ -30,11 +30,23 @@ STATES: dict[State, tuple[str, str, str]] = {
 }
 
 # Where each stage of a job begins and ends on one bar, so that it never jumps back between stages.
-STAGES: dict[str, tuple[float, float]] = {"Planning": (0.0, 0.0), "Quantizing": (0.0, 0.95), "Verifying": (0.95, 1.0)}
+STAGES: dict[str, tuple[float, float]] = {
+    "Planning": (0.0, 0.0),
+    "Quantizing": (0.0, 0.95),
+    "Verifying": (0.95, 1.0),
+    "Reading the model": (0.0, 0.0),
+    "Reading the text": (0.0, 0.02),
+    "Computing importance": (0.02, 0.99),
+    "Writing": (0.99, 1.0),
+}
 STAGE_WORDS = {
     "Planning": _T("JobsModel", "Planning"),
     "Quantizing": _T("JobsModel", "Quantizing"),
     "Verifying": _T("JobsModel", "Verifying"),
+    "Reading the model": _T("JobsModel", "Reading the model"),
+    "Reading the text": _T("JobsModel", "Reading the text"),
+    "Computing importance": _T("JobsModel", "Computing importance"),
+    "Writing": _T("JobsModel", "Writing"),
 }
 
 

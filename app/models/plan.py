@@ -42,6 +42,8 @@ def reason_text(tensor: TensorPlan) -> str:
     """The reason with its mark as a word in front, so that colour is never the only carrier."""
     if tensor.overridden and not tensor.rule:
         return QCoreApplication.translate("PlanModel", "Chosen by you")
+    if tensor.rule and not tensor.fallback:
+        return QCoreApplication.translate("PlanModel", "Your rule {0}").format(tensor.rule)
     fallback = QCoreApplication.translate("PlanModel", "Fallback: {0}")
     return fallback.format(tensor.reason) if tensor.fallback else tensor.reason
 

@@ -36,7 +36,9 @@ from core.catalog import output_name, sample_path
 from core.errors import CannotConvert, ErrorReport, UnknownArchitecture, UnknownQuantization
 from core.jobs import (
     EstimateJob,
+    ImatrixJob,
     InspectJob,
+    Job,
     ModelSummary,
     Plan,
     PlanJob,
@@ -120,7 +122,21 @@ class QuantizePage(QWidget):
     def options(self) -> QuantizeOptions:
         """What is chosen, for the first of the types; single tensors go before rules."""
         options = self.choice.options
-        return options.model_copy(update={"overrides": (*self.table.model.overrides, *options.overrides)})
+        own = {"overrides": (*self.table.model.overrides, *options.overrides)}
+        if self.imatrix.text is not None:
+            own["imatrix"] = str(actions.imatrix_path(self._source, self.imatrix.text))
+        return options.model_copy(update=own)
+
+    def jobs(self) -> tuple[Job, ...]:
+        """What is done for the choice as it is now: first the importance matrix where it is not there yet."""
+        if not self._must_compute():
+            return (self.job(),)
+        assert self.imatrix.text is not None
+        return actions.imatrix_job(self._source, self.imatrix.text, self.context.settings), self.job()
+
+    def _must_compute(self) -> bool:
+        """Whether the importance matrix is to be computed and not kept from another time."""
+        return self.imatrix.text is not None and not Path(self.options.imatrix).exists()
 
     def job(self) -> QuantizeJob | QuantizeManyJob:
         """The job as it is chosen now."""
@@ -308,7 +324,8 @@ class QuantizePage(QWidget):
             self._ask_for(target)
 
     def _ask_for(self, target: str) -> None:
-        job = PlanJob(source=self._source, options=self.options.model_copy(update={"target": target}))
+        options = self.options.model_copy(update={"target": target})
+        job = PlanJob(source=self._source, options=options, imatrix_to_come=self._must_compute())
         owner = self._asks_plan.setdefault(target, QObject(self))
         self._awaited.add(target)
         self.context.questions.ask(
@@ -353,7 +370,12 @@ class QuantizePage(QWidget):
         """Asks for the job, and remembers types and search for the next time."""
         self.context.settings.set("quantize_types", self.choice.targets)
         self.context.settings.set("quantize_fit", self.options.fit)
-        self.job_requested.emit(self.job())
+        for job in self.jobs():
+            if isinstance(job, ImatrixJob):
+                if self.context.jobs.is_taken(job.output):
+                    continue  # it is in the queue already, for another quantization
+                Path(job.output).parent.mkdir(parents=True, exist_ok=True)
+            self.job_requested.emit(job)
 
     # ------------------------------------------------------------ answers
 
@@ -415,7 +437,8 @@ class QuantizePage(QWidget):
         self.plan_tabs.setVisible(len(targets) > 1)
 
     def _show_before(self, plan: Plan | None) -> None:
-        """Begins anew with the checks where another plan is shown."""
+        """Begins anew with the checks where another plan is shown; a matrix to be computed is needed for them first."""
+        plan = None if self._must_compute() else plan
         self.before.setVisible(plan is not None)
         if plan is self._checked:
             return
@@ -497,10 +520,11 @@ class QuantizePage(QWidget):
         if there:
             one = self.tr(" Replaces the file of this name.")
             replaced = one if len(paths) == 1 else self.tr(" Replaces existing files: {0}.").format(there)
-        return f"{room_words(paths[0], sum(plan.bytes for plan in plans), len(paths))}.{replaced} {needs}"
+        first = self.tr(" The importance matrix is computed first, and kept.") if self._must_compute() else ""
+        return f"{room_words(paths[0], sum(plan.bytes for plan in plans), len(paths))}.{replaced} {needs}{first}"
 
     def _copy_command(self) -> None:
-        QGuiApplication.clipboard().setText(actions.command(self.job()))
+        QGuiApplication.clipboard().setText(" && ".join(map(actions.command, self.jobs())))
         self.copy.setText(self.tr("Copied"))
         QTimer.singleShot(1500, self.copy, lambda: self.copy.setText(self.tr("&Copy as command")))
 

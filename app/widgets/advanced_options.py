@@ -117,6 +117,7 @@ class AdvancedOptions(QWidget):
     def _make_type(self, name: str) -> QComboBox:
         combo = QComboBox()
         combo.setObjectName(name)
+        _narrow(combo)
         combo.addItem(_tr("As the type says"), "")
         for row in ROWS:
             combo.addItem(row.name, row.name)
@@ -135,6 +136,7 @@ class AdvancedOptions(QWidget):
         combo.setObjectName("files")
         line.setObjectName("split_max_size")
         line.setAccessibleName(_tr("Largest size of a part"))
+        _narrow(combo)
         for key, words in FILES:
             combo.addItem(_tr(words), key)
         combo.currentIndexChanged.connect(self._announce)
@@ -210,6 +212,12 @@ def _entry(line: str) -> KeyOverride | str:
         return key_override(line)
     except argparse.ArgumentTypeError as error:
         return str(error)
+
+
+def _narrow(combo: QComboBox) -> None:
+    """Lets a combo box be narrower than its longest entry."""
+    combo.setMinimumContentsLength(6)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
 
 
 def _tr(words: str) -> str:

@@ -145,16 +145,10 @@ class ChoicePane(QWidget):
         allow = QCheckBox(self.tr("&Allow quantizing an already quantized model"))
         allow.setObjectName("allow_requantize")
         explain(allow, "requantize")
-        why = QLabel(self.tr("The new loss adds to the old one. Prefer an F16 or BF16 original where you have one."))
-        why.setWordWrap(True)
-        why.setProperty("role", "caption")
-        why.setIndent(22)
         box = QWidget()
         inner = QVBoxLayout(box)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.setSpacing(2)
         inner.addWidget(allow)
-        inner.addWidget(why)
         return allow, box
 
     def _compose(self) -> None:

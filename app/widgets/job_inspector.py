@@ -26,6 +26,8 @@ from core.jobs import outputs_of
 
 MAX_LOG_LINES = 5000
 ICON = 18
+# Kinds of jobs whose results the Results page shows.
+SHOWN_RESULTS = ("quantize", "quantize_many")
 
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
@@ -167,6 +169,7 @@ class JobInspector(QWidget):
     def _show_buttons(self, row: JobRow) -> None:
         for key, (states, *_) in {**BUTTONS, **TOOLS}.items():
             offered = row.state in states and (key == "copy" or (row.is_ours and not row.is_cancelling))
+            offered = offered and (key != "result" or row.record.job.kind in SHOWN_RESULTS)
             self._buttons[key].setVisible(offered)
 
     def _restyle(self) -> None:

@@ -6,12 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QMenu,
     QPushButton,
@@ -22,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.glossary import explain
+from app.widgets.elided_label import ElidedLabel
 from app.widgets.note_line import NoteLine
 from core.errors import BitwrightError
 from core.recipe_file import Recipe, read_recipe
@@ -55,9 +55,8 @@ class RecipeRow(QWidget):
         self.save_button.setToolTip(self.tr("Save what is chosen here as a recipe"))
         self.save_button.setAccessibleName(self.save_button.toolTip())
         theme.decorate(self.save_button, "save")
-        self.note = QLabel()
+        self.note = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
         self.note.setObjectName("recipe_note")
-        self.note.setWordWrap(True)
         self.note.setProperty("role", "caption")
         self.problem = NoteLine(theme, "error", "bad")
         self._form = self._make_form()
@@ -73,6 +72,7 @@ class RecipeRow(QWidget):
         self.choose_button.setText(words.replace("&", "&&"))
         self.choose_button.setAccessibleName(self.tr("Recipe: {0}").format(words))
         self.note.setText(_words_of(recipe) if recipe else "")
+        self.note.setToolTip(_words_of(recipe) if recipe else "")
         self.note.setVisible(recipe is not None and not self.save_button.isChecked())
 
     def fill(self) -> None:
@@ -191,4 +191,4 @@ def _words_of(recipe: Recipe) -> str:
         "recommended": RecipeRow.tr("Better with an importance matrix."),
         "unused": "",
     }[recipe.importance]
-    return f"{recipe.description} {needs}".strip()
+    return f"{needs} {recipe.description}".strip()

@@ -39,7 +39,7 @@ class RulesTable(QWidget):
         super().__init__(parent)
         self.model = RulesModel(theme, self)
         self.view = self._make_view()
-        hint = QLabel(
+        self._hint = hint = QLabel(
             self.tr(
                 "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
                 "The first rule that finds a tensor decides."
@@ -129,6 +129,7 @@ class RulesTable(QWidget):
         row, last = self._row(), self.model.rowCount() - 1
         for tool, able in zip(self._tools, (row > 0, 0 <= row < last, row >= 0), strict=True):
             tool.setEnabled(able)
+        self._hint.setVisible(last < 0)
         self.problem.say(self.model.problem)
 
 

@@ -10,10 +10,10 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLineEdit, QPlainTextEdit, QTabBar, QWidget
 
-from app import cli
+from app import actions, cli
 from app.models.rules import COUNT, PATTERN, TYPE
 from app.pages.quantize import QuantizePage
-from core.jobs import KeyOverride, Override, QuantizeJob, QuantizeManyJob
+from core.jobs import ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from core.recipes import find_recipe, own_paths, presets
 from tests.core.small_models import small_model
 
@@ -321,3 +321,66 @@ def test_the_tabs_are_reached_by_keyboard(page, qtbot):
         qtbot.keyClick(page.choice.tabs, Qt.Key.Key_Right)
         assert page.choice.tabs.currentIndex() == at
     assert part(page, QCheckBox, "strict").isVisible()
+
+
+# ---------------------------------------------------------------- an importance matrix to be computed
+
+
+def test_an_importance_matrix_is_computed_first_and_kept(page, qtbot, small):
+    page.imatrix.set_text(())
+    choose(page, qtbot, "IQ2_XXS")
+    assert page.problem.isHidden()
+    assert any(row.weighted for row in page.plan.tensors)
+    assert "computed first" in page.preview.text()
+    asked = []
+    page.job_requested.connect(asked.append)
+    page.button.click()
+    first, second = asked
+    assert isinstance(first, ImatrixJob)
+    assert (first.source, first.text) == (small, ())
+    assert second.options.imatrix == first.output
+    assert Path(first.output).parent.is_dir()
+    # While it waits in the queue it is not asked for again; once it is there, it is used.
+    page.context.store.add(first)
+    page.button.click()
+    assert [type(job) for job in asked[2:]] == [QuantizeJob]
+    Path(first.output).touch()
+    assert page.jobs() == (page.job(),)
+
+
+def test_the_command_computes_the_importance_matrix_first(page, qtbot, tmp_path):
+    text = tmp_path / "my text.txt"
+    text.write_text("words " * 100)
+    page.imatrix.set_text((str(text),))
+    settle(page, qtbot)
+    first, second = page.jobs()
+    part(page, QAbstractButton, "copy_command").click()
+    one, other = (shlex.split(command) for command in QGuiApplication.clipboard().text().split(" && "))
+    asked = cli.make_parser().parse_args(one[2:])
+    assert cli.asked_imatrix(asked) == first
+    assert cli.asked_quantization(cli.make_parser().parse_args(other[2:])) == second
+
+
+def test_another_text_or_a_changed_model_is_another_matrix(tmp_path):
+    model, text = tmp_path / "m.gguf", tmp_path / "t.txt"
+    model.write_bytes(b"1")
+    text.write_bytes(b"1")
+    paths = {actions.imatrix_path(str(model), each) for each in ((), (str(text),))}
+    text.write_bytes(b"22")
+    paths.add(actions.imatrix_path(str(model), (str(text),)))
+    model.write_bytes(b"22")
+    paths.add(actions.imatrix_path(str(model), ()))
+    assert len(paths) == 4
+
+
+def test_without_its_importance_matrix_a_quantization_fails_and_says_so(context, qtbot, tmp_path):
+    missing = str(tmp_path / "gone.gguf")
+    first = ImatrixJob(source=missing, output=str(tmp_path / "i.gguf"))
+    options = QuantizeOptions(target="IQ2_XXS", imatrix=first.output)
+    waiting = (
+        context.store.add(first),
+        context.store.add(QuantizeJob(source=missing, output=str(tmp_path / "o.gguf"), options=options)),
+    )
+    context.jobs.resume()
+    qtbot.waitUntil(lambda: all(context.store.get(each).state == "failed" for each in waiting), timeout=WAIT)
+    assert context.store.get(waiting[1]).error.kind == "ImatrixNotComputed"

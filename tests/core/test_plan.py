@@ -7,10 +7,11 @@ import pytest
 from core.catalog import MIXES
 from core.engine import run
 from core.errors import AlreadyQuantized, IllegalType, TensorIsKept, UnknownTensor, UnknownType
+from core.imatrix import write_imatrix
 from core.jobs import Override, PlanJob, QuantizeJob, QuantizeOptions
 from core.plan import make_plan, refuse_quantized
 from core.sources import open_source
-from tests.core.small_models import imatrix_for, metadata, small_model, weights, write
+from tests.core.small_models import imatrix_for, importance_of, metadata, small_model, weights, write
 
 
 def plan_of(path, target="Q4_K_M", **options):
@@ -150,3 +151,15 @@ def test_output_says_what_it_is_and_keeps_the_rest(tmp_path):
         ]
     assert (values["general.file_type"], values["general.quantization_version"], values["made.up"]) == (18, 2, 0.5)
     assert list(values["tokenizer.ggml.tokens"]) == ["a", "b", "c"]
+
+
+def test_the_plan_before_the_importance_matrix_is_that_with_it(tmp_path):
+    source = str(small_model(tmp_path / "s.gguf"))
+    path = tmp_path / "later.gguf"
+    options = QuantizeOptions(target="IQ2_M", imatrix=str(path))
+    before = run(PlanJob(source=source, options=options, imatrix_to_come=True))
+    write_imatrix(path, importance_of(weights()))
+    assert before.tensors == run(PlanJob(source=source, options=options)).tensors
+    unweighted = options.model_copy(update={"target": "Q4_K_M", "exclude_weights": ("attn", "ffn")})
+    rows = run(PlanJob(source=source, options=unweighted, imatrix_to_come=True)).tensors
+    assert not any(row.weighted for row in rows)
