@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_estimate
 from app import cli_text as text
+from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
@@ -128,6 +129,7 @@ def run_plan(options: argparse.Namespace) -> int:
     check_kind(options)
     if options.method:
         return _plan_checkpoint(options)
+    compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
 
 
@@ -140,6 +142,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     if options.method:
         return _quantize_checkpoint(options)
     targets = chosen_targets(options)
+    compute_where_asked(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
     job = asked_quantization(options)

@@ -30,7 +30,18 @@ OF_GGUF = (
     "exclude_weights",
     "resume",
 )
-OF_CHECKPOINTS = ("export", "bits", "group", "asymmetric", "restricted", "range", "double_quant", "dynamic", "skip")
+OF_CHECKPOINTS = (
+    "export",
+    "bits",
+    "group",
+    "asymmetric",
+    "restricted",
+    "range",
+    "double_quant",
+    "dynamic",
+    "skip",
+    "text",
+)
 
 
 def group(argument: str) -> int:
@@ -75,6 +86,9 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
     add("--dynamic", action="store_true", help="8-bit activations, each token by its largest")
+    add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
+    add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
+    add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
     add("--skip", action="append", default=[], metavar="REGEX", help="layers that stay as they are; may be repeated")
 
 
@@ -108,6 +122,9 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "dynamic": options.dynamic,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
+            "text": tuple(str(Path(path).absolute()) for path in options.text),
+            "samples": options.samples,
+            "length": options.length,
             **(options.range or {}),
         }
     )

@@ -138,7 +138,11 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
 def add_importance_options(parser: argparse.ArgumentParser) -> None:
     """An importance matrix, and the tensors it is used for."""
     parser.add_argument(
-        "--imatrix", default="", metavar="FILE", help="an importance matrix of llama.cpp (GGUF or .dat)"
+        "--imatrix",
+        default="",
+        metavar="FILE",
+        help="an importance matrix of llama.cpp (GGUF or .dat), or `compute`: one from the program's own texts, "
+        "computed first and kept for the next time",
     )
     for option, words in (("--include-weights", "only"), ("--exclude-weights", "not")):
         parser.add_argument(

@@ -167,7 +167,8 @@ class MethodOptions(Value):
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
     double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
     of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
-    are.
+    are. text: files that a calibrated method looks at, () = the program's own; samples: at most so many windows of
+    `length` tokens.
     """
 
     method: str
@@ -184,6 +185,9 @@ class MethodOptions(Value):
     dynamic: bool = False
     imatrix: str = ""
     skip: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+    samples: int = Field(default=128, ge=1)
+    length: int = Field(default=512, ge=16)
 
 
 class CheckpointPlanJob(Value):

@@ -136,13 +136,13 @@ class Store:
         with self._connection() as db:
             db.execute("UPDATE jobs SET state = 'cancelled', finished = ? WHERE id = ?", (time.time(), job_id))
 
-    def requeue(self, job_id: str) -> None:
-        """Puts an ended job back at the end of the queue, forgetting how it ended."""
+    def requeue(self, job_id: str, job: Job) -> None:
+        """Puts an ended job back at the end of the queue as the value given, forgetting how it ended."""
         with self._connection() as db:
             db.execute(
-                "UPDATE jobs SET state = 'queued', position = ?, started = NULL, finished = NULL, progress = NULL, "
-                "result = NULL, error = NULL WHERE id = ?",
-                (time.time(), job_id),
+                "UPDATE jobs SET job = ?, state = 'queued', position = ?, started = NULL, finished = NULL, "
+                "progress = NULL, result = NULL, error = NULL WHERE id = ?",
+                (job.model_dump_json(by_alias=True), time.time(), job_id),
             )
 
     def move(self, job_id: str, before: str) -> None:

@@ -44,6 +44,8 @@ def _settings(decided: Decided) -> list[tuple[str, str]]:
         weighted = sum(item.row.weighted for item in decided.items)
         known = f", with the importance of columns for {weighted} tensors" if weighted else ""
         rows.append(("Ranges", f"{settings.ranges.rule}{known}"))
+    if choice.method == "gptq":
+        rows.append(("Text", "the user's" if settings.own_text else "general calibration text of Bitwright"))
     if choice.dynamic:
         rows.append(("Activations", "8 bits, each token by its largest magnitude"))
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.checkpoints.layouts import LAYOUTS, Matrix
@@ -14,6 +14,7 @@ from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, Plan, TensorPlan
+from core.methods.linear import Scheme
 from core.methods.table import EXPORT, METHOD, TENSOR, group_word, label
 from core.progress import Progress
 
@@ -55,6 +56,10 @@ class Decided:
     kept: tuple[str, ...]
     importance: ImportanceMatrix | None
 
+    def scheme_of(self, name: str) -> Scheme:
+        """The linear integers of the matrix with this name."""
+        return self.settings.scheme(next(row.source_type for row in self.plan.tensors if row.name == name))
+
     def slots_of(self, file: int) -> list[Slot]:
         """Everything that one file will hold, in order."""
         return [slot for item in self.items if item.entry.file == file for slot in item.slots]
@@ -93,7 +98,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             source_bytes=source.file_bytes,
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
-            memory_bytes=BASE_BYTES + max(_held(item) for item in items),
+            memory_bytes=BASE_BYTES + max(_held(item) for item in items) + _calibration_bytes(source, settings),
             warnings=_warnings(settings),
         ),
         settings,
@@ -107,6 +112,18 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         for file in range(len(files))
     )
     return Decided(decided.plan.model_copy(update={"bytes": total}), settings, items, files, tuple(kept), importance)
+
+
+def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
+    """Of a method that looks at activations: a layer in float32, moments with their factor, and hidden states."""
+    if not METHOD[settings.choice.method].calibration:
+        return 0
+    linear = [entry for entry in source.entries if entry.is_linear]
+    layers = {entry.gguf.split(".")[1] for entry in linear}
+    weights = sum(entry.stored.bytes // DTYPE_BYTES[entry.stored.dtype] for entry in linear)
+    widest = max(entry.stored.shape[1] for entry in linear)
+    width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
+    return 4 * (weights // max(1, len(layers)) + 4 * widest**2 + settings.tokens * width)
 
 
 def _held(item: Item) -> int:
@@ -154,14 +171,7 @@ def _way_out(source: CheckpointSource, settings: Settings) -> str:
     usable = sorted((group for group in legal if group < choice.group), key=lambda group: -group)
     wanted = [_matrix(source, entry) for entry in source.entries if _is_wanted(entry, settings)]
     for group in usable:
-        other = Settings(
-            choice=type(choice)(choice.method, choice.export, choice.bits, group, choice.symmetric, choice.dynamic),
-            ranges=settings.ranges,
-            restricted=settings.restricted,
-            double=settings.double,
-            imatrix=settings.imatrix,
-            skip=settings.skip,
-        )
+        other = replace(settings, choice=replace(choice, group=group))
         if not any(layout.problem(other, matrix) for matrix in wanted):
             return f"Use --group {group_word(group)}"
     return "Leave such layers in 16 bits with --skip, or choose another --export"

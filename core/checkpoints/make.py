@@ -5,6 +5,7 @@ Nothing is decided here; core.checkpoints.decide did. Memory holds one matrix, w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -12,7 +13,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ from core.checkpoints import card
 from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
 from core.checkpoints.layouts import LAYOUTS, stored_floats
 from core.checkpoints.settings import settled
-from core.checkpoints.solve import SOLVERS
+from core.checkpoints.solutions import folder_for
+from core.checkpoints.solve import SOLVERS, Quantized
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.errors import NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
 from core.formats.atomic_folder import AtomicFolder
 from core.formats.safetensors_writer import SafetensorsWriter
 from core.jobs import CheckpointJob, QuantizeResult, TensorResult
-from core.methods.linear import Floats
+from core.methods.linear import Floats, Linear
+from core.methods.table import METHOD
 from core.metrics import figures
 from core.progress import Progress
 from core.weighting import means_of
@@ -41,6 +44,7 @@ from kernels.measure import ErrorSums
 ROOM_FOR_SMALL_FILES = 64 << 20
 HASH_BYTES = 4 << 20
 Sums = dict[str, ErrorSums]
+Maker = Callable[[Item, Floats], Quantized]
 
 
 def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
@@ -61,15 +65,35 @@ def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
         with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
-            sums, checksums = _write_weights(source, decided, folder, progress)
+            maker = _maker(job, source, decided, progress)
+            sums, checksums = _write_weights(source, decided, maker, folder, progress)
             _write_rest(source, decided, folder, sums)
             digest = _verify(decided, folder.path, checksums, progress)
             folder.commit()
+        shutil.rmtree(folder_for(target), ignore_errors=True)
         return _result(job, decided, sums, digest, time.monotonic() - began)
 
 
+def _maker(job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress) -> Maker:
+    """How matrices are quantized: each by itself, or all beforehand by a method that looks at activations."""
+    settings = decided.settings
+    if not METHOD[settings.choice.method].calibration:
+        solver = SOLVERS[settings.choice.method]
+        return lambda item, w: solver(w, settings, item.entry.stored.dtype, _importance(decided, item))
+    from core.checkpoints.calibrated import solve  # torch's networks, which the other methods do without
+
+    solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
+    solutions.close()
+
+    @functools.lru_cache(maxsize=1)
+    def layer(number: int) -> dict[str, Linear]:
+        return solutions.read(number, decided.scheme_of)
+
+    return lambda item, w: layer(int(item.entry.gguf.split(".")[1]))[item.entry.name]
+
+
 def _write_weights(
-    source: CheckpointSource, decided: Decided, folder: AtomicFolder, progress: Progress
+    source: CheckpointSource, decided: Decided, maker: Maker, folder: AtomicFolder, progress: Progress
 ) -> tuple[Sums, dict[str, int]]:
     """Every tensor in the order of the source's files: error sums by source name, CRC-32 by output name."""
     progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
@@ -81,7 +105,7 @@ def _write_weights(
             writer = SafetensorsWriter(out, decided.slots_of(number))
             for item in (item for item in decided.items if item.entry.file == number):
                 progress.update(done, item.entry.name)
-                sums[item.entry.name] = _write_item(source, decided, item, writer)
+                sums[item.entry.name] = _write_item(source, decided, item, maker, writer)
                 done += item.entry.stored.bytes
             writer.finish()
             checksums |= writer.checksums
@@ -89,9 +113,11 @@ def _write_weights(
     return sums, checksums
 
 
-def _write_item(source: CheckpointSource, decided: Decided, item: Item, writer: SafetensorsWriter) -> ErrorSums:
+def _write_item(
+    source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
+) -> ErrorSums:
     if item.matrix is not None:
-        return _write_matrix(source, decided, item, writer)
+        return _write_matrix(source, decided, item, maker, writer)
     slot, stored = item.slots[0], item.entry.stored
     if stored.dtype not in FLOATS:
         writer.append(slot.name, source.bytes_of(item.entry))
@@ -102,14 +128,16 @@ def _write_item(source: CheckpointSource, decided: Decided, item: Item, writer: 
     return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1]))
 
 
-def _write_matrix(source: CheckpointSource, decided: Decided, item: Item, writer: SafetensorsWriter) -> ErrorSums:
+def _write_matrix(
+    source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
+) -> ErrorSums:
     """Quantizes one matrix. Raises NonFiniteWeights, ValuesTooLarge."""
     assert item.matrix is not None
     settings, path = decided.settings, str(source.path)
     w = source.numbers(item.entry)
     if not np.isfinite(w).all():
         raise NonFiniteWeights(path, item.entry.name)
-    made = SOLVERS[settings.choice.method](w, settings, item.matrix.dtype, _importance(decided, item))
+    made = maker(item, w)
     sums = dispatch.measure(w, made.values())
     if not math.isfinite(sums.squared_y):
         raise ValuesTooLarge(path, item.entry.name, settings.choice.export)

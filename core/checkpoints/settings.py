@@ -14,6 +14,8 @@ from core.methods.table import EXPORT, METHOD, TENSOR, Choice, refusal
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
+# Methods whose ranges the user may choose.
+RANGED = ("int", "gptq")
 # What a form stores scales in, where that is not the type of the weights themselves.
 SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
 # Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
@@ -22,13 +24,19 @@ FIRST_ZERO = {"gptq": 1}
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A legal choice, with everything else that decides about the numbers. skip: names that stay as they are."""
+    """A legal choice, with everything else that decides about the numbers.
+
+    tokens: how many are looked at by a method that is calibrated, at most. own_text: it is the user's. skip:
+    names that stay as they are.
+    """
 
     choice: Choice
     ranges: RangeSetting
     restricted: bool
     double: bool
     imatrix: str
+    tokens: int
+    own_text: bool
     skip: tuple[re.Pattern[str], ...]
 
     def scheme(self, dtype: str) -> Scheme:
@@ -74,6 +82,8 @@ def settled(options: MethodOptions) -> Settings:
         options.restricted,
         options.double_quant,
         options.imatrix,
+        options.samples * options.length,
+        bool(options.text),
         tuple(_pattern(text) for text in options.skip),
     )
 
@@ -98,8 +108,12 @@ def _check_extras(options: MethodOptions, rule: str) -> None:
     method = options.method
     if not METHOD[method].groups and (options.asymmetric or options.group is not None):
         raise IllegalMethod(f"{method} has its own groups and levels", "", "Leave --group and --asymmetric out")
-    if (options.range or options.restricted) and method != "int":
+    if (options.range or options.restricted) and method not in RANGED:
         raise IllegalMethod(f"{method} finds its ranges by itself", "", "Leave --range and --restricted out")
+    if options.range not in ("", "minmax", "percentile", "mse") and method == "gptq":
+        raise IllegalMethod(f"gptq has no ranges of the rule {options.range}", "", "Use --range mse")
+    if options.text and not METHOD[method].calibration:
+        raise IllegalMethod(f"{method} needs no text", "", "Leave --text out")
     if options.restricted and options.asymmetric:
         raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
     if options.double_quant and method not in ("nf4", "fp4"):

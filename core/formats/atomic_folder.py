@@ -50,7 +50,7 @@ class AtomicFolder:
         with self.explained():
             remove_stale_folders(self.target)
             self.path.mkdir()
-            self._lock = _locked(self.path)
+            self._lock = lock_folder(self.path)
         free = shutil.disk_usage(self.target.parent).free
         if free < self.needed_bytes:
             self.__exit__(None, None, None)
@@ -101,7 +101,7 @@ def remove_stale_folders(target: Path) -> list[Path]:
         if not part.is_dir():
             continue
         try:
-            lock = _locked(part)
+            lock = lock_folder(part)
         except BlockingIOError:
             continue
         shutil.rmtree(part, ignore_errors=True)
@@ -111,7 +111,7 @@ def remove_stale_folders(target: Path) -> list[Path]:
     return removed
 
 
-def _locked(folder: Path) -> int:
+def lock_folder(folder: Path) -> int:
     """A descriptor that locks a folder until it is closed or the process dies, or -1 where there are no such locks.
 
     Raises BlockingIOError where another process has it.

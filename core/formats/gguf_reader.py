@@ -47,6 +47,14 @@ class Header:
     file_bytes: int
 
 
+class MoreNeeded(Exception):
+    """Only the beginning of a file was given, and its header is longer. n_bytes: that are needed at least."""
+
+    def __init__(self, n_bytes: int) -> None:
+        super().__init__(f"{n_bytes} bytes are needed")
+        self.n_bytes = n_bytes
+
+
 def read_header(path: Path) -> Header:
     """Parses the header of one GGUF file.
 
@@ -58,11 +66,20 @@ def read_header(path: Path) -> Header:
             file_bytes = os.fstat(file.fileno()).st_size
             _check_prefix(path, file.read(_PREFIX_BYTES), file_bytes)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                return _Parser(path, view, file_bytes).header()
+                return parse_header(path, view, file_bytes)
     except FileNotFoundError as error:
         raise SourceNotFound(str(path)) from error
     except OSError as error:
         raise ReadFailed(str(path), error.strerror or str(error)) from error
+
+
+def parse_header(path: Path, view: mmap.mmap | bytes, file_bytes: int) -> Header:
+    """The header of a file of that size, of which `view` is the beginning, the whole of it or a part.
+
+    Raises MoreNeeded where the header reaches over the end of a part, and what `read_header` raises for its content.
+    """
+    _check_prefix(path, view[:_PREFIX_BYTES], file_bytes)
+    return _Parser(path, view, file_bytes).header()
 
 
 def _check_prefix(path: Path, prefix: bytes, file_bytes: int) -> None:
@@ -87,11 +104,11 @@ def _check_prefix(path: Path, prefix: bytes, file_bytes: int) -> None:
 class _Parser:
     """A position in the mapped file; every step checks that what it is about to read is there."""
 
-    def __init__(self, path: Path, view: mmap.mmap, file_bytes: int) -> None:
+    def __init__(self, path: Path, view: mmap.mmap | bytes, file_bytes: int) -> None:
         self.path = path
         self.view = view
         self.file_bytes = file_bytes
-        self.limit = min(file_bytes, layout.MAX_HEADER_BYTES)
+        self.limit = min(len(view), file_bytes, layout.MAX_HEADER_BYTES)
         self.position = 4
 
     # ---- the parts, in the file's order
@@ -246,6 +263,8 @@ class _Parser:
             return
         if self.position + n_bytes > layout.MAX_HEADER_BYTES:
             raise self.invalid(f"{what} at byte {self.position} claims {n_bytes} bytes")
+        if self.position + n_bytes <= self.file_bytes:
+            raise MoreNeeded(self.position + n_bytes)
         raise TruncatedFile(str(self.path), self.position + n_bytes, self.file_bytes)
 
     def check_count(self, what: str, count: int, most: int, least_bytes: int) -> None:

@@ -73,6 +73,16 @@ METHODS: tuple[Method, ...] = (
         (False,),
     ),
     Method(
+        "gptq",
+        "GPTQ",
+        "Rounds column after column and lets the next ones make up for the error; needs a text and some minutes.",
+        (4, 2, 3, 8),
+        ("gptq", "compressed-tensors", "awq", "bf16"),
+        (128, CHANNEL, 32, 64),
+        BOTH,
+        calibration=True,
+    ),
+    Method(
         "nf4",
         "NF4",
         "Sixteen levels placed where normally distributed weights are dense, as QLoRA uses them.",

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from app import cli, cli_text
-from core.jobs import RESULT_TYPES, QuantizeResult
+from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeResult
 from core.progress import Snapshot
 from core.store import Store
+from tests.core import hf_families
 from tests.core.small_models import small_model
 from tests.end2end.command import ROOT, run
 
@@ -82,6 +83,47 @@ def test_verify_and_compare_agree_with_it(quantized, sample):
     assert verified["types"] == {"Q8_0": 15, "F32": 61, "Q6_K": 14, "Q5_0": 166, "Q4_K": 16}
     compared = run("compare", sample, quantized.value["output"], "--json").value
     assert compared["total"]["rmse"] == pytest.approx(quantized.value["total"]["rmse"])
+
+
+# ---------------------------------------------------------------- importance
+
+
+@pytest.fixture(scope="module")
+def tiny_mixture(tmp_path_factory):
+    return hf_families.build("qwen3moe", tmp_path_factory.mktemp("mixture") / "tiny")
+
+
+def test_an_importance_matrix_is_computed_and_its_coverage_shown(call, tiny_mixture, tmp_path):
+    words = ("imatrix", tiny_mixture, "--text", ROOT / "LICENSE", "--context", 64, "--chunks", 2, "--out", tmp_path)
+    code, out, err = call(*words, "--json")
+    assert (code, err) == (0, "")
+    result = ImatrixResult.model_validate_json(out)
+    assert Path(result.output) == tmp_path / "tiny.imatrix.gguf"
+    shown = call(*words)[1]
+    assert "blk.1.ffn_down_exps.weight" in shown
+    assert "2 windows of 64 tokens" in shown
+    assert "note: " in shown
+
+
+def test_quantize_computes_importance_when_asked_and_only_once(call, tmp_path, monkeypatch):
+    folder = hf_families.build("llama-tied", tmp_path / "tiny")
+    monkeypatch.setenv("BITWRIGHT_DATA_DIR", str(tmp_path / "data"))
+    asked = []
+    monkeypatch.setattr("app.cli_importance.ImatrixJob", lambda **values: asked.append(1) or short_job(values))
+    words = ("--imatrix", "compute", "--to", "Q4_0", "--json")
+    first = json.loads(call("plan", folder, *words)[1])
+    assert any(tensor["weighted"] for tensor in first["tensors"])
+    code = call("quantize", folder, "--out", tmp_path / "q.gguf", *words)[0]
+    assert (code, len(asked)) == (0, 1)
+    assert len(list((tmp_path / "data" / "imatrix").iterdir())) == 1
+    os.utime(folder / "config.json", ns=(1, 1))
+    call("plan", folder, *words)
+    assert len(asked) == 2
+
+
+def short_job(values):
+    """The job with windows that a tiny model can read."""
+    return ImatrixJob(**values, context=64, chunks=1)
 
 
 # ---------------------------------------------------------------- answers

@@ -52,7 +52,7 @@ def test_results_and_errors_are_kept(store, tmp_path):
 def test_retry_forgets_how_it_ended_and_goes_to_the_end(store):
     first, second = store.add(JOB), store.add(JOB)
     store.fail(first, ErrorReport.of(DiskFull("b.gguf", 10, 5)))
-    store.requeue(first)
+    store.requeue(first, store.get(first).job)
     record = store.get(first)
     assert (record.state, record.error, record.finished) == ("queued", None, None)
     assert [row.id for row in store.jobs("queued")] == [second, first]

@@ -51,9 +51,10 @@ def quietly() -> Iterator[None]:
         torch.compiler.set_stance("default")
 
 
-def logits_of(model: Any) -> np.ndarray:
+def logits_of(model: Any, tokens: torch.Tensor = TOKENS) -> np.ndarray:
+    """Logits of all tokens (windows, length), one after another."""
     with quietly(), torch.no_grad():
-        return model(TOKENS).logits[0].float().numpy()
+        return model(tokens).logits.float().flatten(0, 1).numpy()
 
 
 def loaded(folder: Path, **options: Any) -> Any:

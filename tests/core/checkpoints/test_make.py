@@ -127,7 +127,7 @@ def test_importance_counts(source: Path, tmp_path: Path) -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"method": "gptqq", "export": "gptq"}, "Choose one of"),
+    ({"method": "gptqq", "export": "gptq"}, "Did you mean gptq?"),
     ({"method": "int", "export": "gguf"}, "Choose one of"),
     ({"method": "int", "export": "gptq", "bits": 6, "group": 32}, "--bits 8"),
     ({"method": "int", "export": "awq", "group": 32}, "--asymmetric"),

@@ -1,0 +1,155 @@
+"""GPTQ from folder to folder: what it gains, that it loads, and that an interrupted job goes on to the same bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from core import engine
+from core.checkpoints.solutions import Solutions, folder_for
+from core.errors import Cancelled, CannotRun, IllegalMethod, OutputNotWritable, ReadFailed
+from core.jobs import CheckpointJob, MethodOptions, QuantizeResult
+from core.methods import gptq
+from core.progress import Progress
+from core.texts import RESOURCES
+from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
+
+GPTQ = MethodOptions(method="gptq", export="bf16", bits=3, group=32, samples=24, length=32)
+
+
+def made(source: Path, output: Path, options: MethodOptions = GPTQ, progress: Any = None) -> QuantizeResult:
+    result = engine.run(CheckpointJob(source=str(source), output=str(output), options=options), progress)
+    assert isinstance(result, QuantizeResult)
+    return result
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, QuantizeResult]:
+    """The checkpoint of a job that was not interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return out, made(source, out)
+
+
+def test_gains_over_rounding(source: Path, whole: tuple[Path, QuantizeResult], tmp_path: Path) -> None:
+    made(source, tmp_path / "rounded", GPTQ.model_copy(update={"method": "int"}))
+    unseen = (RESOURCES / "evaluation" / "prose.txt").read_text(encoding="utf-8")[:3000]
+    ids = Tokenizer.from_file(str(source / "tokenizer.json")).encode(unseen).ids[:768]
+    tokens = torch.tensor(ids).reshape(-1, 32)
+    original = logits_of(loaded(source), tokens)
+    folders = (whole[0], tmp_path / "rounded")
+    errors = [relative_error(logits_of(loaded(folder), tokens), original) for folder in folders]
+    assert errors[0] < 0.9 * errors[1]
+    assert [path.name for path in whole[0].parent.iterdir()] == ["out"], "the solved layers are gone"
+
+
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_every_form_holds_the_same(asymmetric: bool, source: Path, tmp_path: Path) -> None:
+    """One solution in each form; what a form rounds scales to is all that may differ."""
+    options = GPTQ.model_copy(update={"bits": 4, "asymmetric": asymmetric})
+    results = {
+        export: made(source, tmp_path / export, options.model_copy(update={"export": export}))
+        for export in ("bf16", "gptq", *(("awq",) if asymmetric else ("compressed-tensors",)))
+    }
+    ratios = [result.total.relative_rmse for result in results.values()]
+    assert max(ratios) < 1.05 * min(ratios)
+    if not asymmetric:
+        packed, plain = (logits_of(loaded(tmp_path / name)) for name in ("compressed-tensors", "bf16"))
+        assert relative_error(packed, plain) < 2e-2
+
+
+class Killed(BaseException):
+    """Stands for a process that ends at once."""
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, source: Path, output: Path) -> None:
+    """Runs the job until its first layer is solved."""
+    keep = Solutions.keep
+
+    def once(self: Solutions, layer: int, found: Any) -> None:
+        keep(self, layer, found)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solutions, "keep", once)
+        with pytest.raises(Killed):
+            made(source, output)
+    assert [path.name for path in sorted(folder_for(output).iterdir())] == ["identity.json", "layer-00000.npz"]
+
+
+def test_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, source: Path, whole: tuple[Path, QuantizeResult], tmp_path: Path
+) -> None:
+    interrupted(monkeypatch, source, tmp_path / "out")
+    solved = []
+    solve = gptq.quantize
+    monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
+    assert made(source, tmp_path / "out").sha256 == whole[1].sha256
+    assert len(solved) == 7, "one layer of two"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_other_options_begin_anew(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
+    interrupted(monkeypatch, source, tmp_path / "out")
+    solved = []
+    solve = gptq.quantize
+    monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
+    made(source, tmp_path / "out", GPTQ.model_copy(update={"samples": 23}))
+    assert len(solved) == 14
+
+
+def test_a_damaged_solution_is_named(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
+    interrupted(monkeypatch, source, tmp_path / "out")
+    (folder_for(tmp_path / "out") / "layer-00000.npz").write_bytes(b"PK damaged")
+    with pytest.raises(ReadFailed, match="layer-00000"):
+        made(source, tmp_path / "out")
+
+
+def test_two_jobs_do_not_share(source: Path, tmp_path: Path) -> None:
+    held = Solutions(folder_for(tmp_path / "out"), {"some": "identity"})
+    with pytest.raises(OutputNotWritable, match="another job"):
+        made(source, tmp_path / "out")
+    held.remove()
+
+
+def test_a_cancelled_job_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    left = [12]
+
+    def cancelled() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    with pytest.raises(Cancelled):
+        made(source, tmp_path / "out", progress=Progress(cancelled=cancelled))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="context"):
+        made(source, tmp_path / "out", GPTQ.model_copy(update={"length": 4096}))
+    for update in ({"range": "entropy"}, {"method": "int", "text": ("a.txt",)}, {"bits": 6}):
+        with pytest.raises(IllegalMethod):
+            made(source, tmp_path / "out", GPTQ.model_copy(update=update))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_memory_is_announced(source: Path) -> None:
+    from core.jobs import CheckpointPlanJob, Plan
+
+    plans = [
+        engine.run(CheckpointPlanJob(source=str(source), options=GPTQ.model_copy(update={"samples": samples})))
+        for samples in (24, 4024)
+    ]
+    assert all(isinstance(plan, Plan) for plan in plans)
+    small, large = (plan.memory_bytes for plan in plans if isinstance(plan, Plan))
+    assert large - small == 4000 * 32 * 128 * 4
+    assert np.isfinite(small)
