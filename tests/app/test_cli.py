@@ -329,6 +329,7 @@ def test_the_command_of_a_job_makes_the_same_job():
         exclude_weights=("ffn_up", "attn_q"),
         override_kv=(KeyOverride(key="general.name", type="str", value="A model"),),
         split_max_bytes=1_234_567_891,
+        converter="/programs/llama.cpp",
     )
     assert {name for name, value in options if not value} == {"keep_split"}, "every other option is exercised here"
     _made_again(options)
