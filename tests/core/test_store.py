@@ -101,7 +101,7 @@ def test_jobs_of_a_newer_version_are_left_alone(store):
     foreign, odd = store.add(JOB), store.add(JOB)
     with sqlite3.connect(store.path) as db:
         db.execute("UPDATE jobs SET job = ? WHERE id = ?", ('{"kind": "quantize", "telepathy": true}', foreign))
-        db.execute("UPDATE jobs SET kind = 'dream', job = '{\\"kind\\": \\"dream\\"}' WHERE id = ?", (odd,))
+        db.execute("UPDATE jobs SET kind = 'dream', job = ? WHERE id = ?", ('{"kind": "dream"}', odd))
     for listed in (store.jobs(), store.summaries(), Store(store.path).jobs("queued")):
         assert [record.id for record in listed] == [known]
     with sqlite3.connect(store.path) as db:
