@@ -28,9 +28,7 @@ def flow(source: Source, chunks: Iterable[Chunk], compute: Compute) -> Generator
         pool = stack.enter_context(_threads(compute.workers, "compute"))
         for chunk in chunks:
             raw = reader.submit(source.raw, chunk.tensor, chunk.first, chunk.rows)
-            pending.append(
-                (chunk, pool.submit(lambda chunk, raw: make(source, chunk, raw.result(), compute), chunk, raw))
-            )
+            pending.append((chunk, pool.submit(_made, source, chunk, raw, compute)))
             if len(pending) > chunks_in_flight(compute.workers):
                 done, made = pending.popleft()
                 yield done, made.result()
