@@ -119,6 +119,7 @@ def make_context() -> AppContext:
         store=store,
         jobs=JobQueue(store),
         questions=questions,
+        timings=Questions(),
         library=Library(settings, questions),
         theme=Theme(settings.value("theme")),
     )

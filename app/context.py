@@ -13,11 +13,15 @@ from core.store import Store
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """Made once by app.bootstrap (or a test) and handed to every page."""
+    """Made once by app.bootstrap (or a test) and handed to every page.
+
+    timings: a second light worker for what takes seconds, so that no small question waits behind it.
+    """
 
     settings: Settings
     store: Store
     jobs: JobQueue
     questions: Questions
+    timings: Questions
     library: Library
     theme: Theme

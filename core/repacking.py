@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from core.sources import Source, SourceTensor
+    from kernels.lattice import Detection
 
 LOSSLESS = "its weights lie on this type's lattice already: repacked without loss"
 ROUNDED = "its weights lie on this type's lattice already: codes are kept, only scales are rounded"
 # Rows are looked at in so many places of a tensor, and about so many weights in each.
 PLACES, WEIGHTS = 3, 4096
+KEPT = 20_000
+_FOUND: dict[tuple[object, ...], Detection] = {}
 
 
 def stored_floats(tensor: SourceTensor) -> str:
@@ -37,15 +40,29 @@ def with_lattice(row: TensorPlan, source: Source, tensor: SourceTensor, fit: Fit
         return row
     if not CODECS[row.target_type].format.quantized:
         return row
-    from kernels import lattice  # numpy: not needed for plans in which nothing is quantized
-
-    if row.target_type not in lattice.LATTICES:
-        return row
-    found = lattice.detect(row.target_type, _sample(source, tensor), stored_floats(tensor))
-    if not found.on_lattice:
+    found = _found(source, tensor, row.target_type)
+    if found is None or not found.on_lattice:
         return row
     reason = f"{row.reason}; {LOSSLESS if found.lossless else ROUNDED}"
     return row.model_copy(update={"reason": reason, "repacked": True, "lossless": found.lossless})
+
+
+def _found(source: Source, tensor: SourceTensor, target: str) -> Detection | None:
+    """How a tensor lies to the lattice of a type, None for a type without one; kept while the files stay as they are.
+
+    The window asks for a plan, its memory and what stands in its way, one after another.
+    """
+    from kernels import lattice  # numpy: not needed for plans in which nothing is quantized
+
+    if target not in lattice.LATTICES:
+        return None
+    states = ((str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in source.files)
+    key = (*states, tensor.name, target)
+    if key not in _FOUND:
+        if len(_FOUND) >= KEPT:
+            _FOUND.clear()
+        _FOUND[key] = lattice.detect(target, _sample(source, tensor), stored_floats(tensor))
+    return _FOUND[key]
 
 
 def _sample(source: Source, tensor: SourceTensor) -> NDArray[np.float32]:

@@ -51,6 +51,7 @@ class Stage:
     def settle(self) -> None:
         """Waits until no question is open, then lets everything be laid out and drawn."""
         self.wait("answers of the light worker", lambda: not self.window.context.questions.is_busy)
+        self.wait("what is timed", lambda: not self.window.context.timings.is_busy)
         for _ in range(3):
             self.application.processEvents()
 

@@ -348,7 +348,8 @@ class QuantizePage(QWidget):
             threads=self.context.settings.value("threads"),
             measure=measure,
         )
-        self.context.questions.ask(job, self.before.show_checks, owner=self.before)
+        asked = self.context.timings if measure else self.context.questions
+        asked.ask(job, self.before.show_checks, owner=self.before)
 
     def _ask_memory(self) -> None:
         """What the model and its result take to run."""
@@ -444,6 +445,7 @@ class QuantizePage(QWidget):
             return
         self._checked = plan
         self.before.forget()
+        self.context.timings.drop(self.before)
         if plan is not None:
             self._ask_checks()
             self._ask_memory()

@@ -15,9 +15,13 @@ from core.catalog import SAMPLE_NAME
 
 
 @pytest.fixture
-def context(qapp: QApplication) -> Iterator[AppContext]:
-    """The window's objects over folders of this test's own; every worker has ended afterwards."""
+def context(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppContext]:
+    """The window's objects over folders of this test's own; every worker has ended afterwards.
+
+    Nothing is timed by itself: every test begins without a history, and would load the processor for seconds.
+    """
     qapp.setStyle("Fusion")
+    monkeypatch.setattr("app.widgets.before_start.PATIENCE_MS", 3_600_000)
     made = make_context()
     yield made
     made.jobs.shutdown()

@@ -341,7 +341,10 @@ def test_what_stands_in_the_way_and_the_time_are_told_before_the_start(planned, 
     qtbot.waitUntil(lambda: found.result is not None, timeout=WAIT)
     assert found.result.worst == "error"
     page.allow.setChecked(True)
+    qtbot.waitUntil(lambda: found.result is not None and found.result.worst != "error", timeout=WAIT)
+    found.timing_wanted.emit()
     qtbot.waitUntil(lambda: found.result is not None and found.result.seconds is not None, timeout=WAIT)
+    assert page.context.questions.worker_pid() != page.context.timings.worker_pid()
     qtbot.waitUntil(lambda: "Quantized: " in found.text(), timeout=WAIT)
     assert page.before.result.bytes == page.plan.bytes
     assert page.table.isVisible()
