@@ -315,6 +315,36 @@ class ImatrixJob(Value):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class SearchJob(Value):
+    """Finds models on the Hub. Answer: SearchResult.
+
+    format: only models that have files of it. limit: at most so many.
+    """
+
+    kind: Literal["search"] = "search"
+    query: str
+    author: str = ""
+    format: Literal["", "gguf", "safetensors"] = ""
+    sort: Literal["downloads", "likes", "last_modified"] = "downloads"
+    limit: int = Field(default=20, ge=1, le=1000)
+
+
+class DownloadJob(Value):
+    """Downloads a model from the Hub, going on where an earlier download stopped. Answer: DownloadResult.
+
+    include: patterns of names, () = what a quantization needs. output: a folder for the files, "" = the cache that all
+    programs on this computer share. limit: bytes per second, 0 = as fast as it goes.
+    """
+
+    kind: Literal["download"] = "download"
+    repo: str
+    revision: str = "main"
+    include: tuple[str, ...] = ()
+    output: str = ""
+    connections: int = Field(default=4, ge=1, le=16)
+    limit: int = Field(default=0, ge=0)
+
+
 Job = Annotated[
     InspectJob
     | ScanJob
@@ -330,7 +360,9 @@ Job = Annotated[
     | CompareJob
     | ChatJob
     | ChatSessionJob
-    | ImatrixJob,
+    | ImatrixJob
+    | SearchJob
+    | DownloadJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -687,6 +719,59 @@ class ChatLoaded(Value):
     note: str = ""
 
 
+class HubModel(Value):
+    """A model as a search finds it. parameters: None where the Hub does not say. modified: ISO date, or ''."""
+
+    repo: str
+    downloads: int = 0
+    likes: int = 0
+    modified: str = ""
+    task: str = ""
+    library: str = ""
+    license: str = ""
+    gated: bool = False
+    formats: tuple[str, ...] = ()
+    parameters: int | None = None
+
+
+class SearchResult(Value):
+    """The models found, in the order asked for."""
+
+    query: str
+    endpoint: str
+    models: tuple[HubModel, ...]
+
+
+class DownloadedFile(Value):
+    """A file that is complete and checked. fetched: bytes that came over the network for it now."""
+
+    name: str
+    bytes: int
+    fetched: int
+
+
+class SkippedFile(Value):
+    """A file of the repository that was left there, and why."""
+
+    name: str
+    bytes: int
+    reason: str
+
+
+class DownloadResult(Value):
+    """A downloaded model. folder: where it is, ready to be a source. fetched: bytes that came over the network."""
+
+    repo: str
+    revision: str
+    commit: str
+    folder: str
+    files: tuple[DownloadedFile, ...]
+    skipped: tuple[SkippedFile, ...]
+    bytes: int
+    fetched: int
+    seconds: float
+
+
 def results_of(answer: Value | None) -> tuple[QuantizeResult, ...]:
     """The finished quantizations in an answer, one for each target; none in another answer."""
     if isinstance(answer, QuantizeManyResult):
@@ -707,6 +792,8 @@ Result = (
     | CompareResult
     | ChatResult
     | ImatrixResult
+    | SearchResult
+    | DownloadResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -724,4 +811,6 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "compare": CompareResult,
     "chat": ChatResult,
     "imatrix": ImatrixResult,
+    "search": SearchResult,
+    "download": DownloadResult,
 }
