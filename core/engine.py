@@ -26,6 +26,7 @@ FUNCTIONS: dict[str, str] = {
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
     "imatrix": "core.importance:imatrix",
+    "evaluate": "core.evaluation.run:evaluate",
 }
 
 

@@ -345,6 +345,17 @@ class NothingToCompare(BadInput):
         )
 
 
+class VocabulariesDiffer(BadInput):
+    """The same number means different tokens to two models, so their predictions cannot be compared."""
+
+    def __init__(self, path: str, other: str, problem: str) -> None:
+        super().__init__(
+            f"{path} and {other} cannot be compared",
+            f"their vocabularies differ: {problem}",
+            "Evaluate models that were made from this original",
+        )
+
+
 class UnknownRecipe(BadInput):
     """There is no recipe of this name, or no such file."""
 
