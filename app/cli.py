@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from app import cli_estimate
+from app import cli_estimate, cli_evaluate
 from app import cli_text as text
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
@@ -278,6 +278,11 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
     )
 
 
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`evaluate MODEL... --against SRC`."""
+    return answer(cli_evaluate.asked_evaluation(options), options, cli_evaluate.evaluated)
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
@@ -447,6 +452,12 @@ COMMANDS: tuple[
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
     ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
+    (
+        "evaluate",
+        "perplexity, KL divergence and agreement of models with their original on a text",
+        cli_evaluate.add_evaluate_options,
+        run_evaluate,
+    ),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("jobs", "the queue and the history", _nothing, run_jobs),
 )

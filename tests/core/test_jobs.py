@@ -16,6 +16,7 @@ from core.jobs import (
     CheckpointPlanJob,
     CompareJob,
     EstimateJob,
+    EvaluateJob,
     ImatrixJob,
     InspectJob,
     MethodOptions,
@@ -48,6 +49,7 @@ JOBS = [
     ChatJob(model="b.gguf", prompt="Hello"),
     ChatSessionJob(model="b.gguf"),
     ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
+    EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
 ]
 
 

@@ -2,7 +2,8 @@
 
     python -m tests.golden.make_evaluation PATH/TO/llama-perplexity
 
-Run in the project's root. The text is resources/evaluation/prose.txt.
+Run in the project's root. The text is resources/evaluation/prose.txt. Every type is run twice: as it is, when llama.cpp
+rounds what meets a quantized matrix to Q8_0, and as the same weights in F32 (TYPE/F32), when it does not.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from core.jobs import QuantizeJob, QuantizeOptions
 ROOT = Path(__file__).parents[2]
 TEXT = ROOT / "resources" / "evaluation" / "prose.txt"
 FILE = Path(__file__).with_name("evaluation.json")
-CONTEXT, CHUNKS = 512, 3
+CONTEXT, CHUNKS = 512, 2
 TYPES = ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL")
 # Our names for the lines that llama-perplexity prints; the number behind ± is NAME_error.
 LINES = {
@@ -52,10 +53,14 @@ LINES = {
 
 def quantized(type_name: str, folder: Path) -> Path:
     """The sample in a type, searched as llama-quantize does."""
-    sample, path = sample_path(), folder / f"{type_name}.gguf"
+    sample = sample_path()
     assert sample is not None
+    return _made(sample, type_name, folder / f"{type_name}.gguf")
+
+
+def _made(source: Path, type_name: str, path: Path) -> Path:
     options = QuantizeOptions(target=type_name, fit="reference", allow_requantize=True)
-    engine.run(QuantizeJob(source=str(sample), output=str(path), options=options))
+    engine.run(QuantizeJob(source=str(source), output=str(path), options=options))
     return path
 
 
@@ -73,6 +78,14 @@ def parsed(printed: str) -> dict[str, float]:
     return found
 
 
+def _run(command: list[str]) -> dict[str, float]:
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = parsed(done.stdout)
+    missing = set(LINES.values()) - set(found)
+    assert not missing, f"{missing} not printed:\n{done.stdout}\n{done.stderr}"
+    return found
+
+
 def main(program: str) -> None:
     """Runs `program` on the base and every type, and writes the file."""
     golden: dict[str, dict[str, float]] = {}
@@ -84,11 +97,11 @@ def main(program: str) -> None:
         base = ["-m", str(quantized("F32", folder)), "-f", str(TEXT), "--chunks", str(CHUNKS)]
         subprocess.run([*common, *base], check=True, capture_output=True)
         for type_name in TYPES:
-            command = [*common, "--kl-divergence", "-m", str(quantized(type_name, folder))]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            golden[type_name] = parsed(done.stdout)
-            missing = set(LINES.values()) - set(golden[type_name])
-            assert not missing, f"{missing} not printed:\n{done.stdout}\n{done.stderr}"
+            model = quantized(type_name, folder)
+            golden[type_name] = _run([*common, "--kl-divergence", "-m", str(model)])
+            widened = _made(model, "F32", folder / f"{type_name}.f32.gguf")
+            golden[f"{type_name}/F32"] = _run([*common, "--kl-divergence", "-m", str(widened)])
+            widened.unlink()
     FILE.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
 
 
