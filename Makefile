@@ -1,10 +1,12 @@
 # Two commands: `make run` and `make test`. Everything they need goes into .venv; `make clean` takes it away again.
 #
 #   PYTHON=...       the Python to build .venv with (3.11 or newer; found by itself where python3 is older)
+#   LLAMA_QUANTIZE=PATH  llama.cpp's program, for `make bench` to compare with
 #   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+LLAMA_QUANTIZE ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -37,6 +39,7 @@ bench: $(VENV)/.stamp-test
 	$(PY) -m bench.kernels || missed=1; \
 	$(PY) -m bench.fit || missed=1; \
 	$(PY) -m bench.memory || missed=1; \
+	$(PY) -m bench.whole $(if $(LLAMA_QUANTIZE),--llama-quantize $(LLAMA_QUANTIZE)) || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \
 	exit $$missed
 

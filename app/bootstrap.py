@@ -143,7 +143,7 @@ def open_window() -> MainWindow:
     context = make_context()
     window = MainWindow(context)
     logs.catch_exceptions(ErrorReporter(window).report)
-    for begin in (context.library.rescan, context.jobs.resume):
+    for begin in (context.library.rescan, context.jobs.resume_interrupted, context.jobs.resume):
         window.painted.connect(begin, Qt.ConnectionType.QueuedConnection)
     return window
 

@@ -27,10 +27,12 @@ from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
     add_choice_options,
+    add_converter_option,
     add_importance_options,
     add_split_options,
     add_type_options,
     chosen_targets,
+    converter_of,
     count,
     quantize_options,
 )
@@ -121,7 +123,7 @@ def _report(error: BaseException, line: str, code: int, debug: bool) -> int:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """`inspect SRC`."""
-    return answer(InspectJob(source=options.source), options, text.model)
+    return answer(InspectJob(source=options.source, converter=converter_of(options)), options, text.model)
 
 
 def run_plan(options: argparse.Namespace) -> int:
@@ -368,12 +370,18 @@ def _source(parser: Parser) -> None:
     parser.add_argument("source", metavar="SRC", help="a .gguf file, a Hugging Face folder or a .safetensors file")
 
 
+def _inspect(parser: Parser) -> None:
+    _source(parser)
+    add_converter_option(parser)
+
+
 def _plan(parser: Parser) -> None:
     _source(parser)
     add_choice_options(parser)
     add_type_options(parser)
     add_importance_options(parser)
     add_split_options(parser)
+    add_converter_option(parser)
     add_method_options(parser)
 
 
@@ -445,7 +453,7 @@ COMMANDS: tuple[
     tuple[str, str, Callable[[Parser], None], Callable[[argparse.Namespace], int]],
     ...,
 ] = (
-    ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
+    ("inspect", "architecture, parameters, tensors, metadata", _inspect, run_inspect),
     ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
     ("quantize", "quantize a model into GGUF files, one for each type, or into a checkpoint", _quantize, run_quantize),
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),

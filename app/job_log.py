@@ -15,6 +15,7 @@ from core.progress import Snapshot
 _T = QT_TRANSLATE_NOOP
 STAGES: dict[str, str] = {
     "Planning": _T("JobLog", "Planning: reading the header of the source"),
+    "Checking what is there": _T("JobLog", "Going on: checking {0} that an interrupted run left"),
     "Quantizing": _T("JobLog", "Quantizing {0} of tensors"),
     "Verifying": _T("JobLog", "Written; verifying: reading back {0}"),
 }

@@ -33,6 +33,7 @@ from core.jobs import (
     Value,
     outputs_of,
 )
+from core.journal import Leftover, find_leftover
 from core.progress import Snapshot
 from core.store import ENDED, Store
 
@@ -73,6 +74,30 @@ class JobQueue(QObject):
         if queued:
             self._start(queued[0].id, queued[0].job)
 
+    def resume_interrupted(self) -> None:
+        """Queues what was begun here and interrupted by a crash or a power cut; called once at start-up."""
+        for record in self._store.jobs("interrupted"):
+            if getattr(record.job, "keep_unfinished", False) and find_leftover(outputs_of(record.job)):
+                self._requeue(record.id, record.job, resume=True)
+
+    def leftover(self, job_id: str) -> Leftover | None:
+        """What an ended job left to go on with."""
+        record = self._store.get(job_id)
+        is_resumable = isinstance(record.job, QuantizeJob | QuantizeManyJob) and record.state in ENDED - {"done"}
+        return find_leftover(outputs_of(record.job)) if is_resumable else None
+
+    def go_on(self, job_id: str) -> None:
+        """Puts a job that left something at the end of the queue, to go on from there."""
+        if self.leftover(job_id):
+            self._requeue(job_id, self._store.get(job_id).job, resume=True)
+            self.resume()
+
+    def discard(self, job_id: str) -> None:
+        """Removes what a job left."""
+        if leftover := self.leftover(job_id):
+            leftover.discard()
+            self.changed.emit(job_id)
+
     def is_taken(self, output: str) -> bool:
         """Whether a job that waits or runs, here or on the command line, will write to this path."""
         waiting = self._store.jobs("queued", "running")
@@ -81,7 +106,7 @@ class JobQueue(QObject):
 
     def submit(self, job: Job) -> str:
         """Appends a job to the queue and returns its id."""
-        job_id = self._store.add(job)
+        job_id = self._store.add(_kept(job, resume=False))
         self.changed.emit(job_id)
         self.resume()
         return job_id
@@ -114,15 +139,16 @@ class JobQueue(QObject):
         self.changed.emit(job_id)
 
     def retry(self, job_id: str) -> None:
-        """Puts an ended job at the end of the queue again."""
-        if self._store.get(job_id).state in ENDED:
-            self._store.requeue(job_id)
-            self.changed.emit(job_id)
+        """Puts an ended job at the end of the queue again, to begin anew."""
+        record = self._store.get(job_id)
+        if record.state in ENDED:
+            self._requeue(job_id, record.job, resume=False)
             self.resume()
 
     def remove(self, job_id: str) -> None:
-        """Forgets a job that does not run; its output stays."""
+        """Forgets a job that does not run, and what it left unfinished; its output stays."""
         if self.running() != job_id:
+            self.discard(job_id)
             self._store.remove(job_id)
             self.changed.emit(job_id)
 
@@ -152,6 +178,10 @@ class JobQueue(QObject):
             run.link.disconnect(self)
             self._store.cancel(run.id)
         end_all(deadline_s)
+
+    def _requeue(self, job_id: str, job: Job, *, resume: bool) -> None:
+        self._store.requeue(job_id, _kept(job, resume=resume))
+        self.changed.emit(job_id)
 
     def _start(self, job_id: str, job: Job) -> None:
         self._store.start(job_id)
@@ -221,6 +251,13 @@ class JobQueue(QObject):
             if isinstance(record.job, QuantizeJob | QuantizeManyJob) and record.job.options.imatrix == imatrix:
                 self._store.fail(record.id, ErrorReport.of(ImatrixNotComputed(imatrix)))
                 self.changed.emit(record.id)
+
+
+def _kept(job: Job, *, resume: bool) -> Job:
+    """A job as it runs in the window: what it has done stays when it is cancelled or interrupted."""
+    if isinstance(job, QuantizeJob | QuantizeManyJob):
+        return job.model_copy(update={"resume": resume, "keep_unfinished": True})
+    return job
 
 
 class _Run:

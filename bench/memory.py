@@ -1,9 +1,12 @@
 """Peak memory and speed of quantizing a model of about 1 GB to Q4_K_M, as a user would on the command line.
 
-Usage: `python -m bench.memory [--json] [--threads N]`. The model is written to a temporary folder first: a Llama shape
-whose rows fit every block format, F16, weights drawn from a normal distribution with a fixed seed. It is quantized by
-`main.py quantize` in a child process, whose peak is the largest resident set that the system's wait4 reports. A small
-model of the same shape goes first, so that compiling the kernels (once per installation) is not part of the figures.
+Usage: `python -m bench.memory [--json] [--threads N] [--gigabytes N] [--to A,B]`.
+
+The model is written to a temporary folder first: a Llama shape whose rows fit every block format, F16, weights drawn
+from a normal distribution with a fixed seed. It is quantized by `main.py quantize` in a child process, whose peak is
+the largest resident set that the system's wait4 reports. A small model of the same shape goes first, so that compiling
+the kernels (once per installation) is not part of the figures.
+With --gigabytes the model gets as many layers as make it that large, on a disk that has room for it and the output.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +37,8 @@ SEED = 20
 CHUNK = 1 << 20
 # As large as weights of this width usually are.
 SCALE = 0.02
+# What the program itself may take, and what it may take for each weight of the largest tensor.
+ALLOWED_BYTES, ALLOWED_PER_WEIGHT = 700e6, 10
 KIB = 1024 if sys.platform == "linux" else 1  # the unit of ru_maxrss
 
 
@@ -72,6 +78,7 @@ class Shape:
 
 
 GIGABYTE = Shape(width=2048, feed_forward=5632, kv_width=256, vocabulary=32_000, layers=9)
+LAYER_WEIGHTS = sum(int(np.prod(shape)) for _, shape in GIGABYTE.layer_tensors())
 SMALL = Shape(width=512, feed_forward=1536, kv_width=256, vocabulary=512, layers=1)
 
 
@@ -90,6 +97,17 @@ class Measured:
     def weights_per_second(self) -> float:
         """Weights per second of the job."""
         return self.weights / self.seconds
+
+
+def shape_of(gigabytes: float) -> Shape:
+    """The shape with as many layers as make an F16 file of about this size; at least one."""
+    outside = 2 * GIGABYTE.vocabulary * GIGABYTE.width
+    return replace(GIGABYTE, layers=max(1, round((gigabytes * 1e9 / 2 - outside) / LAYER_WEIGHTS)))
+
+
+def allowed_bytes(shape: Shape) -> float:
+    """How much memory a job may take, whatever the size of the file."""
+    return ALLOWED_BYTES + ALLOWED_PER_WEIGHT * max(int(np.prod(dimensions)) for _, dimensions in shape.tensors())
 
 
 def write_model(path: Path, shape: Shape) -> int:
@@ -132,10 +150,14 @@ def write_tensor(file: IO[bytes], generator: np.random.Generator, dimensions: tu
         left -= weights.size
 
 
-def quantize(source: Path, threads: int) -> Measured:
-    """Quantizes in a child process. Raises CalledProcessError where that fails."""
-    output = source.with_suffix(".out.gguf")
-    command = [sys.executable, str(ROOT / "main.py"), "quantize", str(source), "--to", TARGET_TYPE]
+def quantize(source: Path, threads: int, kind: str = TARGET_TYPE) -> Measured:
+    """Quantizes in a child process, into several types where `kind` names some, separated by commas.
+
+    Raises CalledProcessError where that fails.
+    """
+    output = source.with_suffix("")
+    output.mkdir()
+    command = [sys.executable, str(ROOT / "main.py"), "quantize", str(source), "--to", kind]
     command += ["--out", str(output), "--threads", str(threads), "--json"]
     own = {f"BITWRIGHT_{name}_DIR": str(source.parent / name.lower()) for name in ("DATA", "CONFIG", "LOG")}
     began = time.perf_counter()
@@ -149,25 +171,26 @@ def quantize(source: Path, threads: int) -> Measured:
         if child.returncode:
             raise subprocess.CalledProcessError(child.returncode, command)
         answer.seek(0)
-        result = json.load(answer)
-    output.unlink()
+        results = json.load(answer)
+    shutil.rmtree(output)
+    results = results.get("results", [results])
     return Measured(
         source_bytes=source.stat().st_size,
-        bytes=result["bytes"],
-        weights=sum(tensor["elements"] for tensor in result["tensors"]),
+        bytes=sum(result["bytes"] for result in results),
+        weights=sum(tensor["elements"] for tensor in results[0]["tensors"]),
         peak_bytes=usage.ru_maxrss * KIB,
-        seconds=result["seconds"],
+        seconds=results[0]["seconds"],
         wall_seconds=wall,
     )
 
 
-def measure(threads: int) -> Measured:
+def measure(shape: Shape, threads: int, kind: str) -> Measured:
     """Writes both models into a temporary folder, quantizes them, and returns the figures of the large one."""
     with tempfile.TemporaryDirectory(prefix="bitwright-bench-") as folder:
-        for name, shape in (("small.gguf", SMALL), ("gigabyte.gguf", GIGABYTE)):
+        for name, made in (("small.gguf", SMALL), ("large.gguf", shape)):
             path = Path(folder) / name
-            write_model(path, shape)
-            measured = quantize(path, threads)
+            write_model(path, made)
+            measured = quantize(path, threads, kind)
     own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
     # A child's figure begins with the size of the process that started it.
     assert own_peak < measured.peak_bytes, "the benchmark itself was larger than what it measured"
@@ -175,27 +198,30 @@ def measure(threads: int) -> Measured:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures and prints."""
+    """Measures and prints; returns 1 where more memory was taken than is allowed."""
     parser = argparse.ArgumentParser(prog="bench.memory", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--threads", type=int, default=0, help="0, the default, uses all cores")
+    parser.add_argument("--gigabytes", type=float, metavar="N", help="size of the model (about 1)")
+    parser.add_argument("--to", default=TARGET_TYPE, metavar="A,B", help=f"one or several types ({TARGET_TYPE})")
     options = parser.parse_args(arguments)
-    measured = measure(options.threads)
+    shape = shape_of(options.gigabytes) if options.gigabytes else GIGABYTE
+    measured = measure(shape, options.threads, options.to)
     if options.json:
         figures = asdict(measured) | {"weights_per_second": measured.weights_per_second, "machine": machine()}
         print(json.dumps(figures))
         return 0
-    show(
-        f"Quantizing an F16 model of {measured.source_bytes / 1e9:.2f} GB to {TARGET_TYPE}",
+    missed = show(
+        f"Quantizing an F16 model of {measured.source_bytes / 1e9:.2f} GB to {options.to}",
         [
-            Figure("peak memory", measured.peak_bytes / 2**20, "MiB"),
+            Figure("peak memory", measured.peak_bytes / 2**20, "MiB", allowed_bytes(shape) / 2**20, at_most=True),
             Figure("share of the model in memory", 100 * measured.peak_bytes / measured.source_bytes, "%"),
             Figure("speed", measured.weights_per_second / 1e6, "M weights/s"),
             Figure("time of the job", measured.seconds, "s"),
             Figure("time of the process", measured.wall_seconds, "s"),
         ],
     )
-    return 0
+    return int(missed > 0)
 
 
 if __name__ == "__main__":

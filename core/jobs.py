@@ -66,13 +66,18 @@ class QuantizeOptions(Value):
     override_kv: tuple[KeyOverride, ...] = ()
     keep_split: bool = False
     split_max_bytes: int = Field(default=0, ge=0)
+    converter: str = ""
 
 
 class InspectJob(Value):
-    """Reads headers only. Answer: ModelSummary."""
+    """Reads headers only. Answer: ModelSummary.
+
+    converter: a llama.cpp checkout, whose script converts what no family here is for; "" = none.
+    """
 
     kind: Literal["inspect"] = "inspect"
     source: str
+    converter: str = ""
 
 
 class ScanJob(Value):

@@ -28,7 +28,7 @@ from core.weighting import means_of
 from kernels.measure import ErrorSums
 
 # After these a job that is to be resumable leaves what it has done; other errors would come again.
-KEPT_AFTER = (Cancelled, KeyboardInterrupt, DiskFull)
+KEPT_AFTER = (Cancelled, KeyboardInterrupt)
 
 Work = tuple[QuantizeJob, Prepared]
 
@@ -177,7 +177,9 @@ def open_outputs(source: Source, work: Sequence[Work], progress: Progress, stack
     made_of = fingerprint(source, jobs, [prepared for _, prepared in work])
     names = [os.path.abspath(job.output) for job in jobs]
     left = reopen(names, files, made_of, progress) if jobs[0].resume else None
-    keep_for = KEPT_AFTER if jobs[0].keep_unfinished else ()
+    keep_for: tuple[type[BaseException], ...] = KEPT_AFTER if jobs[0].keep_unfinished else ()
+    if left is not None:
+        keep_for = (*keep_for, DiskFull)  # too little room to go on is no reason to lose what was kept
     opened = _opened(files, left, keep_for, stack)
     targets = tuple(Target.of(*item, own) for item, own in zip(work, opened, strict=True))
     journal = left.journal if left else Journal.create(_beginning(names, files, opened, made_of))

@@ -32,6 +32,7 @@ STATES: dict[State, tuple[str, str, str]] = {
 # Where each stage of a job begins and ends on one bar, so that it never jumps back between stages.
 STAGES: dict[str, tuple[float, float]] = {
     "Planning": (0.0, 0.0),
+    "Checking what is there": (0.0, 0.0),
     "Quantizing": (0.0, 0.95),
     "Verifying": (0.95, 1.0),
     "Reading the model": (0.0, 0.0),
@@ -41,6 +42,7 @@ STAGES: dict[str, tuple[float, float]] = {
 }
 STAGE_WORDS = {
     "Planning": _T("JobsModel", "Planning"),
+    "Checking what is there": _T("JobsModel", "Checking what is there"),
     "Quantizing": _T("JobsModel", "Quantizing"),
     "Verifying": _T("JobsModel", "Verifying"),
     "Reading the model": _T("JobsModel", "Reading the model"),
@@ -73,7 +75,8 @@ def state_words(state: State) -> str:
 class JobRow:
     """One job as the table shows it; `name` is its id.
 
-    is_ours: it runs, or would run, in this window's queue. is_cancelling: it has been asked to stop.
+    is_ours: it runs, or would run, in this window's queue. is_cancelling: it has been asked to stop. left_bytes: what
+    it left unfinished and could go on with takes so much room; 0 = nothing, or not looked up.
     """
 
     name: str
@@ -81,6 +84,7 @@ class JobRow:
     snapshot: Snapshot | None
     is_ours: bool = True
     is_cancelling: bool = False
+    left_bytes: int = 0
 
     @property
     def state(self) -> State:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
-from app import actions
+from app import actions, text
 from app.context import AppContext
 from app.models.jobs import FRACTION_ROLE, JobRow, JobsModel, ordered
 from app.widgets.column_widths import Columns
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
-from app.widgets.job_inspector import BUTTONS, TOOLS, JobInspector
+from app.widgets.job_inspector import JobInspector, is_offered
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.progress_delegate import ProgressDelegate
 from app.widgets.split import InspectorSplit
@@ -147,7 +149,7 @@ class JobsPage(QWidget):
         self.refresh()
 
     def _show_selected(self) -> None:
-        row = self.table.current()
+        row = self._current()
         if row is None:
             return
         self.inspector.show_row(row)
@@ -161,10 +163,22 @@ class JobsPage(QWidget):
             self.inspector.show_log(self.context.jobs.log(job_id))
 
     def _act(self, key: str) -> None:
-        row = self.table.current()
-        offered = {**BUTTONS, **TOOLS}[key][0]
-        if row is not None and row.state in offered and (key == "copy" or (row.is_ours and not row.is_cancelling)):
+        row = self._current()
+        if row is not None and is_offered(key, row):
             _ACTIONS[key](self, row)
+
+    def _current(self) -> JobRow | None:
+        """The job selected, with what it left."""
+        row = self.table.current()
+        leftover = self.context.jobs.leftover(row.name) if row is not None else None
+        return replace(row, left_bytes=leftover.bytes) if row is not None and leftover else row
+
+    def _resume(self, row: JobRow) -> None:
+        self.context.jobs.go_on(row.name)
+
+    def _discard(self, row: JobRow) -> None:
+        self.context.jobs.discard(row.name)
+        self.said.emit(self.tr("{0} freed").format(text.size(row.left_bytes)))
 
     def _result(self, row: JobRow) -> None:
         self.result_requested.emit(row.name)
@@ -217,7 +231,9 @@ class JobsPage(QWidget):
 
 _ACTIONS = {
     "result": JobsPage._result,
+    "resume": JobsPage._resume,
     "retry": JobsPage._retry,
+    "discard": JobsPage._discard,
     "cancel": JobsPage._cancel,
     "up": JobsPage._up,
     "down": JobsPage._down,

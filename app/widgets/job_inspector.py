@@ -32,7 +32,9 @@ SHOWN_RESULTS = ("quantize", "quantize_many")
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
     "result": (frozenset({"done"}), "results", True),
-    "retry": (frozenset({"failed", "cancelled", "interrupted"}), "retry", True),
+    "resume": (frozenset({"failed", "cancelled", "interrupted"}), "play", True),
+    "retry": (frozenset({"failed", "cancelled", "interrupted"}), "retry", False),
+    "discard": (frozenset({"failed", "cancelled", "interrupted"}), "remove", False),
     "cancel": (frozenset({"queued", "running"}), "cancel", False),
 }
 TOOLS: dict[str, tuple[frozenset[str], str]] = {
@@ -41,6 +43,20 @@ TOOLS: dict[str, tuple[frozenset[str], str]] = {
     "copy": (frozenset(STATES), "copy"),
     "remove": (frozenset({"queued", "done", "failed", "cancelled", "interrupted"}), "remove"),
 }
+
+
+# Offered only where something was left unfinished.
+OF_LEFTOVERS = frozenset({"resume", "discard"})
+
+
+def is_offered(key: str, row: JobRow) -> bool:
+    """Whether a button or tool makes sense for a job as it stands."""
+    states = {**BUTTONS, **TOOLS}[key][0]
+    if row.state not in states or (key in OF_LEFTOVERS and not row.left_bytes):
+        return False
+    if key == "result" and row.record.job.kind not in SHOWN_RESULTS:
+        return False
+    return key == "copy" or (row.is_ours and not row.is_cancelling)
 
 
 class JobInspector(QWidget):
@@ -164,13 +180,13 @@ class JobInspector(QWidget):
                 (self.tr("Threads"), threads),
                 *rows,
             ]
+        if row.left_bytes:
+            rows.append((self.tr("Unfinished"), self.tr("{0} kept on the disk").format(text.size(row.left_bytes))))
         return rows
 
     def _show_buttons(self, row: JobRow) -> None:
-        for key, (states, *_) in {**BUTTONS, **TOOLS}.items():
-            offered = row.state in states and (key == "copy" or (row.is_ours and not row.is_cancelling))
-            offered = offered and (key != "result" or row.record.job.kind in SHOWN_RESULTS)
-            self._buttons[key].setVisible(offered)
+        for key, button in self._buttons.items():
+            button.setVisible(is_offered(key, row))
 
     def _restyle(self) -> None:
         if self._row is None:
@@ -202,7 +218,9 @@ class JobInspector(QWidget):
     def _make_buttons(self) -> QHBoxLayout:
         words = {
             "result": self.tr("Show result"),
+            "resume": self.tr("Resume"),
             "retry": self.tr("Retry"),
+            "discard": self.tr("Discard"),
             "cancel": self.tr("Cancel"),
             "up": self.tr("Move up in the queue (Alt+Up)"),
             "down": self.tr("Move down in the queue (Alt+Down)"),
@@ -251,8 +269,8 @@ class JobInspector(QWidget):
         return log
 
 
-def _situation(row: JobRow) -> tuple[str, bool, bool]:
-    return row.state, row.is_ours, row.is_cancelling
+def _situation(row: JobRow) -> tuple[str, bool, bool, int]:
+    return row.state, row.is_ours, row.is_cancelling, row.left_bytes
 
 
 def _breakable(path: str) -> str:

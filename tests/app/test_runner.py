@@ -49,7 +49,7 @@ def test_a_job_runs_reports_and_is_kept(context, queue, quantize, qtbot):
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         job_id = queue.submit(job)
         assert queue.running() == job_id
-        assert queue.running_job() == job
+        assert queue.running_job() == job.model_copy(update={"keep_unfinished": True})
     record = Store().get(job_id)
     assert record.state == "done"
     assert record.result.output == job.output
@@ -100,11 +100,55 @@ def test_cancel_half_way_then_retry(context, queue, quantize, qtbot, tmp_path):
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         queue.cancel(job_id)
     assert context.store.get(job_id).state == "cancelled"
-    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "out.gguf").exists()
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         queue.retry(job_id)
     assert context.store.get(job_id).state == "done"
     assert leftovers(tmp_path) == ["out.gguf"]
+
+
+def test_a_cancelled_job_goes_on_or_is_discarded(context, queue, quantize, qtbot, tmp_path):
+    job_id = queue.submit(quantize())
+    wait_for_progress(qtbot, queue, 0.4)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.cancel(job_id)
+    done = queue.leftover(job_id).tensors
+    assert done > 10
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.go_on(job_id)
+        wait_for_progress(qtbot, queue, 0.4)
+    assert "an interrupted run left" in queue.log(job_id)
+    assert context.store.get(job_id).state == "done"
+    assert leftovers(tmp_path) == ["out.gguf"]
+    other = queue.submit(quantize(name="other.gguf"))
+    wait_for_progress(qtbot, queue, 0.1)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.cancel(other)
+    assert queue.leftover(other).bytes > 0
+    queue.discard(other)
+    assert leftovers(tmp_path) == ["out.gguf"]
+    assert queue.leftover(other) is None
+
+
+def test_what_was_interrupted_here_goes_on_at_the_next_start(context, queue, quantize, qtbot, tmp_path):
+    job_id = queue.submit(quantize())
+    wait_for_progress(qtbot, queue, 0.1)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        queue.cancel(job_id)
+    with context.store._connection() as db:  # as a crash of the window leaves it
+        db.execute("UPDATE jobs SET state = 'interrupted' WHERE id = ?", (job_id,))
+    elsewhere = context.store.add(quantize(name="elsewhere.gguf"))
+    with context.store._connection() as db:
+        db.execute("UPDATE jobs SET state = 'interrupted' WHERE id = ?", (elsewhere,))
+    again = JobQueue(context.store)
+    again.resume_interrupted()
+    assert context.store.get(elsewhere).state == "interrupted"
+    assert context.store.get(job_id).job.resume
+    with qtbot.waitSignal(again.finished, timeout=WAIT_MS):
+        again.resume()
+    assert context.store.get(job_id).state == "done"
+    assert "an interrupted run left" in again.log(job_id)
+    again.shutdown()
 
 
 def test_a_killed_worker_fails_its_job_and_the_next_one_runs(context, queue, quantize, qtbot, tmp_path):
@@ -152,7 +196,7 @@ def test_shutdown_ends_the_worker_and_cancels_its_job(context, queue, quantize, 
     queue.shutdown()
     assert not worker.is_running()
     assert context.store.get(job_id).state == "cancelled"
-    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "out.gguf").exists()
     queue.submit(quantize())
     assert queue.running() is None
 

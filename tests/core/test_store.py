@@ -52,7 +52,7 @@ def test_results_and_errors_are_kept(store, tmp_path):
 def test_retry_forgets_how_it_ended_and_goes_to_the_end(store):
     first, second = store.add(JOB), store.add(JOB)
     store.fail(first, ErrorReport.of(DiskFull("b.gguf", 10, 5)))
-    store.requeue(first)
+    store.requeue(first, store.get(first).job)
     record = store.get(first)
     assert (record.state, record.error, record.finished) == ("queued", None, None)
     assert [row.id for row in store.jobs("queued")] == [second, first]
@@ -94,3 +94,15 @@ def test_a_damaged_file_is_an_error_of_sqlite_not_a_crash(tmp_path):
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         Store(path)
+
+
+def test_jobs_of_a_newer_version_are_left_alone(store):
+    known = store.add(JOB)
+    foreign, odd = store.add(JOB), store.add(JOB)
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE jobs SET job = ? WHERE id = ?", ('{"kind": "quantize", "telepathy": true}', foreign))
+        db.execute("UPDATE jobs SET kind = 'dream', job = ? WHERE id = ?", ('{"kind": "dream"}', odd))
+    for listed in (store.jobs(), store.summaries(), Store(store.path).jobs("queued")):
+        assert [record.id for record in listed] == [known]
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (3,)

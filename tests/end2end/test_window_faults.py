@@ -73,9 +73,11 @@ def test_cancel_half_way(window, qtbot, job):
     job_id = start(window, qtbot, job)
     press(window, qtbot, "cancel")
     assert wait_for_end(window, qtbot, job_id) == "cancelled"
-    assert list(Path(job.output).parent.iterdir()) == []
+    assert not Path(job.output).exists()
     assert "Cancelled" in window.page("jobs").inspector.words()
     assert actions.title(job) in window.status._message.text()
+    press(window, qtbot, "discard")
+    assert list(Path(job.output).parent.iterdir()) == []
     the_window_is_alive(window, qtbot)
     the_retry_succeeds(window, qtbot, job_id, job)
 
