@@ -102,7 +102,15 @@ def _by_category(models: Sequence[ModelEvaluation]) -> str:
 
 
 def _disagreements(model: ModelEvaluation) -> str:
-    headers = (f"Where {Path(model.model).name} disagrees most", "came", "p", "original", "likeliest", "original", "KLD")
+    headers = (
+        f"Where {Path(model.model).name} disagrees most",
+        "came",
+        "p",
+        "original",
+        "likeliest",
+        "original",
+        "KLD",
+    )
     rows = [_row(found) for found in model.disagreements[:PRINTED]]
     return table(headers, rows, "  rr  r")
 

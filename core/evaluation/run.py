@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from core import memory
-from core.errors import CannotRun, VocabulariesDiffer
+from core.errors import CannotRun, OutputNotWritable, VocabulariesDiffer
 from core.evaluation.scores import Scores, scores_of
 from core.evaluation.statistics import figures
 from core.evaluation.windows import Windows, first_scored, read_windows
@@ -31,7 +32,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
     """Measures every model of the job against its source; see core.evaluation.statistics for the figures.
 
     Raises, before anything is computed: CannotRun, VocabulariesDiffer, TextTooShort, SourceNotFound, ReadFailed,
-    DeviceNotAvailable; later what scores_of raises.
+    DeviceNotAvailable, OutputNotWritable; later what scores_of raises.
     """
     started = time.perf_counter()
     memory.reset_peak()
@@ -45,9 +46,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         progress.stage("Reading the text")
         tokenizer = networks[0].tokenizer
         windows = read_windows(job, tokenizer)
-        folder = data_dir()
-        folder.mkdir(parents=True, exist_ok=True)
-        base, *scores = scores_of(networks, windows.ids, folder, progress)
+        base, *scores = scores_of(networks, windows.ids, _spare_folder(), progress)
         models = tuple(
             _model(network, windows, base, own, tokenizer) for network, own in zip(networks[1:], scores, strict=True)
         )
@@ -95,6 +94,16 @@ def _tokens(source: Source) -> Sequence[Any]:
     if found is None:
         raise CannotRun(str(source.path), "it has no vocabulary")
     return list(found)
+
+
+def _spare_folder() -> Path:
+    """Where hidden states may go. Raises OutputNotWritable."""
+    folder = data_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(str(folder), error.strerror or str(error)) from error
+    return folder
 
 
 # ---------------------------------------------------------------- after

@@ -15,10 +15,10 @@ import torch
 
 from core import engine
 from core.errors import (
-    BadInput,
     Cancelled,
     CannotRun,
     NonFiniteActivations,
+    OutputNotWritable,
     ReadFailed,
     SourceNotFound,
     TextTooShort,
@@ -373,8 +373,11 @@ def test_what_cannot_be_done_is_said_before_any_work(tiny, tmp_path, monkeypatch
             evaluated(tiny.source, tiny.Q8_0, other)
     with pytest.raises(CannotRun, match="its context"):
         evaluated(tiny.source, tiny.Q8_0, context=1 << 20)
-    with pytest.raises(BadInput):
+    with pytest.raises(SourceNotFound, match=r"none\.gguf"):
         evaluated(tiny.source, tmp_path / "none.gguf")
+    monkeypatch.setenv("BITWRIGHT_DATA_DIR", str(tmp_path / "empty" / "data"))
+    with pytest.raises(OutputNotWritable):
+        evaluated(tiny.source, tiny.Q8_0)
 
 
 def test_damaged_weights_are_noticed(tiny, tmp_path):
