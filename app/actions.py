@@ -127,7 +127,7 @@ def _option_words(options: QuantizeOptions) -> list[str]:
         words += ["--tensor-type", f"{override.tensor}={override.type}"]
     for entry in options.override_kv:
         words += ["--override-kv", f"{entry.key}={entry.type}:{entry.value}"]
-    for name in ("output_tensor_type", "token_embedding_type", "imatrix"):
+    for name in ("output_tensor_type", "token_embedding_type", "imatrix", "converter"):
         words += [_option(name), getattr(options, name)] if getattr(options, name) else []
     for name in ("include_weights", "exclude_weights"):
         for part in getattr(options, name):

@@ -20,17 +20,19 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from app import cli_estimate, cli_hub
+from app import cli_estimate, cli_evaluate, cli_hub
 from app import cli_text as text
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
     BadUsage,
     add_choice_options,
+    add_converter_option,
     add_importance_options,
     add_split_options,
     add_type_options,
     chosen_targets,
+    converter_of,
     count,
     quantize_options,
 )
@@ -121,7 +123,7 @@ def _report(error: BaseException, line: str, code: int, debug: bool) -> int:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """`inspect SRC`."""
-    return answer(InspectJob(source=options.source), options, text.model)
+    return answer(InspectJob(source=options.source, converter=converter_of(options)), options, text.model)
 
 
 def run_plan(options: argparse.Namespace) -> int:
@@ -278,6 +280,11 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
     )
 
 
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`evaluate MODEL... --against SRC`."""
+    return answer(cli_evaluate.asked_evaluation(options), options, cli_evaluate.evaluated)
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
@@ -373,12 +380,18 @@ def _source(parser: Parser) -> None:
     parser.add_argument("source", metavar="SRC", help="a .gguf file, a Hugging Face folder or a .safetensors file")
 
 
+def _inspect(parser: Parser) -> None:
+    _source(parser)
+    add_converter_option(parser)
+
+
 def _plan(parser: Parser) -> None:
     _source(parser)
     add_choice_options(parser)
     add_type_options(parser)
     add_importance_options(parser)
     add_split_options(parser)
+    add_converter_option(parser)
     add_method_options(parser)
 
 
@@ -450,13 +463,19 @@ COMMANDS: tuple[
     tuple[str, str, Callable[[Parser], None], Callable[[argparse.Namespace], int]],
     ...,
 ] = (
-    ("inspect", "architecture, parameters, tensors, metadata", _source, run_inspect),
+    ("inspect", "architecture, parameters, tensors, metadata", _inspect, run_inspect),
     ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
     ("quantize", "quantize a model into GGUF files, one for each type, or into a checkpoint", _quantize, run_quantize),
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
     ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
+    (
+        "evaluate",
+        "perplexity, KL divergence and agreement of models with their original on a text",
+        cli_evaluate.add_evaluate_options,
+        run_evaluate,
+    ),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("search", "find models on the Hugging Face Hub", cli_hub.add_search, run_search),
     ("download", "download a model from the Hub, or go on with it", cli_hub.add_download, run_download),

@@ -122,6 +122,22 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_converter_option(parser: argparse.ArgumentParser) -> None:
+    """What reads a model that no family here is for."""
+    parser.add_argument(
+        "--converter",
+        default="",
+        metavar="PATH",
+        help="a llama.cpp checkout, whose convert_hf_to_gguf.py first converts a folder of a family that is not known "
+        "here; it runs as it is, and may run code that the model brings",
+    )
+
+
+def converter_of(options: argparse.Namespace) -> str:
+    """The checkout's absolute path, '' where none was given."""
+    return str(Path(options.converter).absolute()) if getattr(options, "converter", "") else ""
+
+
 def add_split_options(parser: argparse.ArgumentParser) -> None:
     """Into how many files the output goes."""
     group = parser.add_mutually_exclusive_group()
@@ -175,6 +191,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         override_kv=tuple(options.override_kv),
         keep_split=options.keep_split,
         split_max_bytes=options.split_max_size,
+        converter=converter_of(options),
     )
     return options.recipe.completed(given) if options.recipe else given
 

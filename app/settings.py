@@ -115,6 +115,18 @@ ROWS: tuple[Setting, ...] = (
         special=_T("Settings", "All"),
     ),
     Setting(
+        "converter",
+        "folder",
+        "",
+        ENGINE,
+        _T("Settings", "llama.cpp folder"),
+        _T(
+            "Settings",
+            "A checkout of llama.cpp: its converter first makes a 16-bit file of models that no family here is for. "
+            "It runs as it is, and may run code that a model brings. Empty: such models are refused.",
+        ),
+    ),
+    Setting(
         "chat_context",
         "integer",
         2048,

@@ -28,6 +28,7 @@ FUNCTIONS: dict[str, str] = {
     "imatrix": "core.importance:imatrix",
     "search": "core.hub.client:search",
     "download": "core.hub.download:download",
+    "evaluate": "core.evaluation.run:evaluate",
 }
 
 

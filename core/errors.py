@@ -126,6 +126,12 @@ class UnsupportedType(BadInput):
         )
 
 
+BY_LLAMA_CPP = (
+    "Let llama.cpp's convert_hf_to_gguf.py convert it: give the folder of a llama.cpp checkout as --converter, "
+    "or in the settings"
+)
+
+
 class UnknownArchitecture(BadInput):
     """No family row exists for this architecture."""
 
@@ -133,7 +139,7 @@ class UnknownArchitecture(BadInput):
         super().__init__(
             f"{path} has the architecture {architecture}, which cannot be converted yet",
             f"known architectures are {', '.join(sorted(known))}",
-            "Convert it to an F16 .gguf with llama.cpp's convert_hf_to_gguf.py, then quantize that file here",
+            BY_LLAMA_CPP,
         )
 
 
@@ -144,8 +150,8 @@ class UnknownQuantization(BadInput):
         super().__init__(
             f"{path} is quantized with {method}, which cannot be read",
             f"what can be read is {', '.join(known)}",
-            "Take the original in 16 bits, or have transformers dequantize this one (model.dequantize(), then "
-            "save_pretrained) and convert that folder",
+            "Take the original in 16 bits, have transformers dequantize this one (model.dequantize(), then "
+            f"save_pretrained) and convert that folder, or: {BY_LLAMA_CPP}",
         )
 
 
@@ -156,7 +162,7 @@ class CannotConvert(BadInput):
         super().__init__(
             f"{path} cannot be converted",
             problem,
-            "Convert it to an F16 .gguf with llama.cpp's convert_hf_to_gguf.py, then quantize that file here",
+            BY_LLAMA_CPP,
         )
 
 
@@ -168,6 +174,28 @@ class CannotRun(BadInput):
             f"{path} cannot be run layer by layer",
             problem,
             remedy or "Use llama.cpp's own programs (llama-imatrix, llama-perplexity) for this model",
+        )
+
+
+class NotAConverter(BadInput):
+    """What was given as llama.cpp's converter is none."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is no llama.cpp checkout",
+            "there is no convert_hf_to_gguf.py",
+            "Give the folder that `git clone` of llama.cpp made, or the script itself",
+        )
+
+
+class ConversionFailed(BitwrightError):
+    """llama.cpp's converter did not make a file."""
+
+    def __init__(self, path: str, script: str, reason: str, python: str) -> None:
+        super().__init__(
+            f"{script} could not convert {path}",
+            reason,
+            f"Check that this version knows the model, and that {python} has its requirements.txt installed",
         )
 
 
@@ -342,6 +370,17 @@ class NothingToCompare(BadInput):
             f"{path} and {other} cannot be compared",
             "they have no tensor of the same name",
             "Compare two files of the same model",
+        )
+
+
+class VocabulariesDiffer(BadInput):
+    """The same number means different tokens to two models, so their predictions cannot be compared."""
+
+    def __init__(self, path: str, other: str, problem: str) -> None:
+        super().__init__(
+            f"{path} and {other} cannot be compared",
+            f"their vocabularies differ: {problem}",
+            "Evaluate models that were made from this original",
         )
 
 

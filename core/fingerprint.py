@@ -40,7 +40,7 @@ def fingerprint(source: Source, jobs: Sequence[QuantizeJob], prepared: Sequence[
     return {
         "options": _digest(_options(job) for job in jobs),
         "imatrix": _digest(_content(path) for path in sorted({job.options.imatrix for job in jobs} - {""})),
-        "source": _digest([*map(_file, source.files), *map(_header, prepared)]),
+        "source": _digest([*map(_file, source.origin), *map(_header, prepared)]),
         "program": _program(),
     }
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from core.catalog import ALL_MIXES, SAMPLE_NAME, sample_path
@@ -23,6 +24,7 @@ from core.jobs import (
 )
 from core.progress import Progress
 from core.sources import KeyValue, Source, open_source
+from core.sources.converter import open_or_convert
 
 if TYPE_CHECKING:
     pass
@@ -64,9 +66,9 @@ LABELS: dict[str, str] = {
 
 
 def inspect(job: InspectJob, progress: Progress) -> ModelSummary:
-    """Everything the headers of a model say. Raises what open_source raises."""
+    """Everything the headers of a model say. Raises what open_or_convert raises."""
     progress.stage("Reading headers")
-    with open_source(job.source) as source:
+    with open_or_convert(job.source, job.converter, Path(gettempdir()), progress) as source:
         summary = summarize(source)
         tensors = tuple(
             TensorInfo(name=t.name, shape=t.shape, type=t.stored_type, elements=t.elements, bytes=t.stored_bytes)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 from core import memory, stream
 from core.chunks import Chunk, Compute, chunks_of
@@ -22,7 +23,8 @@ from core.outputs import OutputFile, Outputs, Target, open_outputs, output_paths
 from core.plan import prepare, refuse_quantized
 from core.progress import Progress
 from core.readback import READ_BYTES
-from core.sources import Source, open_source
+from core.sources import Source
+from core.sources.converter import open_or_convert
 from kernels.measure import ErrorSums
 
 WAIT_S = 0.05
@@ -31,7 +33,7 @@ WAIT_S = 0.05
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
     """Plans, quantizes, measures and verifies; the output appears under its name only when all of that succeeded.
 
-    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_source, prepare
+    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_or_convert, prepare
     and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull, NonFiniteWeights,
     ValuesTooLarge, DeviceNotAvailable, Cancelled.
     """
@@ -54,7 +56,11 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
     memory.reset_peak()
     compute = Compute.of(jobs[0])
     progress.stage("Planning")
-    with open_source(jobs[0].source) as source, ExitStack() as stack:
+    beside = Path(jobs[0].output).parent
+    with (
+        open_or_convert(jobs[0].source, jobs[0].options.converter, beside, progress) as source,
+        ExitStack() as stack,
+    ):
         work = [(job, prepare(source, job.options)) for job in jobs]
         for job, prepared in work:
             refuse_quantized(source, prepared.plan, job.options)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import gettempdir
 
 from core.catalog import ALIASES, MIX, Mix
 from core.choices import deciding, wished, wishes
@@ -20,7 +22,8 @@ from core.policy import Choice, choose, describe, kept_reason
 from core.progress import Progress
 from core.repacking import with_lattice
 from core.rules import Model, Tensor
-from core.sources import KeyValue, Source, SourceTensor, open_source
+from core.sources import KeyValue, Source, SourceTensor
+from core.sources.converter import open_or_convert
 from core.weighting import expected_matrix, selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
@@ -38,10 +41,10 @@ MANY_FALLBACKS = 0.1
 def plan(job: PlanJob, progress: Progress) -> Plan:
     """The plan of a quantization; a source that is quantized already gets a warning here, not an error.
 
-    Raises what open_source and make_plan raise.
+    Raises what open_or_convert and make_plan raise.
     """
     progress.stage("Planning")
-    with open_source(job.source) as source:
+    with open_or_convert(job.source, job.options.converter, Path(gettempdir()), progress) as source:
         if not job.imatrix_to_come:
             return make_plan(source, job.options)
         matrix = expected_matrix(source, job.options)

@@ -31,6 +31,7 @@ from core.parts import path_of
 from core.plan import Prepared, prepare, quantized_types
 from core.progress import Progress
 from core.sources import Source, open_source
+from core.sources.converter import CONVERTIBLE
 from core.speed import machine_name, time_missing
 from core.store import JobRecord, Store
 
@@ -63,6 +64,13 @@ OPEN = ("apache-2.0", "mit", "bsd", "cc-by-4.0", "cc0", "openrail", "cc-by-sa")
 SAME_PASS_S = 2.0
 
 
+TO_CONVERT = Check(
+    step="architecture",
+    level="fine",
+    cause="llama.cpp's converter makes a 16-bit file of it first; what quantizing that needs is known then.",
+)
+
+
 def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
     """All checks of a quantization, and what it needs. Raises nothing but Cancelled for what a job would raise."""
     progress.stage("Checking")
@@ -80,6 +88,8 @@ def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
                 seconds_basis=basis,
             )
     except BitwrightError as error:
+        if isinstance(error, CONVERTIBLE) and job.options.converter:
+            return PreflightResult(checks=(TO_CONVERT,))
         return PreflightResult(checks=(check_of(error),))
 
 

@@ -33,7 +33,7 @@ from app.widgets.plan_table import PlanTable
 from app.widgets.problem_box import ProblemBox
 from app.widgets.source_strip import ModelMenu, SourceStrip
 from core.catalog import output_name, sample_path
-from core.errors import ErrorReport
+from core.errors import CannotConvert, ErrorReport, UnknownArchitecture, UnknownQuantization
 from core.jobs import (
     EstimateJob,
     ImatrixJob,
@@ -51,6 +51,8 @@ from core.jobs import (
 from kernels.blocks import FORMATS
 
 DEBOUNCE_MS = 120
+# What llama.cpp's converter may know although nothing here does.
+CONVERTIBLE = frozenset(leaf.__name__ for leaf in (UnknownArchitecture, UnknownQuantization, CannotConvert))
 # A file name is being typed: what it means for the disk is asked when it is finished.
 RECHECK_MS = 400
 
@@ -139,7 +141,16 @@ class QuantizePage(QWidget):
     def job(self) -> QuantizeJob | QuantizeManyJob:
         """The job as it is chosen now."""
         outputs = dict(zip(self.choice.targets, self.output.paths, strict=True))
-        return actions.quantize_job(self._source, outputs, self.options, self.context.settings)
+        options = self.options
+        if self._converts:
+            options = options.model_copy(update={"converter": self.context.settings.value("converter")})
+        return actions.quantize_job(self._source, outputs, options, self.context.settings)
+
+    @property
+    def _converts(self) -> bool:
+        """Whether llama.cpp's converter, which the settings name, makes a file of this source first."""
+        kinds = {fault.kind for fault in self._faults.values()}
+        return bool(kinds) and kinds <= CONVERTIBLE and bool(self.context.settings.value("converter"))
 
     # ------------------------------------------------------------ composition
 
@@ -394,7 +405,6 @@ class QuantizePage(QWidget):
     def _fail_summary(self, report: ErrorReport) -> None:
         self._forget_plans()
         self._faults[self.choice.targets[0]] = report
-        self.strip.show_unreadable(self._source)
         self._show_plan()
 
     def _forget_plans(self) -> None:
@@ -444,9 +454,12 @@ class QuantizePage(QWidget):
             self.table.model.set_plan(plan)
             self.choice.count(plan)
         fault = self._faults.get(self._shown_target()) or next(iter(self._faults.values()), None)
-        self.problem.show_report(fault)
+        self.problem.show_report(None if self._converts else fault)
+        if self._faults and self._summary is None:
+            self.strip.show_unreadable(self._source, self._converts)
         self.bars.set_result(plan)
-        self.headline.setText(size_sentence(plan) if plan else "")
+        converted = self.tr("The plan and the sizes are known once llama.cpp has made a 16-bit file of this model.")
+        self.headline.setText(size_sentence(plan) if plan else converted if self._converts else "")
         remarks = plan.warnings if plan else ()
         self.remarks.setText("\n".join(f"• {remark}" for remark in remarks))
         self.remark_button.setText(self.tr("Remarks ({0})").format(len(remarks)))
@@ -455,15 +468,15 @@ class QuantizePage(QWidget):
         self._show_before(plan)
         words = fallback_sentence(plan) if plan else ""
         self.fallbacks.say(words, self.tr("Show them") if words else "")
-        for part in (self.headline, self.bars):
-            part.setVisible(plan is not None)
+        self.headline.setVisible(plan is not None or self._converts)
+        self.bars.setVisible(plan is not None)
         # The last plan stays beside a problem with an override, so that it can be taken back.
         self._show_table()
         self._show_state()
 
     def _show_table(self) -> None:
         """Details of what comes before a start take the table's place."""
-        has_rows = self.problem.isHidden() or bool(self.table.model.rows)
+        has_rows = not self._faults or bool(self.table.model.rows)
         self.table.setVisible(has_rows and not (self.before.isVisibleTo(self) and self.before.button.isChecked()))
 
     def _show_state(self) -> None:
@@ -477,7 +490,7 @@ class QuantizePage(QWidget):
         """What has to be done before the job can start, in words; '' where nothing."""
         if not self.problem.isHidden():
             return self.tr("There is no plan: see above what to do.")
-        if self._summary is None or self._soon.isActive() or self._awaited or not self.plans:
+        if self._soon.isActive() or self._awaited or not (self._converts or (self._summary and self.plans)):
             return self.tr("Planning…")
         if self.choice.problem:
             return self.choice.problem
@@ -493,6 +506,8 @@ class QuantizePage(QWidget):
         return self.tr("A job in the queue writes to {0} already: choose another file name.").format(Path(path).name)
 
     def _run_words(self) -> str:
+        if self._converts:
+            return self.tr("llama.cpp converts the model first, into a hidden file that is removed afterwards.")
         plans, paths = self.plans.values(), self.output.paths
         threads = self.context.settings.value("threads")
         shown = str(threads) if threads else self.tr("all")
@@ -517,6 +532,8 @@ class QuantizePage(QWidget):
         if key in ("threads", "output_folder"):
             self._propose()
             self._show_state()
+        elif key == "converter":
+            self._show_plan()
 
     def _on_queue(self) -> None:
         """What was in the way may be gone, or something is new."""

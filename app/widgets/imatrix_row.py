@@ -83,8 +83,7 @@ class ImatrixRow(QWidget):
         if self.path:
             name, tip = Path(self.path).name, self.path
         elif self.text is not None:
-            text = Path(self.text[0]).name if self.text else self.tr("own texts")
-            name = self.tr("from {0}").format(text)
+            name = Path(self.text[0]).name if self.text else self.tr("Own texts")
             tip = self.tr("Computed before the quantization, once, and kept for the next time")
         self.choose_button.setText(name.replace("&", "&&"))
         self.choose_button.setAccessibleName(self.tr("Importance matrix: {0}").format(name))

@@ -97,7 +97,8 @@ class SourceStrip(QFrame):
         self._facts.setText(" · ".join([model.label, model.type, parameters, text.size(model.bytes)]))
         self._path.setText(model.path)
 
-    def show_unreadable(self, path: str) -> None:
-        """Names a file that could not be read; why is said elsewhere."""
+    def show_unreadable(self, path: str, converts: bool = False) -> None:
+        """Names a model that could not be read, or is to be converted first; why is said elsewhere."""
         self.show_loading(path)
-        self._facts.setText(self.tr("Cannot be read"))
+        words = self.tr("Converted by llama.cpp first") if converts else self.tr("Cannot be read")
+        self._facts.setText(words)

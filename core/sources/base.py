@@ -164,6 +164,11 @@ class Source(ABC):
         return ()
 
     @property
+    def origin(self) -> tuple[Path, ...]:
+        """The files that make the source what it is: while they are the same, so is it."""
+        return self.files
+
+    @property
     @abstractmethod
     def license(self) -> str:
         """The licence's short name, or ''."""

@@ -221,6 +221,25 @@ def test_a_file_that_is_not_there_says_what_why_and_what_to_do(page, qtbot, tmp_
     assert not page.table.isVisible()
 
 
+def test_an_unknown_family_can_be_left_to_llama_cpp(page, qtbot, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["StrangeForCausalLM"]}')
+    page.set_source(str(tmp_path))
+    qtbot.waitUntil(page.problem.isVisible, timeout=WAIT)
+    button = child(page, QAbstractButton, "quantize_button")
+    assert "StrangeForCausalLM" in page.problem.text()
+    assert "settings" in page.problem.text()
+    assert not button.isEnabled()
+    page.context.settings.set("converter", "/programs/llama.cpp")
+    qtbot.waitUntil(button.isEnabled, timeout=WAIT)
+    assert not page.problem.isVisible()
+    assert "llama.cpp" in page.headline.text()
+    assert "llama.cpp" in page.strip._facts.text()
+    assert page.job().options.converter == "/programs/llama.cpp"
+    page.context.settings.set("converter", "")
+    assert page.problem.isVisible()
+    assert page.job().options.converter == ""
+
+
 def test_a_problem_goes_away_with_the_next_model(page, qtbot, tmp_path, sample):
     page.set_source(str(tmp_path / "gone.gguf"))
     qtbot.waitUntil(page.problem.isVisible, timeout=WAIT)

@@ -17,6 +17,7 @@ from core.jobs import (
     CompareJob,
     DownloadJob,
     EstimateJob,
+    EvaluateJob,
     ImatrixJob,
     InspectJob,
     MethodOptions,
@@ -52,6 +53,7 @@ JOBS = [
     ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
     SearchJob(query="smol", author="a", format="gguf", limit=3),
     DownloadJob(repo="a/b", include=("*.gguf",), output="/o", limit=1000),
+    EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
 ]
 
 
