@@ -64,7 +64,7 @@ def endpoint() -> str:
 
 
 def headers_for(url: str) -> dict[str, str]:
-    """Headers of a request; the token goes to the Hub's own host, and over encrypted lines or within this computer."""
+    """Headers of a request; the token goes to the Hub's own scheme, host and port and nowhere else."""
     headers = {"user-agent": AGENT, "accept-encoding": "identity"}
     token = get_token()
     if token and origin(url) == origin(endpoint()):
