@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from core.catalog import Mix
+from core.catalog import COPY, Mix
 from core.rules import (
     FALLBACKS,
     LAST_FALLBACK,
@@ -141,6 +141,8 @@ def choose(mix: Mix, model: Model, tensor: Tensor, pure: bool = False) -> Choice
     kept = kept_reason(tensor)
     if kept is not None:
         return Choice("F32" if model.converted else tensor.type, kept, quantizable=False)
+    if mix is COPY:
+        return Choice(tensor.type, "nothing is quantized")
     if pure or not FORMATS[mix.base_type].quantized:
         return fit(mix.base_type, f"{mix.base_type} for every weight matrix", tensor.row_length)
     taken, reason = wanted(mix, model, tensor)
