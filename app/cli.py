@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from app import cli_estimate
+from app import cli_estimate, cli_evaluate, cli_hub
 from app import cli_text as text
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
@@ -80,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     _make_printable("--json" in arguments)
     try:
         options = make_parser().parse_args(arguments)
+        cli_hub.resolve_ids(options)
         return int(options.run(options))
     except BitwrightError as error:
         return _report(error, error.line, error.exit_code, debug)
@@ -88,9 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         where = ".".join(str(part) for part in first["loc"])
         return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
-        words = (
-            "What is done is kept: the same command goes on" if "--resume" in arguments else "Nothing was left behind"
-        )
+        keeps = "--resume" in arguments or "download" in arguments[:1]
+        words = "What is done is kept: the same command goes on" if keeps else "Nothing was left behind"
         return _report(error, f"Interrupted. {words}.", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nobody is left to tell.
@@ -280,6 +280,11 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
     )
 
 
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`evaluate MODEL... --against SRC`."""
+    return answer(cli_evaluate.asked_evaluation(options), options, cli_evaluate.evaluated)
+
+
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
     given = {name: getattr(options, name) for name in Sampling.model_fields}
@@ -294,6 +299,16 @@ def run_chat(options: argparse.Namespace) -> int:
         cache_type=options.cache_type,
     )
     return answer(job, options, text.chatted)
+
+
+def run_search(options: argparse.Namespace) -> int:
+    """`search QUERY`."""
+    return answer(cli_hub.search_job(options), options, cli_hub.found)
+
+
+def run_download(options: argparse.Namespace) -> int:
+    """`download REPO`; whatever has arrived is kept when it is interrupted."""
+    return answer(cli_hub.download_job(options), options, cli_hub.downloaded)
 
 
 def run_jobs(options: argparse.Namespace) -> int:
@@ -455,6 +470,14 @@ COMMANDS: tuple[
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
     ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
+    (
+        "evaluate",
+        "perplexity, KL divergence and agreement of models with their original on a text",
+        cli_evaluate.add_evaluate_options,
+        run_evaluate,
+    ),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
+    ("search", "find models on the Hugging Face Hub", cli_hub.add_search, run_search),
+    ("download", "download a model from the Hub, or go on with it", cli_hub.add_download, run_download),
     ("jobs", "the queue and the history", _nothing, run_jobs),
 )

@@ -26,6 +26,9 @@ FUNCTIONS: dict[str, str] = {
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
     "imatrix": "core.importance:imatrix",
+    "search": "core.hub.client:search",
+    "download": "core.hub.download:download",
+    "evaluate": "core.evaluation.run:evaluate",
 }
 
 

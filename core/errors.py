@@ -400,6 +400,17 @@ class NothingToCompare(BadInput):
         )
 
 
+class VocabulariesDiffer(BadInput):
+    """The same number means different tokens to two models, so their predictions cannot be compared."""
+
+    def __init__(self, path: str, other: str, problem: str) -> None:
+        super().__init__(
+            f"{path} and {other} cannot be compared",
+            f"their vocabularies differ: {problem}",
+            "Evaluate models that were made from this original",
+        )
+
+
 class UnknownRecipe(BadInput):
     """There is no recipe of this name, or no such file."""
 
@@ -578,6 +589,159 @@ class WorkerDied(BitwrightError):
             "The job's process ended unexpectedly",
             how,
             f"Retry the job; the log says more{f': {log_path}' if log_path else ''}",
+        )
+
+
+class HubOffline(BitwrightError):
+    """The Hub cannot be reached, or must not be."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(
+            f"{endpoint} cannot be reached",
+            reason,
+            "Check the connection, then retry; models that are on this computer work without it",
+        )
+
+
+class HubBusy(BitwrightError):
+    """The Hub went on refusing or failing after all retries."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"{endpoint} does not answer as it should", reason, "Wait some minutes, then retry")
+
+
+class HubAnswerInvalid(BitwrightError):
+    """The Hub answered something that makes no sense, so nothing was done with it."""
+
+    def __init__(self, endpoint: str, problem: str) -> None:
+        super().__init__(
+            f"The answer of {endpoint} cannot be used",
+            problem,
+            "Check HF_ENDPOINT and whether the network asks for a login, then retry",
+        )
+
+
+class HubGated(BadInput):
+    """A model's owners ask that conditions are accepted first. token: whether one was sent."""
+
+    def __init__(self, repo: str, page: str, token: str) -> None:
+        super().__init__(
+            f"{repo} is gated",
+            "the account of your token has not been given access" if token else "no token was sent",
+            f"Open {page}, log in and accept the conditions"
+            + (", then retry" if token else "; then put a token of that account into HF_TOKEN, or run `hf auth login`"),
+        )
+
+
+class HubTokenRefused(BadInput):
+    """The Hub does not accept the token: expired, revoked or mistyped."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(
+            f"{endpoint} refused your token",
+            "it is expired, revoked or mistyped",
+            "Make a new one in the settings of your account, put it into HF_TOKEN or run `hf auth login`, then retry",
+        )
+
+
+class HubNotFound(BadInput):
+    """There is no such model, revision or file, or it is private."""
+
+    def __init__(self, thing: str, endpoint: str) -> None:
+        super().__init__(
+            f"{thing} is not on {endpoint}",
+            "it does not exist, or is private",
+            "Check the spelling (`search` finds models); for a private model, give a token with access in HF_TOKEN",
+        )
+
+
+class NotAHubId(BadInput):
+    """A text that was to name a model on the Hub does not have that form."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text} is no model's id", "an id is OWNER/NAME", "Find it with `search`")
+
+
+class NothingToDownload(BadInput):
+    """Nothing of a repository was chosen, or it holds nothing of use."""
+
+    def __init__(self, repo: str, reason: str) -> None:
+        super().__init__(f"There is nothing to download of {repo}", reason, "Choose files with --include PATTERN")
+
+
+class SeveralModels(BadInput):
+    """A repository holds several GGUF models, and which one is meant is not clear."""
+
+    def __init__(self, repo: str, names: Iterable[str]) -> None:
+        files = list(names)
+        more = f" and {len(files) - 12} more" if len(files) > 12 else ""
+        super().__init__(
+            f"{repo} has {len(files)} models",
+            f"{', '.join(files[:12])}{more}",
+            f"Choose one: `download` takes --include '{files[0]}', other commands {repo}/{files[0]}",
+        )
+
+
+class UnsafeFileName(BadInput):
+    """A repository names a file as no file of a repository may be called; nothing was written."""
+
+    def __init__(self, repo: str, name: str, problem: str) -> None:
+        shown = name if len(name) <= 80 else f"{name[:77]}…"
+        super().__init__(
+            f"{repo} has a file that is not safe to download, {shown!r}",
+            problem,
+            "Leave it out with --include, and tell the owners of the repository",
+        )
+
+
+class UnsafeCache(BadInput):
+    """A link inside the Hub's cache leads out of it."""
+
+    def __init__(self, path: str, target: str) -> None:
+        super().__init__(
+            f"{path} leads out of the cache of models",
+            f"it is a link to {target}",
+            "Remove that link, then retry",
+        )
+
+
+class DownloadBroken(BitwrightError):
+    """The connection kept breaking without a byte in between; what has arrived is kept."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The download of {name} does not go on",
+            reason,
+            "Check the connection; the same command goes on where this one stopped",
+        )
+
+
+class DownloadCorrupt(BitwrightError):
+    """A downloaded file twice had other content than its hash says; it was thrown away."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} arrived damaged",
+            "its content does not have the hash that the Hub gives for it, twice in a row",
+            "Retry later; if a proxy or mirror (HF_ENDPOINT) stands between, try without it",
+        )
+
+
+class ChangedOnHub(BitwrightError):
+    """A file on the Hub became another one while it was downloaded, again and again."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} keeps changing on the Hub", "its parts do not belong together", "Retry later")
+
+
+class NotDownloaded(BadInput):
+    """A model's id was given as source and the cache of this computer does not hold it. file: "" = all of it."""
+
+    def __init__(self, repo: str, file: str = "") -> None:
+        super().__init__(
+            f"{f'{repo}/{file}' if file else repo} is not on this computer",
+            "there is no such path, and it is not among the downloaded models",
+            f"Download it first: main.py download {repo}" + (f" --include '{file}'" if file else ""),
         )
 
 

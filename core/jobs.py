@@ -322,6 +322,61 @@ class ImatrixJob(Value):
     device: Literal["cpu", "cuda"] = "cpu"
 
 
+class SearchJob(Value):
+    """Finds models on the Hub. Answer: SearchResult.
+
+    format: only models that have files of it. limit: at most so many.
+    """
+
+    kind: Literal["search"] = "search"
+    query: str
+    author: str = ""
+    format: Literal["", "gguf", "safetensors"] = ""
+    sort: Literal["downloads", "likes", "last_modified"] = "downloads"
+    limit: int = Field(default=20, ge=1, le=1000)
+
+
+class DownloadJob(Value):
+    """Downloads a model from the Hub, going on where an earlier download stopped. Answer: DownloadResult.
+
+    include: patterns of names, () = what a quantization needs. output: a folder for the files, "" = the cache that all
+    programs on this computer share. limit: bytes per second, 0 = as fast as it goes.
+    """
+
+    kind: Literal["download"] = "download"
+    repo: str
+    revision: str = "main"
+    include: tuple[str, ...] = ()
+    output: str = ""
+    connections: int = Field(default=4, ge=1, le=16)
+    limit: int = Field(default=0, ge=0)
+
+
+# The kinds of the texts in resources/evaluation.
+Category = Literal["chat", "code", "languages", "prose"]
+# So many windows, one of each kind, for a quick look.
+QUICK_CHUNKS = 4
+
+
+class EvaluateJob(Value):
+    """Measures how far `models` have gone from `source` on a text. Answer: EvaluateResult.
+
+    text: paths of text files, () = the evaluation texts that come with the program, of which `categories` chooses, () =
+    all. context: tokens of one window, of which the second half is scored. chunks: how many windows at most, 0 = all
+    that the texts give.
+    """
+
+    kind: Literal["evaluate"] = "evaluate"
+    source: str
+    models: tuple[str, ...] = Field(min_length=1)
+    text: tuple[str, ...] = ()
+    categories: tuple[Category, ...] = ()
+    context: int = Field(default=512, ge=16)
+    chunks: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
 Job = Annotated[
     InspectJob
     | ScanJob
@@ -337,7 +392,10 @@ Job = Annotated[
     | CompareJob
     | ChatJob
     | ChatSessionJob
-    | ImatrixJob,
+    | ImatrixJob
+    | SearchJob
+    | DownloadJob
+    | EvaluateJob,
     Field(discriminator="kind"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
@@ -605,6 +663,115 @@ class ImatrixResult(Value):
     warnings: tuple[str, ...] = ()
 
 
+class EvaluationFigures(Value):
+    """llama-perplexity's figures under its names (core.evaluation.statistics): NAME_error is one standard error.
+
+    tokens: how many were scored. ppl: perplexity, ppl_base: the source's. ln_ratio: ln(ppl / ppl_base). kld: Kullback-
+    Leibler divergence KL(source || model) of a token in nats, with its percentiles over tokens. dp: change of the
+    probability of the token that came, in percent. same_top_p: how often both find the same token likeliest, in
+    percent; so is ppl_correlation, of the two logarithms of perplexities.
+    """
+
+    tokens: int
+    ppl: float
+    ppl_error: float
+    ppl_base: float
+    ppl_base_error: float
+    ppl_correlation: float
+    ln_ratio: float
+    ln_ratio_error: float
+    ppl_ratio: float
+    ppl_ratio_error: float
+    ppl_difference: float
+    ppl_difference_error: float
+    mean_kld: float
+    mean_kld_error: float
+    max_kld: float
+    kld_99_9: float
+    kld_99: float
+    kld_95: float
+    kld_90: float
+    median_kld: float
+    kld_10: float
+    kld_5: float
+    kld_1: float
+    kld_0_1: float
+    min_kld: float
+    mean_dp: float
+    mean_dp_error: float
+    max_dp: float
+    dp_99_9: float
+    dp_99: float
+    dp_95: float
+    dp_90: float
+    dp_75: float
+    median_dp: float
+    dp_25: float
+    dp_10: float
+    dp_5: float
+    dp_1: float
+    dp_0_1: float
+    min_dp: float
+    rms_dp: float
+    rms_dp_error: float
+    same_top_p: float
+    same_top_p_error: float
+
+
+class CategoryEvaluation(EvaluationFigures):
+    """The figures of one kind of text, or of one of the user's files (then its path)."""
+
+    category: str
+
+
+class Disagreement(Value):
+    """A token where model and source disagree much, with the text around it, which is cut at tokens.
+
+    window, position: which token of which window. kld: in nats. p, p_base: the probability, 0 to 1, that the model and
+    the source gave the token that came. top, top_base: the token that each found likeliest.
+    """
+
+    category: str
+    window: int
+    position: int
+    before: str
+    token: str
+    after: str
+    kld: float
+    p: float
+    p_base: float
+    top: str
+    top_base: str
+
+
+class ModelEvaluation(EvaluationFigures):
+    """One model's figures over all tokens and by category. bytes: of its files. disagreements: the largest first."""
+
+    model: str
+    bytes: int
+    categories: tuple[CategoryEvaluation, ...]
+    disagreements: tuple[Disagreement, ...]
+
+
+class EvaluateResult(Value):
+    """A finished evaluation, its models in the order asked. datasets: the texts read, by name.
+
+    chunks: windows read. tokens: scored in them. warnings: what the user should know, one sentence each.
+    """
+
+    source: str
+    source_bytes: int
+    architecture: str
+    datasets: tuple[str, ...]
+    context: int
+    chunks: int
+    tokens: int
+    seconds: float
+    peak_memory_bytes: int
+    models: tuple[ModelEvaluation, ...]
+    warnings: tuple[str, ...] = ()
+
+
 class FormEstimate(Value):
     """One form of a model, as it is or as it will be: what it takes to run, and what of it fits this machine.
 
@@ -694,6 +861,59 @@ class ChatLoaded(Value):
     note: str = ""
 
 
+class HubModel(Value):
+    """A model as a search finds it. parameters: None where the Hub does not say. modified: ISO date, or ''."""
+
+    repo: str
+    downloads: int = 0
+    likes: int = 0
+    modified: str = ""
+    task: str = ""
+    library: str = ""
+    license: str = ""
+    gated: bool = False
+    formats: tuple[str, ...] = ()
+    parameters: int | None = None
+
+
+class SearchResult(Value):
+    """The models found, in the order asked for."""
+
+    query: str
+    endpoint: str
+    models: tuple[HubModel, ...]
+
+
+class DownloadedFile(Value):
+    """A file that is complete and checked. fetched: bytes that came over the network for it now."""
+
+    name: str
+    bytes: int
+    fetched: int
+
+
+class SkippedFile(Value):
+    """A file of the repository that was left there, and why."""
+
+    name: str
+    bytes: int
+    reason: str
+
+
+class DownloadResult(Value):
+    """A downloaded model. folder: where it is, ready to be a source. fetched: bytes that came over the network."""
+
+    repo: str
+    revision: str
+    commit: str
+    folder: str
+    files: tuple[DownloadedFile, ...]
+    skipped: tuple[SkippedFile, ...]
+    bytes: int
+    fetched: int
+    seconds: float
+
+
 def results_of(answer: Value | None) -> tuple[QuantizeResult, ...]:
     """The finished quantizations in an answer, one for each target; none in another answer."""
     if isinstance(answer, QuantizeManyResult):
@@ -714,6 +934,9 @@ Result = (
     | CompareResult
     | ChatResult
     | ImatrixResult
+    | SearchResult
+    | DownloadResult
+    | EvaluateResult
 )
 
 RESULT_TYPES: dict[str, type[Value]] = {
@@ -731,4 +954,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "compare": CompareResult,
     "chat": ChatResult,
     "imatrix": ImatrixResult,
+    "search": SearchResult,
+    "download": DownloadResult,
+    "evaluate": EvaluateResult,
 }

@@ -12,14 +12,15 @@ import os
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import platformdirs
 import psutil
+from pydantic import ValidationError
 
 from core.errors import ErrorReport
 from core.estimate.overhead import Load
@@ -161,7 +162,7 @@ class Store:
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
     def get(self, job_id: str) -> JobRecord:
-        """One job. Raises KeyError where there is none of that id."""
+        """One job. Raises KeyError where there is none of that id, and ValidationError for one of a newer version."""
         with self._connection() as db:
             row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
@@ -173,21 +174,21 @@ class Store:
         where = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
         with self._connection() as db:
             rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {where} ORDER BY position", states).fetchall()
-        return [_record(row) for row in rows]
+        return _records(rows)
 
     def summaries(self) -> list[JobRecord]:
         """All jobs in queue order without their results and logs, which may be large; for lists that are refreshed."""
         columns = _COLUMNS.replace("result", "NULL").replace("log", "''")
         with self._connection() as db:
             rows = db.execute(f"SELECT {columns} FROM jobs ORDER BY position").fetchall()
-        return [_record(row) for row in rows]
+        return _records(rows)
 
     def latest(self, kind: str, count: int) -> list[JobRecord]:
         """The latest jobs of one kind that ended well, the newest first."""
         order = "WHERE state = 'done' AND kind = ? ORDER BY finished DESC LIMIT ?"
         with self._connection() as db:
             rows = db.execute(f"SELECT {_COLUMNS} FROM jobs {order}", (kind, count)).fetchall()
-        return [_record(row) for row in rows]
+        return _records(rows)
 
     # ------------------------------------------------------------ what was measured on this machine
 
@@ -228,6 +229,15 @@ def _is_alive(pid: int | None, started: float | None) -> bool:
         return pid is not None and started is not None and abs(psutil.Process(pid).create_time() - started) < 1
     except psutil.Error:
         return False
+
+
+def _records(rows: Iterable[tuple]) -> list[JobRecord]:  # type: ignore[type-arg]  # rows of _COLUMNS
+    """The rows that this version understands; those of a newer one, in the same file, are left to it."""
+    records = []
+    for row in rows:
+        with suppress(ValidationError, KeyError, TypeError):
+            records.append(_record(row))
+    return records
 
 
 def _record(row: tuple) -> JobRecord:  # type: ignore[type-arg]  # a sqlite3 row of _COLUMNS

@@ -13,12 +13,12 @@ from core.values import Value
 
 MIB = 1 << 20
 # The program's own memory: for llama.cpp what a chat process of this program takes (measured on Linux), for the others
-# Python with torch and CUDA's libraries.
+# Python with torch and CUDA's libraries (assumed, not measured).
 HOST: dict[Runtime, int] = {"llama.cpp": 58 * MIB, "transformers": 900 * MIB, "vllm": 2500 * MIB}
 # llama.cpp's vocabulary: text, type, score and merges of each token (measured with the sample's 49152).
 TOKEN_BYTES = 256
 # On the GPU: the driver's context and the kernels that are loaded. What gguf-parser, Ollama and others assume lies
-# between 250 and 512 MiB for CUDA; vLLM adds captured graphs.
+# between 250 and 512 MiB for CUDA; vLLM adds captured graphs. Assumed, not measured: no GPU was at hand.
 DEVICE: dict[tuple[Runtime, Backend], int] = {
     ("llama.cpp", "cuda"): 300 * MIB,
     ("llama.cpp", "vulkan"): 150 * MIB,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal, NamedTuple
 
-# Starting a worker, loading compiled code and the plan, which no job is without; measured.
+# Starting a worker, loading compiled code and the plan, which no job is without: assumed, not measured.
 START_S = 0.7
 # Past jobs further off than this say more about what else the machine did than about the estimate.
 FURTHEST = 5.0

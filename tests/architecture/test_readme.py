@@ -16,7 +16,19 @@ from tests.architecture.tree import CODE, ROOT, python_files
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Answers that only the window asks for.
-COMMANDS = ("inspect", "plan", "quantize", "estimate", "verify", "compare", "imatrix", "chat")
+COMMANDS = (
+    "inspect",
+    "plan",
+    "quantize",
+    "estimate",
+    "verify",
+    "compare",
+    "imatrix",
+    "evaluate",
+    "chat",
+    "search",
+    "download",
+)
 
 
 def json_keys(model: type[BaseModel]) -> Iterator[str]:
@@ -45,7 +57,9 @@ def test_every_command_and_target_is_documented() -> None:
     assert [mix.name for mix in MIXES if mix.name not in README] == []
 
 
-@pytest.mark.parametrize("command", ["plan", "quantize", "estimate", "imatrix", "chat"])
+@pytest.mark.parametrize(
+    "command", ["plan", "quantize", "estimate", "imatrix", "evaluate", "chat", "search", "download"]
+)
 def test_every_option_is_documented(command: str) -> None:
     usage = subprocess.run(
         [sys.executable, "main.py", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -33,9 +33,10 @@ LIGHT = (
     "core.estimate.running",
     "core.estimate.timing",
     "core.estimate.values",
+    "core.hub.cache",
 )
 # What these are made of: tables that import nothing heavy either.
-TABLES = ("core.rules", "core.methods.table", "core.unfinished", "kernels.blocks")
+TABLES = ("core.rules", "core.methods.table", "core.unfinished", "core.hub.names", "kernels.blocks")
 LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 

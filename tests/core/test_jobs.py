@@ -15,7 +15,9 @@ from core.jobs import (
     CheckpointJob,
     CheckpointPlanJob,
     CompareJob,
+    DownloadJob,
     EstimateJob,
+    EvaluateJob,
     ImatrixJob,
     InspectJob,
     MethodOptions,
@@ -26,6 +28,7 @@ from core.jobs import (
     QuantizeManyJob,
     QuantizeOptions,
     ScanJob,
+    SearchJob,
     TensorPlan,
     TensorStatsJob,
     VerifyJob,
@@ -48,6 +51,9 @@ JOBS = [
     ChatJob(model="b.gguf", prompt="Hello"),
     ChatSessionJob(model="b.gguf"),
     ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
+    SearchJob(query="smol", author="a", format="gguf", limit=3),
+    DownloadJob(repo="a/b", include=("*.gguf",), output="/o", limit=1000),
+    EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
 ]
 
 

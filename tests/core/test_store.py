@@ -94,3 +94,15 @@ def test_a_damaged_file_is_an_error_of_sqlite_not_a_crash(tmp_path):
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(sqlite3.DatabaseError):
         Store(path)
+
+
+def test_jobs_of_a_newer_version_are_left_alone(store):
+    known = store.add(JOB)
+    foreign, odd = store.add(JOB), store.add(JOB)
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE jobs SET job = ? WHERE id = ?", ('{"kind": "quantize", "telepathy": true}', foreign))
+        db.execute("UPDATE jobs SET kind = 'dream', job = ? WHERE id = ?", ('{"kind": "dream"}', odd))
+    for listed in (store.jobs(), store.summaries(), Store(store.path).jobs("queued")):
+        assert [record.id for record in listed] == [known]
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT count(*) FROM jobs").fetchone() == (3,)

@@ -148,6 +148,13 @@ def test_compute_buffer_as_llama_cpp_allocates_it(
     assert estimate_run(facts, options).devices[0].compute / MIB == pytest.approx(expected, rel=0.01)
 
 
+def test_narrow_feed_forward_networks_get_a_little_too_much() -> None:
+    """Where it is as wide as the model (1024), llama.cpp logged 16.02 MiB: the fit errs on the side of caution."""
+    facts = gguf("llama", LLAMA_31_8B | {"embedding_length": 1024, "feed_forward_length": 1024})
+    compute = estimate_run(facts, RunOptions(context=2048, output_rows=1)).devices[0].compute / MIB
+    assert 16.02 < compute < 16.02 * 1.15
+
+
 def test_windows_can_be_cached_whole() -> None:
     facts = gguf("gemma3", GEMMA_3_4B)
     assert cache_mib(facts, context=32768, full_window=True) == 34 * 32768 * 4096 / MIB

@@ -1,0 +1,137 @@
+"""Runs several models over the same windows, layer by layer, and scores every token of all against the first.
+
+All windows pass one layer of one model, then the next is loaded: every layer of every model once, and never more than
+one of them in memory. Logits exist a tile of the vocabulary at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from core.errors import NonFiniteActivations
+from core.evaluation.tiles import Divergence, Softmax
+from core.evaluation.windows import first_scored
+from core.network.network import Network
+from core.network.states import SHARE, HiddenStates
+from core.progress import Progress
+
+# Windows are computed together up to so many tokens.
+BATCH_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What the scored tokens of a model say, (windows, scored tokens of one) each.
+
+    nll: -ln p of the token that came. kld: KL(base || model) in nats, zeros of the base itself. top: the likeliest.
+    """
+
+    nll: NDArray[np.float64]
+    kld: NDArray[np.float64]
+    top: NDArray[np.int64]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Scores:
+        """Those of some windows."""
+        return Scores(self.nll[rows], self.kld[rows], self.top[rows])
+
+
+def scores_of(
+    networks: Sequence[Network], ids: NDArray[np.int64], folder: Path, progress: Progress
+) -> tuple[Scores, ...]:
+    """The scores of every network against the first.
+
+    ids: (windows, context). folder: where hidden states may go that do not fit memory. Raises NonFiniteActivations,
+    DiskFull, OutputNotWritable, what reading raises, and Cancelled.
+    """
+    limit = int(psutil.virtual_memory().available * SHARE) // len(networks)
+    with ExitStack() as stack, torch.no_grad():
+        states = [stack.enter_context(HiddenStates((*ids.shape, network.width), folder, limit)) for network in networks]
+        _through_layers(networks, states, ids, progress)
+        return _compared(networks, states, ids, progress)
+
+
+def _through_layers(
+    networks: Sequence[Network], states: Sequence[HiddenStates], ids: NDArray[np.int64], progress: Progress
+) -> None:
+    batches, done = _batches(*ids.shape), 0
+    progress.stage("Running the models", sum(network.layers for network in networks) * len(ids), "windows")
+    for network, hidden in zip(networks, states, strict=True):
+        for batch in batches:
+            progress.update(0, "embedding")
+            hidden[batch] = network.embed(ids[batch])
+    for number in range(max(network.layers for network in networks)):
+        for network, hidden in zip(networks, states, strict=True):
+            if number < network.layers:
+                _through_layer(network, number, hidden, progress, done)
+                done += len(ids)
+
+
+def _through_layer(network: Network, number: int, hidden: HiddenStates, progress: Progress, done: int) -> None:
+    note = f"layer {number + 1} of {network.layers}, {network.source.path.name}"
+    windows, context, _ = hidden.shape
+    with network.layer(number) as layer:
+        for batch in _batches(windows, context):
+            progress.update(done + batch.start, note)
+            hidden[batch] = layer(hidden[batch].to(network.device))
+    progress.update(done + windows, note)
+
+
+def _compared(
+    networks: Sequence[Network], states: Sequence[HiddenStates], ids: NDArray[np.int64], progress: Progress
+) -> tuple[Scores, ...]:
+    windows, context = ids.shape
+    first = first_scored(context)
+    shape = (windows, context - 1 - first)
+    found = [Scores(np.empty(shape), np.zeros(shape), np.empty(shape, np.int64)) for _ in networks]
+    progress.stage("Comparing", windows, "windows")
+    for batch in _batches(windows, context):
+        hidden = [state[batch][:, first : context - 1].to(n.device) for n, state in zip(networks, states, strict=True)]
+        sums, divergences = _batch(networks, hidden, ids[batch, first + 1 :], progress, batch.start)
+        rows = (-1, shape[1])
+        for number, (scores, softmax) in enumerate(zip(found, sums, strict=True)):
+            scores.nll[batch] = softmax.nll.reshape(rows).cpu().numpy()
+            scores.top[batch] = softmax.top.reshape(rows).cpu().numpy()
+            if number:
+                scores.kld[batch] = divergences[number - 1].kld.reshape(rows).cpu().numpy()
+        progress.update(batch.stop)
+    for network, scores in zip(networks, found, strict=True):
+        if not (np.isfinite(scores.nll).all() and np.isfinite(scores.kld).all()):
+            raise NonFiniteActivations(str(network.source.path), network.head.name)
+    return tuple(found)
+
+
+def _batch(
+    networks: Sequence[Network],
+    hidden: Sequence[torch.Tensor],
+    targets: NDArray[np.int64],
+    progress: Progress,
+    done: int,
+) -> tuple[list[Softmax], list[Divergence]]:
+    """One batch through all output layers at once. hidden: (windows, scored, width). targets: (windows, scored)."""
+    came = torch.from_numpy(np.ascontiguousarray(targets).reshape(-1)).to(networks[0].device)
+    sums = [Softmax(came) for _ in networks]
+    divergences = [Divergence(sums[0], softmax) for softmax in sums[1:]]
+    flat = [part.reshape(len(came), -1) for part in hidden]
+    tiles: Any = zip(*(network.logit_tiles(part) for network, part in zip(networks, flat, strict=True)), strict=True)
+    for (first, base), *others in tiles:
+        progress.update(done, f"tokens from {first}")
+        weights, shrink = sums[0].add(first, base)
+        for softmax, divergence, (_, logits) in zip(sums[1:], divergences, others, strict=True):
+            softmax.add(first, logits)
+            divergence.add(weights, shrink, base, logits)
+    return sums, divergences
+
+
+def _batches(windows: int, context: int) -> list[slice]:
+    """Runs of windows of at most BATCH_TOKENS tokens together, or of one window."""
+    size = max(BATCH_TOKENS // context, 1)
+    return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]

@@ -1,0 +1,115 @@
+"""Where the Hub's files lie on this computer, in the layout that all programs share. Light.
+
+The layout (blobs by hash, snapshots of links by commit, refs by revision) is huggingface_hub's, so that what one
+program has downloaded another finds: https://huggingface.co/docs/huggingface_hub/guides/manage-cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import NotDownloaded, SeveralModels, UnsafeCache
+from core.hub.names import is_commit, is_repo, problem_of
+
+_PART_OF_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+def cache_root() -> Path:
+    """The folder of the cache, from the same variables that huggingface_hub asks."""
+    given = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if given:
+        return Path(os.path.expanduser(os.path.expandvars(given)))
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(base, "huggingface")
+    return Path(os.path.expanduser(os.path.expandvars(home))) / "hub"
+
+
+class RepoCache:
+    """The paths of one model in the cache. root: the cache's folder. repo: OWNER/NAME, checked."""
+
+    def __init__(self, root: Path, repo: str) -> None:
+        folder = f"models--{repo.replace('/', '--')}"
+        self.root = root
+        self.folder = root / folder
+        self.blobs = self.folder / "blobs"
+        self._locks = root / ".locks" / folder
+
+    def blob(self, digest: str) -> Path:
+        """The file of one content."""
+        return self.blobs / digest
+
+    def lock(self, digest: str) -> Path:
+        """The file whose lock says that a content is being downloaded; huggingface_hub locks the same one."""
+        return self._locks / f"{digest}.lock"
+
+    def snapshot(self, commit: str) -> Path:
+        """The folder of one commit's files."""
+        return self.folder / "snapshots" / commit
+
+    def ref(self, revision: str) -> Path:
+        """The file that holds the commit of a branch or tag."""
+        return self.folder / "refs" / revision
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that `revision` meant when it was downloaded last, None where it never was."""
+        if is_commit(revision):
+            return revision
+        if problem_of(revision):
+            return None
+        try:
+            commit = self.ref(revision).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return commit if is_commit(commit) else None
+
+    def check_inside(self, path: Path) -> None:
+        """Raises UnsafeCache where links lead `path`, which need not exist, out of this cache."""
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.root)):
+            raise UnsafeCache(str(path), os.path.realpath(path))
+
+
+def local_source(source: str) -> str:
+    """A source as a path: itself, or where it is a model's id (OWNER/NAME, or OWNER/NAME/FILE), its place in the cache.
+
+    A path that exists is always meant as a path. Raises NotDownloaded, SeveralModels and UnsafeCache.
+    """
+    repo, file = _split(source)
+    if os.path.lexists(source) or not is_repo(repo):
+        return source
+    cache = RepoCache(cache_root(), repo)
+    commit = cache.commit_of("main")
+    if commit is None or not cache.snapshot(commit).is_dir():
+        if file or os.path.isdir(source.partition("/")[0]) or repo.endswith((".gguf", ".safetensors", ".bin")):
+            return source  # a path with a typing error is likelier
+        raise NotDownloaded(repo)
+    found = cache.snapshot(commit) / file if file else _model_in(cache.snapshot(commit), repo)
+    if not found.exists():
+        raise NotDownloaded(repo, file)
+    cache.check_inside(found)
+    return str(found)
+
+
+def _split(source: str) -> tuple[str, str]:
+    parts = source.split("/", 2)
+    file = parts[2] if len(parts) > 2 else ""
+    return ("", "") if file and problem_of(file) else ("/".join(parts[:2]), file)
+
+
+def _model_in(snapshot: Path, repo: str) -> Path:
+    """The folder of a checkpoint; of a repository of GGUF files its only model. Raises SeveralModels."""
+    if (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")):
+        return snapshot
+    models = sorted(_first_parts(snapshot))
+    if len(models) > 1:
+        raise SeveralModels(repo, [path.relative_to(snapshot).as_posix() for path in models])
+    return models[0] if models else snapshot
+
+
+def _first_parts(snapshot: Path) -> Iterator[Path]:
+    for path in snapshot.rglob("*.gguf"):
+        part = _PART_OF_SPLIT.search(path.name)
+        if part is None or int(part[1]) == 1:
+            yield path

@@ -1,0 +1,346 @@
+"""A small Hugging Face Hub on 127.0.0.1, with the routes that clients use and faults on demand.
+
+Two servers on ports of their own: the Hub, and the host that it redirects large files to. Files of LFS are redirected
+with the headers of the real one (X-Linked-ETag, X-Linked-Size, X-Repo-Commit), the others are sent by the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+CHUNK = 1 << 14
+
+
+def git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Repo:
+    """A model. lfs: names (by ending) whose content lies on the other host. access: tokens, None = everybody's."""
+
+    files: dict[str, bytes]
+    access: set[str] | None = None
+    private: bool = False
+    lfs: tuple[str, ...] = (".safetensors", ".gguf", ".bin")
+    tags: tuple[str, ...] = ()
+    downloads: int = 0
+    branches: tuple[str, ...] = ("main",)
+
+    @property
+    def commit(self) -> str:
+        return hashlib.sha1(repr(sorted(self.files)).encode(), usedforsecurity=False).hexdigest()
+
+    def is_lfs(self, name: str) -> bool:
+        return name.endswith(self.lfs)
+
+    def digest(self, name: str) -> str:
+        data = self.files[name]
+        return hashlib.sha256(data).hexdigest() if self.is_lfs(name) else git_hash(data)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked. side: 'hub' or 'cdn'."""
+
+    side: str
+    method: str
+    path: str
+    authorization: str
+    range: str
+
+
+@dataclass
+class Faults:
+    """What goes wrong, for the contents of files. Every list is used up from its front, one entry an answer.
+
+    answers: (side, status, headers) instead of an answer. cuts: bytes after which a connection is cut. damaged: how
+    many answers have a wrong byte. stalls: how many answers stop after half. refused: the status of every request.
+    rate: bytes per second, 0 = no limit. without_ranges: whole files only. etag: what the Hub says instead.
+    """
+
+    answers: deque[tuple[str, int, dict[str, str]]] = field(default_factory=deque)
+    cuts: deque[int] = field(default_factory=deque)
+    damaged: int = 0
+    stalls: int = 0
+    rate: int = 0
+    without_ranges: bool = False
+    etag: str = ""
+    api: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+
+
+class Server(ThreadingHTTPServer):
+    """One of the two. `allow_reuse_address` lets a restarted one have its port again."""
+
+    daemon_threads = True
+    hub: HubServer
+    side: str
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are no fault of the server."""
+
+
+class HubServer:
+    """A context manager. Tokens that are valid: `tokens`; requests in their order: `log`; bytes sent: `sent`."""
+
+    def __init__(self, repos: dict[str, Repo]) -> None:
+        self.repos = repos
+        self.tokens: set[str] = set()
+        self.faults = Faults()
+        self.log: list[Request] = []
+        self.sent = 0
+        self.most_open = 0
+        self.open = 0
+        self.lock = threading.Lock()
+        self.released = threading.Event()
+        self._servers: dict[str, Server] = {}
+        self._ports = {"hub": 0, "cdn": 0}
+
+    def __enter__(self) -> HubServer:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.released.set()
+        self.stop()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._ports['hub']}"
+
+    @property
+    def other_host(self) -> str:
+        return f"http://localhost:{self._ports['cdn']}"
+
+    def start(self) -> None:
+        for side in self._ports:
+            server = Server(("127.0.0.1", self._ports[side]), Handler)
+            server.hub, server.side = self, side
+            self._ports[side] = server.server_port
+            self._servers[side] = server
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        for server in self._servers.values():
+            server.shutdown()
+            server.server_close()
+        self._servers.clear()
+
+    def contents(self, side: str | None = None) -> list[Request]:
+        """Requests for contents of files."""
+        return [r for r in self.log if not r.path.startswith("/api/") and side in (None, r.side) and r.method == "GET"]
+
+    def take(self, kind: str) -> int:
+        """Uses up one of a counted fault."""
+        with self.lock:
+            left = getattr(self.faults, kind)
+            setattr(self.faults, kind, max(left - 1, 0))
+            return left
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Routes of the Hub and of the other host."""
+
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Silent."""
+
+    def do_HEAD(self) -> None:
+        self._route()
+
+    def do_GET(self) -> None:
+        self._route()
+
+    def _route(self) -> None:
+        hub = self.server.hub
+        seen = Request(self.server.side, self.command, self.path, self.headers.get("Authorization", ""),
+                       self.headers.get("Range", ""))  # fmt: skip
+        with hub.lock:
+            hub.log.append(seen)
+        url = urlsplit(self.path)
+        parts = unquote(url.path).strip("/")
+        if self.server.side == "cdn":
+            self._stored(parts)
+        elif parts.startswith("api/models"):
+            with hub.lock:
+                fault = hub.faults.api.popleft() if hub.faults.api else None
+            if fault:
+                return self._answer(*fault)
+            self._api(parts.removeprefix("api/models").strip("/"), parse_qs(url.query))
+        elif match := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts, re.DOTALL):
+            self._resolve(*match.groups())
+        else:
+            self._refuse(404, "RepoNotFound", "Repository not found")
+
+    # ------------------------------------------------------------ the interface
+
+    def _api(self, rest: str, query: dict[str, list[str]]) -> None:
+        if not rest:
+            return self._search(query)
+        parts = rest.split("/")
+        name, action, revision = "/".join(parts[:2]), parts[2] if len(parts) > 2 else "", "/".join(parts[3:4]) or "main"
+        repo = self._repo(name, revision)
+        if repo is None:
+            return
+        if action == "tree":
+            return self._json([self._tree_entry(repo, file) for file in repo.files])
+        self._json(self._info(name, repo) | {"siblings": [self._sibling(repo, file) for file in repo.files]})
+
+    def _search(self, query: dict[str, list[str]]) -> None:
+        wanted, cursor = query.get("search", [""])[0].lower(), int(query.get("cursor", ["0"])[0])
+        page = min(int(query.get("limit", ["50"])[0]), 2)
+        filters, author = set(query.get("filter", [])), query.get("author", [""])[0]
+        hits = [
+            (name, repo)
+            for name, repo in sorted(self.server.hub.repos.items(), key=lambda item: -item[1].downloads)
+            if wanted in name.lower() and filters <= set(repo.tags) and name.startswith(author) and not repo.private
+        ]
+        headers = {}
+        if len(hits) > cursor + page:
+            kept = "&".join(f"{key}={quote(value)}" for key, values in query.items() for value in values
+                            if key != "cursor")  # fmt: skip
+            headers["Link"] = f'<{self.server.hub.endpoint}/api/models?{kept}&cursor={cursor + page}>; rel="next"'
+        self._json([self._info(*hit) for hit in hits[cursor : cursor + page]], headers)
+
+    def _info(self, name: str, repo: Repo) -> dict[str, Any]:
+        return {
+            "id": name,
+            "modelId": name,
+            "sha": repo.commit,
+            "gated": "manual" if repo.access is not None else False,
+            "private": repo.private,
+            "downloads": repo.downloads,
+            "likes": 3,
+            "lastModified": "2026-10-01T12:00:00.000Z",
+            "tags": list(repo.tags),
+            "pipeline_tag": "text-generation",
+            "library_name": "transformers",
+            "safetensors": {"parameters": {"BF16": 135000000}, "total": 135000000},
+        }
+
+    def _sibling(self, repo: Repo, file: str) -> dict[str, Any]:
+        data = repo.files[file]
+        lfs = {"sha256": repo.digest(file), "size": len(data), "pointerSize": 134}
+        entry = {"rfilename": file, "size": len(data), "blobId": git_hash(data)}
+        return entry | ({"lfs": lfs} if repo.is_lfs(file) else {})
+
+    def _tree_entry(self, repo: Repo, file: str) -> dict[str, Any]:
+        data = repo.files[file]
+        lfs = {"oid": repo.digest(file), "size": len(data), "pointerSize": 134}
+        entry = {"type": "file", "path": file, "size": len(data), "oid": git_hash(data)}
+        return entry | ({"lfs": lfs} if repo.is_lfs(file) else {})
+
+    def _repo(self, name: str, revision: str) -> Repo | None:
+        repo = self.server.hub.repos.get(name)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and token not in self.server.hub.tokens:
+            self._refuse(401, "", "Invalid credentials in Authorization header")
+        elif repo is None or (repo.private and token not in (repo.access or ())):
+            self._refuse(404 if token else 401, "RepoNotFound", "Repository not found")
+        elif revision not in (*repo.branches, repo.commit):
+            self._refuse(404, "RevisionNotFound", "Invalid rev id")
+        else:
+            return repo
+        return None
+
+    # ------------------------------------------------------------ contents
+
+    def _resolve(self, name: str, revision: str, file: str) -> None:
+        repo = self._repo(name, revision)
+        if repo is None or self._faulty():
+            return
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if repo.access is not None and token not in repo.access:
+            return self._refuse(403 if token else 401, "GatedRepo", "Access to this model is restricted")
+        if file not in repo.files:
+            return self._refuse(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": repo.commit})
+        etag = f'"{self.server.hub.faults.etag or repo.digest(file)}"'
+        headers = {"X-Repo-Commit": repo.commit, "Accept-Ranges": "bytes"}
+        if not repo.is_lfs(file):
+            return self._content(repo.files[file], headers | {"ETag": etag})
+        linked = {"X-Linked-ETag": etag, "X-Linked-Size": str(len(repo.files[file]))}
+        place = f"{self.server.hub.other_host}/{name}/{quote(file)}?signature=secret"
+        self._answer(302, headers | linked | {"Location": place})
+
+    def _stored(self, path: str) -> None:
+        if self._faulty():
+            return
+        owner, name, file = path.split("/", 2)
+        self._content(self.server.hub.repos[f"{owner}/{name}"].files[file], {"ETag": '"of-the-store"'})
+
+    def _faulty(self) -> bool:
+        hub = self.server.hub
+        with hub.lock:
+            fault = hub.faults.answers.popleft() if hub.faults.answers and (
+                hub.faults.answers[0][0] == self.server.side) else None  # fmt: skip
+        if fault:
+            self._answer(fault[1], fault[2])
+        return fault is not None
+
+    def _content(self, data: bytes, headers: dict[str, str]) -> None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, stop, status = 0, len(data), 200
+        if wanted and not self.server.hub.faults.without_ranges:
+            start, stop, status = int(wanted[1]), min(int(wanted[2] or len(data)) + 1, len(data)), 206
+            if start >= len(data):
+                return self._answer(416, {"Content-Range": f"bytes */{len(data)}"})
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+        self.send_response(status)
+        for key, value in (headers | {"Content-Length": str(stop - start)}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self._send(bytearray(data[start:stop]))
+
+    def _send(self, data: bytearray) -> None:
+        """The body, at the rate and with the faults asked for."""
+        hub = self.server.hub
+        with hub.lock:
+            cut = hub.faults.cuts.popleft() if hub.faults.cuts else len(data)
+            hub.open += 1
+            hub.most_open = max(hub.most_open, hub.open)
+        if data and hub.take("damaged"):
+            data[len(data) // 2] ^= 0xFF
+        is_stalled = bool(hub.take("stalls"))
+        end = min(cut, len(data) // 2 if is_stalled else len(data))
+        try:
+            for at in range(0, end, CHUNK):
+                piece = data[at : min(at + CHUNK, end)]
+                self.wfile.write(piece)
+                with hub.lock:
+                    hub.sent += len(piece)
+                if hub.faults.rate:
+                    time.sleep(len(piece) / hub.faults.rate)
+        finally:
+            with hub.lock:
+                hub.open -= 1
+        if is_stalled:
+            hub.released.wait(20)
+        if end < len(data):
+            self.close_connection = True
+
+    def _json(self, value: Any, headers: dict[str, str] | None = None) -> None:
+        self._answer(200, {"Content-Type": "application/json"} | (headers or {}), json.dumps(value).encode())
+
+    def _refuse(self, status: int, code: str, words: str, headers: dict[str, str] | None = None) -> None:
+        named = {"X-Error-Code": code} if code else {}
+        self._answer(status, {"X-Error-Message": words} | named | (headers or {}))
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+        self.send_response(status)
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
