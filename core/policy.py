@@ -139,10 +139,11 @@ def kept_reason(tensor: Tensor) -> str | None:
 def choose(mix: Mix, model: Model, tensor: Tensor, pure: bool = False) -> Choice:
     """The type of one tensor within a mix. pure: the mix's base type wherever a tensor may be quantized."""
     kept = kept_reason(tensor)
+    # What a family's converter would write as F32 must be F32 in a copy, too: llama.cpp needs it.
+    if mix is COPY and not (kept and model.converted):
+        return Choice(tensor.type, "nothing is quantized")
     if kept is not None:
         return Choice("F32" if model.converted else tensor.type, kept, quantizable=False)
-    if mix is COPY:
-        return Choice(tensor.type, "nothing is quantized")
     if pure or not FORMATS[mix.base_type].quantized:
         return fit(mix.base_type, f"{mix.base_type} for every weight matrix", tensor.row_length)
     taken, reason = wanted(mix, model, tensor)
