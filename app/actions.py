@@ -132,6 +132,8 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     for name in ("include_weights", "exclude_weights"):
         for part in getattr(options, name):
             words += [_option(name), part]
+    if options.prune_layers:
+        words += ["--prune-layers", ",".join(map(str, options.prune_layers))]
     words += ["--fit", options.fit] if options.fit != "fast" else []
     if options.split_max_bytes:
         words += ["--split-max-size", part_words(options.split_max_bytes)]

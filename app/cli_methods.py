@@ -24,6 +24,7 @@ OF_GGUF = (
     "fit",
     "allow_requantize",
     "override_kv",
+    "prune_layers",
     "keep_split",
     "split_max_size",
     "include_weights",

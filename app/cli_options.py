@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from core.catalog import MIXES
+from core.catalog import TARGETS
 from core.errors import BadInput
 from core.jobs import Fit, KeyOverride, Override, QuantizeOptions
 from core.recipe_file import Recipe, part_bytes
 from core.recipes import find_recipe, presets
 
+MAX_DIGITS = 10
 KINDS = get_args(KeyOverride.model_fields["type"].annotation)
 
 
@@ -36,6 +37,14 @@ def key_override(argument: str) -> KeyOverride:
             f"{argument} is not of the form KEY=TYPE:VALUE with a TYPE of {', '.join(KINDS)}"
         )
     return KeyOverride(key=key, type=kind, value=value)
+
+
+def layer_numbers(argument: str) -> tuple[int, ...]:
+    """Numbers separated by commas, as values in order, each once. Raises what argparse turns into a message."""
+    numbers = [number.strip() for number in argument.split(",")]
+    if not all(number.isascii() and number.isdigit() and len(number) < MAX_DIGITS for number in numbers):
+        raise argparse.ArgumentTypeError(f"{argument} is no list of layer numbers such as 4,5,6")
+    return tuple(sorted({int(number) for number in numbers}))
 
 
 def count(argument: str) -> int:
@@ -63,7 +72,7 @@ def target_names(argument: str) -> tuple[str, ...]:
 
 def add_choice_options(parser: argparse.ArgumentParser) -> None:
     """What is wanted as a whole: types, or a recipe."""
-    names = ", ".join(mix.name for mix in MIXES)
+    names = ", ".join(TARGETS)
     parser.add_argument("--to", default="", metavar="TYPE", help=f"one of {names}; several separated by commas")
     recipes = ", ".join(recipe.id for recipe in presets())
     parser.add_argument(
@@ -119,6 +128,14 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=TYPE:VALUE",
         help=f"set a metadata entry of the output; TYPE is one of {', '.join(KINDS)}; may be repeated",
+    )
+    add(
+        "--prune-layers",
+        type=layer_numbers,
+        default=[],
+        metavar="L0,L1,...",
+        help="drop these layers, counted from 0, and number the others anew; other options name the tensors of the "
+        "result",
     )
 
 
@@ -192,6 +209,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         keep_split=options.keep_split,
         split_max_bytes=options.split_max_size,
         converter=converter_of(options),
+        prune_layers=tuple(options.prune_layers),
     )
     return options.recipe.completed(given) if options.recipe else given
 

@@ -178,6 +178,13 @@ MIXES: tuple[Mix, ...] = available_mixes()
 # llama-quantize's short names for the mix that most people mean.
 ALIASES: dict[str, str] = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 MIX: dict[str, Mix] = {mix.name: mix for mix in MIXES}
+# No mix: every tensor keeps the type it has, and so the file keeps its own file type and size.
+COPY = Mix(
+    "COPY", "", -1, 0.0, "Copy: nothing is quantized",
+    "Every tensor as it is: to drop layers, to set metadata, or to divide the file or join its parts.",
+    1, "nothing is computed",
+)  # fmt: skip
+TARGETS: dict[str, Mix] = {**MIX, COPY.name: COPY}
 
 
 _TYPE_SUFFIX = re.compile(r"[.-](BF16|F16|F32|I?Q\d\w*|TQ\d_0|MXFP4\w*|NVFP4)$", re.IGNORECASE)

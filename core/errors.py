@@ -263,6 +263,33 @@ class FallbackRefused(BadInput):
         )
 
 
+class NoSuchLayer(BadInput):
+    """A layer that is to be dropped is not there."""
+
+    def __init__(self, path: str, layer: int, layers: int) -> None:
+        known = f"its layers are 0 to {layers - 1}" if layers else "it does not say how many layers it has"
+        super().__init__(
+            f"{path} has no layer {layer}", known, "Name layers that `python main.py inspect` lists as blk.NUMBER"
+        )
+
+
+class NoLayersLeft(BadInput):
+    """All layers are to be dropped."""
+
+    def __init__(self, path: str, layers: int) -> None:
+        super().__init__(f"{path} would have no layers left", f"all {layers} are to be dropped", "Leave some of them")
+
+
+class CopyKeepsTypes(BadInput):
+    """Another type is asked for where everything is only copied."""
+
+    def __init__(self, asked: str) -> None:
+        super().__init__(
+            f"COPY leaves every tensor in its type, and {asked} asks for another",
+            remedy="Choose a type such as Q8_0 in place of COPY, or leave the option out",
+        )
+
+
 class InvalidMetadata(BadInput):
     """A metadata entry asked for cannot be written."""
 

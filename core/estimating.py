@@ -23,20 +23,22 @@ from core.plan import make_plan
 from core.progress import Progress
 from core.sources import Source, open_source
 from core.sources.gguf_source import GGUFSource
+from core.sources.pruned import without_layers
 from core.store import Store
 
 
 def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
     """The model as it is and, where options are given, as they would make it. Reads headers only.
 
-    Raises what reading a header raises; with options what make_plan raises.
+    Raises what reading a header raises; with options what without_layers and make_plan raise.
     """
     progress.stage("Reading headers")
     machine = read_machine()
     corrected_by = overhead_correction(job.run)
     after = None
     if job.options is not None:
-        with open_source(job.source) as source:
+        with open_source(job.source) as whole:
+            source = without_layers(whole, job.options.prune_layers)
             made = facts_of_plan(source, make_plan(source, job.options))
         after = _form(made, job, machine, corrected_by)
     return EstimateResult(

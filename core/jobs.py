@@ -40,7 +40,7 @@ class KeyOverride(Value):
 
 
 class QuantizeOptions(Value):
-    """Which types are wanted. `target` is a mix (Q4_K_M) or a type (Q8_0), under llama-quantize's names.
+    """Which types are wanted. `target` is a mix (Q4_K_M), a type (Q8_0) or COPY, as llama-quantize calls them.
 
     pure: every quantizable tensor gets the mix's base type. allow_requantize: accept a quantized source.
     output_tensor_type, token_embedding_type: for these two tensors, "" = what the mix says. leave_output_tensor: the
@@ -49,6 +49,7 @@ class QuantizeOptions(Value):
     override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
     as are needed for none to be larger, 0 = one file. fit: how hard the codes of every type are searched for;
     "reference" writes the bytes that llama-quantize would, "best" looks farther than it does and takes longer.
+    prune_layers: the numbers of layers that are dropped; names in the other options are those of the result.
     """
 
     target: str
@@ -67,6 +68,7 @@ class QuantizeOptions(Value):
     keep_split: bool = False
     split_max_bytes: int = Field(default=0, ge=0)
     converter: str = ""
+    prune_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
 class InspectJob(Value):

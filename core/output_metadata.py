@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from core.catalog import Mix
+from core.catalog import ALIASES, COPY, MIX, Mix
 from core.errors import InvalidMetadata
 from core.formats.gguf_layout import ALIGNMENT_KEY, MAX_ALIGNMENT, KeyValue
 from core.formats.gguf_writer import encode_key_value
@@ -29,16 +30,18 @@ def output_metadata(
     Raises InvalidMetadata.
     """
     before = {entry.key: entry.type for entry in source.metadata}
-    said = {entry.key: entry for entry in _made(mix, options, matrix)}
+    said = {entry.key: entry for entry in _made(source, mix, options, matrix)}
     said |= {override.key: as_entry(override, before.get(override.key)) for override in options.override_kv}
     kept = tuple(said.pop(entry.key, entry) for entry in source.metadata)
     return (*kept, *said.values())
 
 
-def _made(mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None) -> Iterable[KeyValue]:
-    yield KeyValue("general.file_type", "UINT32", mix.file_type)
+def _made(source: Source, mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None) -> Iterable[KeyValue]:
+    file_type = _kept_file_type(source) if mix is COPY else mix.file_type
+    if file_type is not None:
+        yield KeyValue("general.file_type", "UINT32", file_type)
     yield KeyValue("general.quantization_version", "UINT32", QUANTIZATION_VERSION)
-    if options.fit != "fast":
+    if options.fit != "fast" and mix is not COPY:
         yield KeyValue("quantize.fit", "STRING", options.fit)
     if matrix is None:
         return
@@ -48,6 +51,17 @@ def _made(mix: Mix, options: QuantizeOptions, matrix: ImportanceMatrix | None) -
     yield KeyValue("quantize.imatrix.entries_count", "UINT32", len(matrix.entries))
     if matrix.chunks:
         yield KeyValue("quantize.imatrix.chunks_count", "UINT32", matrix.chunks)
+
+
+def _kept_file_type(source: Source) -> int | None:
+    """What the source says of itself; where it does not, the mix of the type that most of its matrices have."""
+    own = source.value("general.file_type")
+    if isinstance(own, int):
+        return own
+    types = Counter(tensor.type for tensor in source.tensors if len(tensor.shape) > 1)
+    most = max(types, key=lambda name: types[name], default="")
+    mix = MIX.get(ALIASES.get(most, most))
+    return mix.file_type if mix else None
 
 
 def as_entry(override: KeyOverride, before: str | None = None) -> KeyValue:

@@ -25,6 +25,7 @@ from core.progress import Progress
 from core.readback import READ_BYTES
 from core.sources import Source
 from core.sources.converter import open_or_convert
+from core.sources.pruned import without_layers
 from kernels.measure import ErrorSums
 
 WAIT_S = 0.05
@@ -33,9 +34,9 @@ WAIT_S = 0.05
 def quantize(job: QuantizeJob, progress: Progress) -> QuantizeResult:
     """Plans, quantizes, measures and verifies; the output appears under its name only when all of that succeeded.
 
-    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_or_convert, prepare
-    and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull, NonFiniteWeights,
-    ValuesTooLarge, DeviceNotAvailable, Cancelled.
+    peak_memory_bytes is the largest resident set of this process during the job. Raises what open_or_convert, prepare,
+    without_layers and verify_written raise, AlreadyQuantized, OutputIsSource, OutputNotWritable, DiskFull,
+    NonFiniteWeights, ValuesTooLarge, DeviceNotAvailable, Cancelled.
     """
     return _quantize([job], progress)[0]
 
@@ -58,9 +59,10 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
     progress.stage("Planning")
     beside = Path(jobs[0].output).parent
     with (
-        open_or_convert(jobs[0].source, jobs[0].options.converter, beside, progress) as source,
+        open_or_convert(jobs[0].source, jobs[0].options.converter, beside, progress) as whole,
         ExitStack() as stack,
     ):
+        source = without_layers(whole, jobs[0].options.prune_layers)
         work = [(job, prepare(source, job.options)) for job in jobs]
         for job, prepared in work:
             refuse_quantized(source, prepared.plan, job.options)

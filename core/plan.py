@@ -10,9 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
-from core.catalog import ALIASES, MIX, Mix
+from core.catalog import ALIASES, COPY, TARGETS, Mix
 from core.choices import deciding, wished, wishes
-from core.errors import AlreadyQuantized, FallbackRefused, ImatrixDoesNotFit, UnknownType, UnsupportedType
+from core.errors import (
+    AlreadyQuantized,
+    CopyKeepsTypes,
+    FallbackRefused,
+    ImatrixDoesNotFit,
+    UnknownType,
+    UnsupportedType,
+)
 from core.formats.gguf_writer import TensorSlot
 from core.imatrix import ImportanceMatrix
 from core.jobs import Plan, PlanJob, QuantizeOptions, TensorPlan
@@ -24,6 +31,7 @@ from core.repacking import with_lattice
 from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor
 from core.sources.converter import open_or_convert
+from core.sources.pruned import matrix_renumbered, without_layers
 from core.weighting import expected_matrix, selected_matrix, weights_for
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
@@ -36,18 +44,26 @@ BASE_BYTES = 180 << 20
 # Per element of a chunk that is computed: its floats and those of its quantized copy.
 FLOAT_BYTES = 8
 MANY_FALLBACKS = 0.1
+# The options that ask for other types, as the command line calls them.
+CHOOSING: dict[str, str] = {
+    "overrides": "--tensor-type",
+    "output_tensor_type": "--output-tensor-type",
+    "token_embedding_type": "--token-embedding-type",
+    "pure": "--pure",
+}
 
 
 def plan(job: PlanJob, progress: Progress) -> Plan:
     """The plan of a quantization; a source that is quantized already gets a warning here, not an error.
 
-    Raises what open_or_convert and make_plan raise.
+    Raises what open_or_convert, without_layers and make_plan raise.
     """
     progress.stage("Planning")
-    with open_or_convert(job.source, job.options.converter, Path(gettempdir()), progress) as source:
+    with open_or_convert(job.source, job.options.converter, Path(gettempdir()), progress) as whole:
+        source = without_layers(whole, job.options.prune_layers)
         if not job.imatrix_to_come:
             return make_plan(source, job.options)
-        matrix = expected_matrix(source, job.options)
+        matrix = expected_matrix(whole, job.options)
         options = job.options if matrix else job.options.model_copy(update={"imatrix": ""})
         return prepare(source, options, matrix).plan
 
@@ -72,15 +88,19 @@ def make_plan(source: Source, options: QuantizeOptions) -> Plan:
 def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix | None = None) -> Prepared:
     """Decides everything about one output. matrix: takes the place of the one that the options name.
 
+    source: already without the layers that are to be dropped; the matrix is that of the whole model.
     Raises UnknownType, UnknownTensor, InvalidPattern, IllegalType, TensorIsKept, UnsupportedType, FallbackRefused,
-    InvalidMetadata; with an importance matrix what read_imatrix raises, and ImatrixNeeded, NotInImatrix,
-    ImatrixDoesNotFit.
+    InvalidMetadata, CopyKeepsTypes; with an importance matrix what read_imatrix raises, and ImatrixNeeded,
+    NotInImatrix, ImatrixDoesNotFit.
     """
     mix = find_mix(options.target)
-    matrix = matrix or selected_matrix(options)
+    if mix is COPY:
+        _refuse_types(options)
+    matrix = None if mix is COPY else matrix or selected_matrix(options)
+    metadata = output_metadata(source, mix, options, matrix)
+    matrix = matrix and matrix_renumbered(matrix, options.prune_layers)
     rows = _decide(source, mix, options, matrix)
     parameters = sum(row.elements for row in rows)
-    metadata = output_metadata(source, mix, options, matrix)
     files = _files(source, rows, metadata, options)
     made = Plan(
         source=str(source.path),
@@ -109,11 +129,18 @@ def _files(
 
 
 def find_mix(name: str) -> Mix:
-    """The mix or type a user named, in any case. Raises UnknownType."""
-    found = MIX.get(ALIASES.get(name.upper(), name.upper()))
+    """The mix or type a user named, or COPY, in any case. Raises UnknownType."""
+    found = TARGETS.get(ALIASES.get(name.upper(), name.upper()))
     if found is None:
-        raise UnknownType(name, MIX)
+        raise UnknownType(name, TARGETS)
     return found
+
+
+def _refuse_types(options: QuantizeOptions) -> None:
+    """Raises CopyKeepsTypes where options for types are set."""
+    asked = next((name for name in CHOOSING if getattr(options, name)), None)
+    if asked is not None:
+        raise CopyKeepsTypes(CHOOSING[asked])
 
 
 def model_facts(source: Source, importance: bool = False) -> Model:
@@ -234,13 +261,13 @@ def _warnings(
         yield "The model has no output layer of its own to leave as it is: it uses the token embedding."
     if matrix is not None:
         yield from _uncovered(made, matrix)
-    if source.quantization:
+    if source.quantization and mix is not COPY:
         yield (
             f"The source is already quantized ({source.quantization}): its weights are dequantized first, and "
             "quantizing them again adds to the loss: start from a 16-bit original where there is one."
         )
     types = quantized_types(source)
-    if types:
+    if types and mix is not COPY:
         yield (
             f"The source is already quantized ({', '.join(types)}), and quantizing again adds to the loss: "
             "start from an F16 or BF16 original where there is one."

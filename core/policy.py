@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from core.catalog import Mix
+from core.catalog import COPY, Mix
 from core.rules import (
     FALLBACKS,
     LAST_FALLBACK,
@@ -139,6 +139,9 @@ def kept_reason(tensor: Tensor) -> str | None:
 def choose(mix: Mix, model: Model, tensor: Tensor, pure: bool = False) -> Choice:
     """The type of one tensor within a mix. pure: the mix's base type wherever a tensor may be quantized."""
     kept = kept_reason(tensor)
+    # What a family's converter would write as F32 must be F32 in a copy, too: llama.cpp needs it.
+    if mix is COPY and not (kept and model.converted):
+        return Choice(tensor.type, "nothing is quantized")
     if kept is not None:
         return Choice("F32" if model.converted else tensor.type, kept, quantizable=False)
     if pure or not FORMATS[mix.base_type].quantized:

@@ -32,6 +32,7 @@ from core.plan import Prepared, prepare, quantized_types
 from core.progress import Progress
 from core.sources import Source, open_source
 from core.sources.converter import CONVERTIBLE
+from core.sources.pruned import without_layers
 from core.speed import machine_name, time_missing
 from core.store import JobRecord, Store
 
@@ -75,7 +76,8 @@ def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
     """All checks of a quantization, and what it needs. Raises nothing but Cancelled for what a job would raise."""
     progress.stage("Checking")
     try:
-        with open_source(job.source) as source:
+        with open_source(job.source) as whole:
+            source = without_layers(whole, job.options.prune_layers)
             prepared = prepare(source, job.options)
             checks = [*_checks(job, source, prepared)]
             seconds, basis = _time(job, prepared.plan, progress)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from core.catalog import ALIASES, MIX, MIXES
+from core.catalog import ALIASES, TARGETS
 from core.errors import InvalidRecipe, RecipeNeedsImatrix, did_you_mean
 from core.jobs import Fit, Override, QuantizeOptions
 from kernels.blocks import FORMATS
@@ -91,7 +91,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 def _targets(value: Any) -> tuple[str, ...]:
     names = [name.upper() for name in _texts(value)]
-    return tuple(dict.fromkeys(_one_of(ALIASES.get(name, name), MIX) for name in names))
+    return tuple(dict.fromkeys(_one_of(ALIASES.get(name, name), TARGETS) for name in names))
 
 
 def _type(value: Any) -> str:
@@ -156,7 +156,7 @@ _ANY_TYPE = f"one of {', '.join(FORMATS)}"
 KEYS: tuple[Key, ...] = (
     Key("name", _text, "a text", required=True),
     Key("description", _text, "a text", required=True),
-    Key("targets", _targets, f"a list with some of {', '.join(mix.name for mix in MIXES)}", required=True),
+    Key("targets", _targets, f"a list with some of {', '.join(TARGETS)}", required=True),
     Key("fit", lambda value: _one_of(_text(value), get_args(Fit)), f"one of {', '.join(get_args(Fit))}", "fit"),
     Key(
         "imatrix",

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QTimer, Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QGridLayout, QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
-from app.cli_options import key_override
+from app.cli_options import key_override, layer_numbers
 from app.glossary import explain
 from app.widgets.note_line import NoteLine
 from core.jobs import KeyOverride, QuantizeOptions
@@ -44,7 +44,7 @@ FILES: tuple[tuple[str, str], ...] = (
 class AdvancedOptions(QWidget):
     """Signals: changed() when a choice is another. `values` are fields of QuantizeOptions.
 
-    For tests: objectNames are the names of the options; `files` and `split_max_size` for the parts, `override_kv`.
+    For tests: objectNames are the names of the options; `files` and `split_max_size` for the parts.
     """
 
     changed = Signal()
@@ -57,6 +57,7 @@ class AdvancedOptions(QWidget):
         self.types = {name: self._make_type(name) for name in TYPES}
         self.parts = {name: self._make_parts(name) for name in PARTS}
         self.files, self.part_size = self._make_files()
+        self.layers = self._make_layers()
         self.metadata = self._make_metadata()
         self.note = NoteLine(theme, "error", "bad")
         self.note.setObjectName("advanced_problem")
@@ -71,6 +72,7 @@ class AdvancedOptions(QWidget):
         values |= {name: tuple(line.text().split()) for name, line in self.parts.items()}
         values["keep_split"] = self.files.currentData() == KEEP
         values["split_max_bytes"] = self._part_bytes() if self.files.currentData() == SIZE else 0
+        values["prune_layers"] = self._layers() or ()
         values["override_kv"] = tuple(entry for entry in map(_entry, self._lines()) if isinstance(entry, KeyOverride))
         return values
 
@@ -79,6 +81,8 @@ class AdvancedOptions(QWidget):
         """What is wrong with a choice, in words; '' where nothing is."""
         if self.files.currentData() == SIZE and not self._part_bytes():
             return self.tr("{0} is no size such as 500M or 2G.").format(self.part_size.text() or "''")
+        if self._layers() is None:
+            return self.tr("{0} is no list of layer numbers such as 4,5,6.").format(self.layers.text())
         faulty = next((entry for entry in map(_entry, self._lines()) if isinstance(entry, str)), "")
         return f"{faulty}." if faulty else ""
 
@@ -143,6 +147,13 @@ class AdvancedOptions(QWidget):
         line.textEdited.connect(self._typed)
         return combo, line
 
+    def _make_layers(self) -> QLineEdit:
+        line = QLineEdit()
+        line.setObjectName("prune_layers")
+        line.setPlaceholderText(_tr("none; such as 4,5,6"))
+        line.textEdited.connect(self._typed)
+        return line
+
     def _make_metadata(self) -> QPlainTextEdit:
         lines = QPlainTextEdit()
         lines.setObjectName("override_kv")
@@ -162,6 +173,7 @@ class AdvancedOptions(QWidget):
             *((_tr(PARTS[name][0]), line, PARTS[name][1]) for name, line in self.parts.items()),
             (_tr("Files"), self.files, "parts"),
             ("", self.part_size, "parts"),
+            (_tr("Layers to drop"), self.layers, "prune_layers"),
             (_tr("Metadata"), self.metadata, "metadata"),
         ]
         for at, (words, widget, term) in enumerate(rows):
@@ -201,6 +213,14 @@ class AdvancedOptions(QWidget):
             return part_bytes(self.part_size.text().strip())
         except ValueError:
             return 0
+
+    def _layers(self) -> tuple[int, ...] | None:
+        """The layers to drop; None where the text is no list."""
+        text = self.layers.text().strip()
+        try:
+            return layer_numbers(text) if text else ()
+        except argparse.ArgumentTypeError:
+            return None
 
     def _lines(self) -> list[str]:
         return [line.strip() for line in self.metadata.toPlainText().splitlines() if line.strip()]

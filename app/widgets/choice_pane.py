@@ -23,7 +23,7 @@ from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.recipe_row import RecipeRow
 from app.widgets.rules_table import RulesTable
 from app.widgets.type_card import TypeCards
-from core.catalog import MIX, MIXES
+from core.catalog import COPY, MIXES, TARGETS
 from core.jobs import Fit, Plan, QuantizeOptions
 from core.recipe_file import Recipe
 
@@ -51,7 +51,7 @@ class ChoicePane(QWidget):
         self._loading = False
         self.setMinimumWidth(344)
         self.recipes = RecipeRow(theme)
-        self.cards = TypeCards(MIXES, theme)
+        self.cards = TypeCards((*MIXES, COPY), theme)
         self.several = QCheckBox(self.tr("Se&veral"))
         self.several.setObjectName("several_targets")
         self.several.setAccessibleName(self.tr("Several types in one pass"))
@@ -91,8 +91,10 @@ class ChoicePane(QWidget):
 
     def recipe(self) -> Recipe:
         """The present choices as a recipe; what belongs to one model or one machine is left out."""
-        options = self.options.model_copy(update={"imatrix": "", "allow_requantize": False, "override_kv": ()})
-        needs = any(MIX[name].importance for name in self.targets)
+        options = self.options.model_copy(
+            update={"imatrix": "", "allow_requantize": False, "override_kv": (), "prune_layers": ()}
+        )
+        needs = any(TARGETS[name].importance for name in self.targets)
         importance = "required" if needs else self._recipe.importance if self._recipe else "recommended"
         return Recipe("", "", "", self.targets, options, importance)
 
@@ -125,6 +127,7 @@ class ChoicePane(QWidget):
         self.allow.setChecked(False)
         self.allow_box.hide()
         self.imatrix.forget()
+        self.advanced.layers.clear()
 
     def count(self, plan: Plan | None) -> None:
         """Learns from a plan how many tensors each rule decides."""

@@ -53,7 +53,7 @@ class TypeCard(QRadioButton):
         words = [
             translate("TypeCard", "Recommended.") if mix.recommended else "",
             self._sentence(),
-            translate("TypeCard", "{0} bits per weight, {1}.").format(f"{mix.bits:.2f}", loss),
+            translate("TypeCard", "{0} bits per weight, {1}.").format(f"{mix.bits:.2f}", loss) if mix.bits else "",
             self._runs_in() + ".",
         ]
         self.setAccessibleDescription(" ".join(word for word in words if word))
@@ -197,7 +197,7 @@ class TypeCard(QRadioButton):
         line.setHeight(metrics.height())
         painter.setFont(caption)
         painter.setPen(self._theme.color("muted"))
-        bits = translate("TypeCard", "{0} bits").format(f"{self.mix.bits:.2f}")
+        bits = translate("TypeCard", "{0} bits").format(f"{self.mix.bits:.2f}") if self.mix.bits else ""
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, bits)
         x = line.left() + metrics.horizontalAdvance("16.00 bits") + 16
         x = self._paint_scale(painter, x, line) + 8

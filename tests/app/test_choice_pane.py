@@ -271,6 +271,7 @@ def set_everything(page):
     files = part(page, QComboBox, "files")
     files.setCurrentIndex(files.findData("size"))
     part(page, QLineEdit, "split_max_size").setText("1.5M")
+    part(page, QLineEdit, "prune_layers").setText("1")
     part(page, QPlainTextEdit, "override_kv").setPlainText(
         "general.name=str:A name, with = and 'quotes'\ngeneral.quantized=bool:true\n"
     )
@@ -291,6 +292,7 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
         1_500_000,
         ("attn", "ffn_up"),
     )
+    assert options.prune_layers == (1,)
     assert options.override_kv[0] == KeyOverride(key="general.name", type="str", value="A name, with = and 'quotes'")
     assert all((options.pure, options.leave_output_tensor, options.strict))
     assert job_of_command(page) == job
@@ -298,6 +300,13 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
 
 def test_the_copied_command_of_plain_choices_is_the_same_job(page):
     assert job_of_command(page) == page.job()
+
+
+def test_a_copy_is_a_type_like_others(page, qtbot):
+    choose(page, qtbot, "COPY")
+    assert {row.source_type == row.target_type for row in page.plan.tensors} == {True}
+    assert job_of_command(page) == page.job()
+    assert "0.00" not in page.choice.cards.cards["COPY"].accessibleDescription()
 
 
 def test_faulty_options_are_said_where_they_are(page, qtbot):
@@ -311,6 +320,17 @@ def test_faulty_options_are_said_where_they_are(page, qtbot):
     assert not page.button.isEnabled()
     files.setCurrentIndex(files.findData("keep"))
     assert page.options.keep_split
+    layers = part(page, QLineEdit, "prune_layers")
+    for wrong in ("1-3", "one", ",", "-1", "99999999999"):
+        layers.setText(wrong)
+        page.choice.advanced._typed()
+        assert f"{wrong} is no list of layer numbers" in page.choice.advanced.note.text()
+    layers.setText(" 1, 0,1")
+    page.choice.advanced._typed()
+    assert page.choice.advanced.note.text() == ""
+    assert page.options.prune_layers == (0, 1)
+    page.choice.forget()
+    assert page.options.prune_layers == ()
     part(page, QPlainTextEdit, "override_kv").setPlainText("nonsense")
     assert "not of the form KEY=TYPE:VALUE" in page.choice.advanced.note.text()
 

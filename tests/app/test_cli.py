@@ -332,6 +332,7 @@ def test_the_command_of_a_job_makes_the_same_job():
         override_kv=(KeyOverride(key="general.name", type="str", value="A model"),),
         split_max_bytes=1_234_567_891,
         converter="/programs/llama.cpp",
+        prune_layers=(0, 7),
     )
     assert {name for name, value in options if not value} == {"keep_split"}, "every other option is exercised here"
     _made_again(options)
