@@ -21,6 +21,7 @@ NEW = {
     "chat_seed": 42,
     "chat_system_prompt": "Be brief.",
     "confirm_quit_with_jobs": False,
+    "converter": "CONV",
 }
 
 
