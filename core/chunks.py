@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.errors import DeviceNotAvailable, NonFiniteWeights, ValuesTooLarge
+from core.cuda import require_cuda
+from core.errors import NonFiniteWeights, ValuesTooLarge
 from core.jobs import Fit, QuantizeJob, TensorPlan
 from core.plan import rows_per_chunk
 from core.repacking import stored_floats
@@ -37,7 +38,7 @@ class Compute:
     def of(cls, job: QuantizeJob) -> Compute:
         """What a job asks for. Raises DeviceNotAvailable."""
         if job.device == "cuda":
-            _require_cuda()
+            require_cuda()
         return cls("gpu" if job.device == "cuda" else "auto", job.threads)
 
     @property
@@ -140,13 +141,3 @@ def _made(
     if not math.isfinite(made.sums.squared_y):
         raise ValuesTooLarge(str(source.path), tensor.name, target)
     return made
-
-
-def _require_cuda() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        built = torch.version.cuda is not None
-        raise DeviceNotAvailable(
-            "cuda", "PyTorch finds no CUDA device" if built else "this PyTorch is built without it"
-        )

@@ -18,7 +18,6 @@ from core.sources import Source
 from kernels.dispatch import FORCED_BACKEND
 
 HEAD_BYTES = 1 << 20
-READ_BYTES = 4 << 20
 ROOT = Path(__file__).resolve().parents[1]
 # What decides which bytes are written; other versions of them may round otherwise.
 CODE = ("core", "kernels", "resources/grids")
@@ -74,14 +73,11 @@ def _header(prepared: Prepared) -> str:
 
 
 def _content(path: str) -> str:
-    digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while data := file.read(READ_BYTES):
-                digest.update(data)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ReadFailed(path, error.strerror or str(error)) from error
-    return digest.hexdigest()
 
 
 @cache

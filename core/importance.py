@@ -16,18 +16,15 @@ import numpy as np
 import torch
 
 from core import memory
-from core.errors import CannotRun, NonFiniteActivations
+from core.errors import NonFiniteActivations
 from core.formats.atomic import check_output
 from core.imatrix import FEW_TOKENS, Entry, ImportanceMatrix, write_imatrix
 from core.jobs import ImatrixJob, ImatrixResult, ImatrixTensor
-from core.network.network import Linear, Network, open_network
+from core.network.network import Linear, Network, check_context, open_network
 from core.network.states import HiddenStates
 from core.progress import Progress
-from core.sources import Source, open_source
+from core.sources import open_source
 from core.texts import windows_of
-
-# Windows are computed together up to so many tokens.
-BATCH_TOKENS = 2048
 
 
 class Sums:
@@ -91,7 +88,7 @@ def imatrix(job: ImatrixJob, progress: Progress) -> ImatrixResult:
         output = output_of(job)
         check_output(output, 0)
         with open_network(source, job.device) as network:
-            _check_context(job, source)
+            check_context(source, job.context)
             progress.stage("Reading the text")
             ids, datasets = windows_of(job.text, network.tokenizer, job.context, job.chunks)
             entries = entries_of(network, ids, output.parent, progress, with_output=job.process_output)
@@ -114,13 +111,6 @@ def imatrix(job: ImatrixJob, progress: Progress) -> ImatrixResult:
     )
 
 
-def _check_context(job: ImatrixJob, source: Source) -> None:
-    trained = source.hyper.context_length
-    if trained and job.context > trained:
-        problem = f"windows of {job.context} tokens are longer than its context of {trained}"
-        raise CannotRun(job.source, problem, "Choose a smaller context (--context)")
-
-
 def output_of(job: ImatrixJob) -> Path:
     """The file to be written: the job's output itself, or one named after the model in that folder."""
     output, source = Path(job.output), Path(job.source)
@@ -136,17 +126,16 @@ def entries_of(
     ids: (windows, context). folder: where hidden states may go that do not fit memory.
     """
     entries: dict[str, Entry] = {}
-    batches = _batches(*ids.shape)
     progress.stage("Computing importance", network.layers * len(ids), "windows")
     with HiddenStates((*ids.shape, network.width), folder) as states, torch.no_grad():
-        for batch in batches:
+        for batch in states.batches:
             states[batch] = network.embed(ids[batch])
             progress.update(0, "embedding")
         for number in range(network.layers):
             entries |= _of_layer(network, states, number, progress)
         if with_output:
             sums = Sums(1, network.width, network.device)
-            for batch in batches:
+            for batch in states.batches:
                 sums.add(0, network.norm(states[batch].to(network.device)))
             entries[network.head.name] = sums.entry
     for name, entry in entries.items():
@@ -158,19 +147,13 @@ def entries_of(
 def _of_layer(network: Network, states: HiddenStates, number: int, progress: Progress) -> dict[str, Entry]:
     """Takes all windows through one layer."""
     note = f"layer {number + 1} of {network.layers}"
-    windows = states.shape[0]
+    windows = len(states)
     with network.layer(number) as layer, watched(layer.linears, network.device) as found:
-        for batch in _batches(*states.shape[:2]):
+        for batch in states.batches:
             progress.update(number * windows + batch.start, note)
             states[batch] = layer(states[batch].to(network.device))
         progress.update((number + 1) * windows, note)
     return {name: sums.entry for name, sums in found.items()}
-
-
-def _batches(windows: int, context: int) -> list[slice]:
-    """Runs of windows of at most BATCH_TOKENS tokens together, or of one window."""
-    size = max(BATCH_TOKENS // context, 1)
-    return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]
 
 
 def coverage(name: str, entry: Entry) -> ImatrixTensor:

@@ -18,11 +18,11 @@ import torch
 from core.checkpoints.decide import Decided, Item
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
-from core.errors import Cancelled, CannotRun, NonFiniteActivations, NonFiniteWeights
+from core.errors import Cancelled, NonFiniteActivations, NonFiniteWeights
 from core.jobs import CheckpointJob
 from core.methods import gptq
 from core.methods.hessian import Hessian, NotDefinite
-from core.network.network import Layer, Network, open_network
+from core.network.network import Layer, Network, check_context, open_network
 from core.network.states import HiddenStates
 from core.progress import Progress
 from core.sources import open_source
@@ -32,7 +32,6 @@ STAGES = (("attn_q", "attn_k", "attn_v", "attn_qkv"), ("attn_output",), ("ffn_ga
 # How often position 0 counts in the moments of the first stage. Measured with SmolLM2-135M, groups of 32 in 4 bits:
 # mean KL divergence .195 without, .086 with it, and .213 for rounding with importance.
 SINK = 64.0
-BATCH_TOKENS = 2048
 
 
 def solve(
@@ -45,10 +44,7 @@ def solve(
     options = job.options
     progress.stage("Reading the text")
     with open_source(job.source) as model, open_network(model) as network:
-        trained = model.hyper.context_length
-        if trained and options.length > trained:
-            problem = f"windows of {options.length} tokens are longer than its context of {trained}"
-            raise CannotRun(job.source, problem, "Choose a smaller --length")
+        check_context(model, options.length, "--length")
         ids, _ = windows_of(options.text, network.tokenizer, options.length, options.samples)
         solutions = Solutions(folder, fingerprint(options, source.files, ids))
         try:
@@ -72,7 +68,7 @@ def _run(
 ) -> None:
     progress.stage("Quantizing layers", network.layers * (len(STAGES) + 1) * len(ids), "windows")
     with HiddenStates((*ids.shape, network.width), solutions.folder.parent) as states, torch.no_grad():
-        for batch in batches(*ids.shape):
+        for batch in states.batches:
             states[batch] = network.embed(ids[batch])
         for number in range(network.layers):
             with network.layer(number) as layer:
@@ -82,12 +78,6 @@ def _run(
                 else:
                     work.quantize(solutions, number)
                 work.advance()
-
-
-def batches(windows: int, length: int) -> list[slice]:
-    """Runs of windows of at most BATCH_TOKENS tokens together, or of one window."""
-    size = max(BATCH_TOKENS // length, 1)
-    return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]
 
 
 class _LayerWork:
@@ -138,9 +128,9 @@ class _LayerWork:
         return mean
 
     def _pass(self, stage: int, *, keep: bool) -> None:
-        windows = self._states.shape[0]
+        windows = len(self._states)
         done = (self._layer.number * (len(STAGES) + 1) + stage) * windows
-        for batch in batches(*self._states.shape[:2]):
+        for batch in self._states.batches:
             self._progress.update(done + batch.start, f"layer {self._layer.number + 1}")
             out = self._layer(self._states[batch])
             if keep:

@@ -18,7 +18,7 @@ from core.evaluation.scores import Scores, scores_of
 from core.evaluation.statistics import figures
 from core.evaluation.windows import Windows, first_scored, read_windows
 from core.jobs import CategoryEvaluation, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
-from core.network.network import Network, open_network
+from core.network.network import Network, check_context, open_network
 from core.network.tokenizer import Tokenizer
 from core.progress import Progress
 from core.sources import Source, open_source
@@ -71,10 +71,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
 
 def _opened(stack: ExitStack, path: str, job: EvaluateJob) -> Network:
     source = stack.enter_context(open_source(path))
-    trained = source.hyper.context_length
-    if trained and job.context > trained:
-        problem = f"windows of {job.context} tokens are longer than its context of {trained}"
-        raise CannotRun(path, problem, "Choose a smaller context (--context)")
+    check_context(source, job.context)
     return stack.enter_context(open_network(source, job.device))
 
 

@@ -24,9 +24,6 @@ from core.network.network import Network
 from core.network.states import SHARE, HiddenStates
 from core.progress import Progress
 
-# Windows are computed together up to so many tokens.
-BATCH_TOKENS = 2048
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
@@ -62,10 +59,10 @@ def scores_of(
 def _through_layers(
     networks: Sequence[Network], states: Sequence[HiddenStates], ids: NDArray[np.int64], progress: Progress
 ) -> None:
-    batches, done = _batches(*ids.shape), 0
+    done = 0
     progress.stage("Running the models", sum(network.layers for network in networks) * len(ids), "windows")
     for network, hidden in zip(networks, states, strict=True):
-        for batch in batches:
+        for batch in hidden.batches:
             progress.update(0, "embedding")
             hidden[batch] = network.embed(ids[batch])
     for number in range(max(network.layers for network in networks)):
@@ -77,12 +74,11 @@ def _through_layers(
 
 def _through_layer(network: Network, number: int, hidden: HiddenStates, progress: Progress, done: int) -> None:
     note = f"layer {number + 1} of {network.layers}, {network.source.path.name}"
-    windows, context, _ = hidden.shape
     with network.layer(number) as layer:
-        for batch in _batches(windows, context):
+        for batch in hidden.batches:
             progress.update(done + batch.start, note)
             hidden[batch] = layer(hidden[batch].to(network.device))
-    progress.update(done + windows, note)
+    progress.update(done + len(hidden), note)
 
 
 def _compared(
@@ -93,7 +89,7 @@ def _compared(
     shape = (windows, context - 1 - first)
     found = [Scores(np.empty(shape), np.zeros(shape), np.empty(shape, np.int64)) for _ in networks]
     progress.stage("Comparing", windows, "windows")
-    for batch in _batches(windows, context):
+    for batch in states[0].batches:
         hidden = [state[batch][:, first : context - 1].to(n.device) for n, state in zip(networks, states, strict=True)]
         sums, divergences = _batch(networks, hidden, ids[batch, first + 1 :], progress, batch.start)
         rows = (-1, shape[1])
@@ -129,9 +125,3 @@ def _batch(
             softmax.add(first, logits)
             divergence.add(weights, shrink, base, logits)
     return sums, divergences
-
-
-def _batches(windows: int, context: int) -> list[slice]:
-    """Runs of windows of at most BATCH_TOKENS tokens together, or of one window."""
-    size = max(BATCH_TOKENS // context, 1)
-    return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]

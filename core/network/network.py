@@ -27,7 +27,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from core.errors import CannotRun, DeviceNotAvailable
+from core.cuda import require_cuda
+from core.errors import CannotRun
 from core.network.config import config_values
 from core.network.rows import ROWS, NetworkRow, row_of
 from core.network.tokenizer import Tokenizer
@@ -241,14 +242,22 @@ class Network:
 
 def open_network(source: Source, device: str = "cpu") -> Network:
     """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceNotAvailable(device, "torch finds no CUDA device")
+    if device == "cuda":
+        require_cuda()
     experts = source.hyper.experts
     row = row_of(source.architecture, bool(experts), {entry.key for entry in source.metadata})
     if row is None:
         known = ", ".join(sorted({row.family.name for row in ROWS}))
         raise CannotRun(str(source.path), f"its architecture {source.architecture!r} is not one of {known}")
     return Network(source, row, torch.device(device))
+
+
+def check_context(source: Source, context: int, option: str = "--context") -> None:
+    """Raises CannotRun, with the option to change, for windows longer than what the model was trained for."""
+    trained = source.hyper.context_length
+    if trained and context > trained:
+        problem = f"windows of {context} tokens are longer than its context of {trained}"
+        raise CannotRun(str(source.path), problem, f"Choose smaller windows ({option})")
 
 
 # ---------------------------------------------------------------- pieces

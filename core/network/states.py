@@ -18,6 +18,8 @@ from core.errors import DiskFull, OutputNotWritable
 
 # The share of the memory that is free which hidden states may take before they go to disk.
 SHARE = 0.25
+# Windows are computed together up to so many tokens.
+BATCH_TOKENS = 2048
 
 
 class HiddenStates:
@@ -47,6 +49,17 @@ class HiddenStates:
             self.close()
             raise OutputNotWritable(str(folder), error.strerror or str(error)) from error
         return np.memmap(self._file, np.float32, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=self.shape)
+
+    @property
+    def batches(self) -> list[slice]:
+        """Runs of windows of at most BATCH_TOKENS tokens together, or of one window."""
+        windows, length, _ = self.shape
+        size = max(BATCH_TOKENS // length, 1)
+        return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]
+
+    def __len__(self) -> int:
+        """How many windows."""
+        return self.shape[0]
 
     def __getitem__(self, rows: slice) -> torch.Tensor:
         """A copy, in memory."""

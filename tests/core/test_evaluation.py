@@ -30,6 +30,7 @@ from core.evaluation.statistics import figures
 from core.evaluation.tiles import Divergence, Softmax
 from core.evaluation.windows import read_windows
 from core.jobs import Category, EvaluateJob, EvaluateResult, EvaluationFigures, QuantizeJob, QuantizeOptions
+from core.network import states as hidden_states
 from core.network.network import open_network
 from core.progress import Progress
 from core.sources import open_source
@@ -240,7 +241,7 @@ def whole_logits(model: Path, ids: np.ndarray) -> torch.Tensor:
 
 
 def test_the_layered_run_is_that_of_whole_logits(tiny, monkeypatch):
-    monkeypatch.setattr(scoring, "BATCH_TOKENS", 64)  # several batches, the last not full
+    monkeypatch.setattr(hidden_states, "BATCH_TOKENS", 64)  # several batches, the last not full
     result = evaluated(tiny.source, tiny.Q8_0, tiny.Q4_0, chunks=5)
     with open_source(tiny.source) as source, open_network(source) as network:
         ids, _ = windows_of((str(LICENSE),), network.tokenizer, 32, 5)
@@ -301,7 +302,7 @@ def test_every_layer_is_loaded_once(tiny, monkeypatch):
         return network
 
     monkeypatch.setattr(running, "open_network", opening)
-    monkeypatch.setattr(scoring, "BATCH_TOKENS", 32)
+    monkeypatch.setattr(hidden_states, "BATCH_TOKENS", 32)
     evaluated(tiny.source, tiny.Q8_0, tiny.Q4_0)
     assert len(loaded) == len(set(loaded)) == 3 * 2
 
