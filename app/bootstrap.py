@@ -27,7 +27,8 @@ from app.context import AppContext
 from app.dialogs.error import ErrorDialog
 from app.library import Library
 from app.main_window import PAGES, MainWindow
-from app.runner import JobQueue, Questions
+from app.questions import Questions
+from app.runner import JobQueue
 from app.settings import Settings, config_dir, delete_settings
 from app.theme import Theme
 from app.warm import Warmer

@@ -189,15 +189,19 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
     """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
     if options.dry_run:
         return _plan_checkpoint(options)
+    return answer(asked_checkpoint(options), options, text.quantized)
+
+
+def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
+    """The job that the arguments of `quantize --method` ask for. Raises BadUsage."""
     if options.out is None:
         raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    job = CheckpointJob(
+    return CheckpointJob(
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         options=method_options(options),
         threads=options.threads,
     )
-    return answer(job, options, text.quantized)
 
 
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:

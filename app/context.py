@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.library import Library
-from app.runner import JobQueue, Questions
+from app.questions import Questions
+from app.runner import JobQueue
 from app.settings import Settings
 from app.theme import Theme
 from core.store import Store

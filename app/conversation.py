@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from PySide6.QtCore import QObject, Signal
 
-from app.runner import ChatWorker
+from app.chat_worker import ChatWorker
 from core.errors import ErrorReport
 from core.jobs import ChatLoaded, ChatTurn, Message, Sampling
 

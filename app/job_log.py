@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
-from app import actions, text
+from app import job_kinds, text
 from core.errors import ErrorReport
 from core.jobs import Job, QuantizeResult, Value, results_of
 from core.progress import Snapshot
@@ -33,7 +33,7 @@ class JobLog:
         """The line of the start."""
         threads = getattr(self._job, "threads", 0)
         shown = str(threads) if threads else _tr("all")
-        return self._line(_tr("Started: {0}; threads: {1}").format(actions.title(self._job), shown))
+        return self._line(_tr("Started: {0}; threads: {1}").format(job_kinds.title(self._job), shown))
 
     def advanced(self, snapshot: Snapshot) -> str:
         """A line for the first snapshot of a stage, '' for the others."""

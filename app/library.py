@@ -10,7 +10,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from app.models.library import shown_name
-from app.runner import Questions
+from app.questions import Questions
 from app.settings import Settings
 from core.catalog import sample_path
 from core.errors import ErrorReport

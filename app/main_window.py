@@ -25,7 +25,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
-from app import actions
+from app import job_kinds
 from app.context import AppContext
 from app.logs import log_path
 from app.models.jobs import fraction
@@ -33,8 +33,8 @@ from app.widgets.banner import Banner
 from app.widgets.rail import Rail
 from app.widgets.status_line import StatusLine
 from app.window_state import WindowState
-from core.jobs import ImatrixResult, Job, outputs_of, results_of
-from core.store import data_dir
+from core.jobs import Job, outputs_of
+from core.store import JobRecord, data_dir
 
 SIZE = (1280, 800)
 SMALLEST = (960, 640)
@@ -164,12 +164,13 @@ class MainWindow(QMainWindow):
             return
         self.context.jobs.submit(job)
         self.show_page("jobs")
-        self.status.say(self.tr("Added to the queue: {0}").format(actions.title(job)))
+        self.status.say(self.tr("Added to the queue: {0}").format(job_kinds.title(job)))
 
     def show_result(self, job_id: str) -> None:
-        """Opens the Results page on a finished job."""
-        self.page("results").show_job(job_id)
-        self.show_page("results")
+        """Opens the page that shows the answer of a finished job on it."""
+        key = job_kinds.KINDS[self.context.store.get(job_id).job.kind].page
+        self.page(key).show_job(job_id)
+        self.show_page(key)
 
     def choose_file(self) -> None:
         """Asks for a .gguf or .safetensors file and adds it to the list."""
@@ -271,21 +272,28 @@ class MainWindow(QMainWindow):
             self.status.clear_job()
         else:
             left = snapshot.eta_s if snapshot else None
-            self.status.show_job(actions.title(job), fraction(snapshot), left)
+            self.status.show_job(job_kinds.title(job), fraction(snapshot), left)
 
     def _on_job_finished(self, job_id: str) -> None:
         record = self.context.store.get(job_id)
-        name = actions.title(record.job)
+        name = job_kinds.title(record.job)
         if record.state == "failed" and record.error:
             self.status.say(self.tr("{0} failed: {1}").format(name, record.error.what))
         elif record.state == "cancelled":
             self.status.say(self.tr("{0} was cancelled").format(name))
-        elif isinstance(record.result, ImatrixResult):
-            self.status.say(self.tr("{0} is done: {1}").format(name, record.result.output))
-        elif outputs := [result.output for result in results_of(record.result)]:
-            self.status.say(self.tr("{0} is done: {1}").format(name, ", ".join(outputs)))
-            for output in outputs:
-                self.context.library.include(output)
+        elif record.result:
+            self._take(record, name)
+
+    def _take(self, record: JobRecord, name: str) -> None:
+        """Tells of a finished job, and takes the models it made into the library."""
+        kind = job_kinds.KINDS[record.job.kind]
+        made = kind.made(record.result)
+        where = ", ".join(made)
+        self.status.say(
+            self.tr("{0} is done: {1}").format(name, where) if made else self.tr("{0} is done").format(name)
+        )
+        for path in made if kind.models else ():
+            self.context.library.include(path)
 
     def _on_setting(self, key: str) -> None:
         if key == "theme":
@@ -363,7 +371,7 @@ class MainWindow(QMainWindow):
             return True
         from app.dialogs.confirm import confirm_quit
 
-        return confirm_quit(self, actions.title(job))
+        return confirm_quit(self, job_kinds.title(job))
 
 
 def _bind(function: Callable[[str], None], argument: str) -> Callable[[], None]:

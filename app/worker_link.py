@@ -1,6 +1,6 @@
 """One worker process and the QThread that owns it: JSON lines go in, signals come out.
 
-It knows nothing of jobs, queues or chats; app/runner.py gives the lines their meaning.
+It knows nothing of jobs, queues or chats; lane.py, questions.py and chat_worker.py give the lines their meaning.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import IO, Any
 from PySide6.QtCore import QThread, QTimer, Signal
 
 log = logging.getLogger(__name__)
+_worker_log = logging.getLogger("worker")
 
 GRACE_S = 8.0
 TERMINATE_S = 3.0
@@ -206,3 +207,8 @@ def _close(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
     except OSError:
         log.info("the worker %s was gone before its input was closed", process.pid)
+
+
+def log_worker(text: str) -> None:
+    """Takes what a worker said on its standard error into the log of the window."""
+    _worker_log.info(text.rstrip())

@@ -10,7 +10,7 @@ from typing import Any
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QObject, Qt
 from PySide6.QtGui import QIcon
 
-from app import actions, text
+from app import job_kinds, text
 from app.models.columns import Column, RowsModel
 from core.jobs import outputs_of
 from core.progress import Snapshot
@@ -94,7 +94,7 @@ class JobRow:
     @property
     def title(self) -> str:
         """The job in a few words."""
-        return actions.title(self.record.job)
+        return job_kinds.title(self.record.job)
 
     @property
     def fraction(self) -> float:

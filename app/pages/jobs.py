@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
-from app import actions, text
+from app import job_kinds, text
 from app.context import AppContext
 from app.models.jobs import FRACTION_ROLE, JobRow, JobsModel, ordered
 from app.widgets.column_widths import Columns
@@ -125,10 +125,11 @@ class JobsPage(QWidget):
     # ------------------------------------------------------------ reactions
 
     def _row(self, record: JobRecord) -> JobRow:
-        running = self.context.jobs.running()
-        is_ours = record.state != "running" or record.id == running
-        snapshot = self.context.jobs.snapshot() if record.id == running else record.progress
-        return JobRow(record.id, record, snapshot, is_ours, self.context.jobs.is_cancelling(record.id))
+        jobs = self.context.jobs
+        runs_here = jobs.is_running(record.id)
+        is_ours = record.state != "running" or runs_here
+        snapshot = jobs.snapshot(record.id) if runs_here else record.progress
+        return JobRow(record.id, record, snapshot, is_ours, jobs.is_cancelling(record.id))
 
     def _on_changed(self, job_id: str) -> None:
         self.refresh()
@@ -198,7 +199,7 @@ class JobsPage(QWidget):
         self.context.jobs.remove(row.name)
 
     def _copy(self, row: JobRow) -> None:
-        QGuiApplication.clipboard().setText(actions.command(row.record.job))
+        QGuiApplication.clipboard().setText(job_kinds.command(row.record.job))
         self.said.emit(self.tr("The command is on the clipboard"))
 
     def _queue(self) -> list[str]:

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app import actions, text
+from app import actions, job_kinds, text
 from app.context import AppContext
 from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
@@ -526,7 +526,7 @@ class QuantizePage(QWidget):
         return f"{room_words(paths[0], sum(plan.bytes for plan in plans), len(paths))}.{replaced} {needs}{first}"
 
     def _copy_command(self) -> None:
-        QGuiApplication.clipboard().setText(" && ".join(map(actions.command, self.jobs())))
+        QGuiApplication.clipboard().setText(" && ".join(map(job_kinds.command, self.jobs())))
         self.copy.setText(self.tr("Copied"))
         QTimer.singleShot(1500, self.copy, lambda: self.copy.setText(self.tr("&Copy as command")))
 

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app import text
+from app.job_kinds import KINDS
 from app.models.jobs import STATES, JobRow, stage_words, standing
 from app.theme import Theme
 from app.widgets.error_words import sentences
@@ -26,8 +27,6 @@ from core.jobs import outputs_of
 
 MAX_LOG_LINES = 5000
 ICON = 18
-# Kinds of jobs whose results the Results page shows.
-SHOWN_RESULTS = ("quantize", "quantize_many")
 
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
@@ -54,7 +53,7 @@ def is_offered(key: str, row: JobRow) -> bool:
     states = {**BUTTONS, **TOOLS}[key][0]
     if row.state not in states or (key in OF_LEFTOVERS and not row.left_bytes):
         return False
-    if key == "result" and row.record.job.kind not in SHOWN_RESULTS:
+    if key == "result" and not KINDS[row.record.job.kind].page:
         return False
     return key == "copy" or (row.is_ours and not row.is_cancelling)
 

@@ -340,11 +340,11 @@ def test_the_command_of_a_job_makes_the_same_job():
 
 
 def _made_again(options):
-    from app import actions
+    from app import job_kinds
     from core.jobs import QuantizeJob
 
     job = QuantizeJob(source="/models/a.gguf", output="/models/b.gguf", options=options, threads=3, device="cuda")
-    words = shlex.split(actions.command(job))[2:]
+    words = shlex.split(job_kinds.command(job))[2:]
     parsed = cli.make_parser().parse_args(words)
     assert cli.quantize_options(parsed, parsed.to) == options
     assert (parsed.source, parsed.out, parsed.threads, parsed.device) == (job.source, job.output, 3, "cuda")

@@ -10,9 +10,11 @@ import psutil
 import pytest
 from PySide6.QtCore import QObject
 
-from app.runner import ChatWorker, JobQueue, Questions
+from app.chat_worker import ChatWorker
+from app.questions import Questions
+from app.runner import JobQueue
 from app.worker_link import exit_words
-from core.jobs import InspectJob, ModelSummary, QuantizeJob, QuantizeOptions, TensorStats, TensorStatsJob
+from core.jobs import DownloadJob, InspectJob, ModelSummary, QuantizeJob, QuantizeOptions, TensorStats, TensorStatsJob
 from core.store import Store
 
 WAIT_MS = 120_000
@@ -165,6 +167,16 @@ def test_a_killed_worker_fails_its_job_and_the_next_one_runs(context, queue, qua
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         assert queue.running() == second
     assert context.store.get(second).state == "done"
+
+
+def test_a_download_runs_beside_a_job_that_computes(context, queue, quantize, qtbot, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    first, second = queue.submit(quantize()), queue.submit(DownloadJob(repo="owner/name"))
+    assert queue.is_running(first) and queue.is_running(second)
+    assert queue.running() == first
+    with qtbot.waitSignals([queue.finished, queue.finished], timeout=WAIT_MS):
+        assert queue.snapshot(second) is None
+    assert [context.store.get(job_id).state for job_id in (first, second)] == ["done", "failed"]
 
 
 def test_the_queue_is_one_at_a_time_and_can_be_changed(context, queue, quantize, qtbot):

@@ -13,7 +13,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 
-from app import actions
+from app import job_kinds
 from app.main_window import MainWindow
 from core.jobs import QuantizeJob, QuantizeOptions
 from tests.app.conftest import context, window
@@ -75,7 +75,7 @@ def test_cancel_half_way(window, qtbot, job):
     assert wait_for_end(window, qtbot, job_id) == "cancelled"
     assert not Path(job.output).exists()
     assert "Cancelled" in window.page("jobs").inspector.words()
-    assert actions.title(job) in window.status._message.text()
+    assert job_kinds.title(job) in window.status._message.text()
     press(window, qtbot, "discard")
     assert list(Path(job.output).parent.iterdir()) == []
     the_window_is_alive(window, qtbot)

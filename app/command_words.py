@@ -1,0 +1,125 @@
+"""The words of the command line that runs a job, without the program: what app.cli parses, said the other way round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.jobs import (
+    CheckpointJob,
+    DownloadJob,
+    EvaluateJob,
+    ImatrixJob,
+    MethodOptions,
+    QuantizeJob,
+    QuantizeManyJob,
+    QuantizeOptions,
+)
+from core.methods.table import GROUP_NAMES
+from core.recipe_file import part_words
+
+
+def quantize(job: QuantizeJob) -> list[str]:
+    """`quantize` to one type."""
+    return ["quantize", job.source, "--to", job.options.target, "--out", job.output, *_common(job)]
+
+
+def quantize_many(job: QuantizeManyJob) -> list[str]:
+    """`quantize` to several types, into the folder in which every file is named after its type (output_name)."""
+    folder = str(Path(job.outputs[0]).parent)
+    return ["quantize", job.source, "--to", ",".join(job.targets), "--out", folder, *_common(job)]
+
+
+def checkpoint(job: CheckpointJob) -> list[str]:
+    """`quantize --method`."""
+    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job)]
+
+
+def imatrix(job: ImatrixJob) -> list[str]:
+    """`imatrix`."""
+    words = ["imatrix", job.source, "--out", job.output, *_repeated("--text", job.text), *_windows(job)]
+    words += ["--process-output"] if job.process_output else []
+    return words + _threads(job) + _device(job)
+
+
+def evaluate(job: EvaluateJob) -> list[str]:
+    """`evaluate`."""
+    words = ["evaluate", *job.models, "--against", job.source]
+    words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    return words + _windows(job) + _threads(job) + _device(job)
+
+
+def download(job: DownloadJob) -> list[str]:
+    """`download`."""
+    words = ["download", job.repo, "--revision", job.revision, *_repeated("--include", job.include)]
+    words += ["--out", job.output] if job.output else []
+    words += ["--limit-rate", part_words(job.limit)] if job.limit else []
+    return [*words, "--connections", str(job.connections)]
+
+
+# ---------------------------------------------------------------- pieces
+
+
+def _common(job: QuantizeJob | QuantizeManyJob) -> list[str]:
+    return _option_words(job.options) + _threads(job) + _device(job)
+
+
+def _option_words(options: QuantizeOptions) -> list[str]:
+    words: list[str] = []
+    for override in options.overrides:
+        words += ["--tensor-type", f"{override.tensor}={override.type}"]
+    for entry in options.override_kv:
+        words += ["--override-kv", f"{entry.key}={entry.type}:{entry.value}"]
+    for name in ("output_tensor_type", "token_embedding_type", "imatrix", "converter"):
+        words += [_option(name), getattr(options, name)] if getattr(options, name) else []
+    for name in ("include_weights", "exclude_weights"):
+        words += _repeated(_option(name), getattr(options, name))
+    if options.prune_layers:
+        words += ["--prune-layers", ",".join(map(str, options.prune_layers))]
+    words += ["--fit", options.fit] if options.fit != "fast" else []
+    if options.split_max_bytes:
+        words += ["--split-max-size", part_words(options.split_max_bytes)]
+    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
+    return words + [_option(name) for name in flags if getattr(options, name)]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _threads(job: Any) -> list[str]:
+    return ["--threads", str(job.threads)] if job.threads else []
+
+
+def _device(job: Any) -> list[str]:
+    return ["--device", job.device] if job.device != "cpu" else []
+
+
+def _windows(job: ImatrixJob | EvaluateJob) -> list[str]:
+    return ["--context", str(job.context), *(["--chunks", str(job.chunks)] if job.chunks else [])]
+
+
+def _repeated(option: str, values: tuple[str, ...]) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+def _method_words(options: MethodOptions) -> list[str]:
+    words = ["--method", options.method, "--export", options.export]
+    words += ["--bits", str(options.bits)] if options.bits else []
+    words += ["--group", GROUP_NAMES.get(options.group, str(options.group))] if options.group is not None else []
+    words += ["--range", _range(options)] if options.range else []
+    words += ["--imatrix", options.imatrix] if options.imatrix else []
+    words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
+    words += ["--samples", str(options.samples), "--length", str(options.length)]
+    flags = ("asymmetric", "restricted", "double_quant", "dynamic")
+    return words + [_option(name) for name in flags if getattr(options, name)]
+
+
+def _range(options: MethodOptions) -> str:
+    match options.range:
+        case "percentile":
+            return f"percentile:{options.percentile}"
+        case "given":
+            return f"{options.range_low}:{options.range_high}"
+        case rule:
+            return rule

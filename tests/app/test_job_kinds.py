@@ -1,0 +1,77 @@
+"""Tests of the table of queued jobs: every kind's command line is parsed back to the same job."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from app import cli, cli_evaluate, cli_hub, job_kinds
+from core.engine import FUNCTIONS
+from core.jobs import CheckpointJob, DownloadJob, EvaluateJob, ImatrixJob, MethodOptions, QuantizeJob, QuantizeOptions
+from core.jobs import QuantizeManyJob as Many
+
+METHODS = (
+    MethodOptions(method="gptq", export="gptq"),
+    MethodOptions(method="linear", export="compressed-tensors", bits=8, group=-1, dynamic=True, skip=("lm_head", "0$")),
+    MethodOptions(method="linear", export="bf16", group=0, asymmetric=True, range="percentile", percentile=99.5),
+    MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
+    MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
+    MethodOptions(method="gptq", export="gptq", range="mse", text=("/a/t.txt",), samples=7, length=64),
+)
+CHECKPOINTS = tuple(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS)
+IMATRICES = (
+    ImatrixJob(source="/m/a.gguf", output="/m/i.gguf"),
+    ImatrixJob(source="/m/a.gguf", output="/m/i", context=64, chunks=3, process_output=True, device="cuda"),
+    ImatrixJob(source="/m/a.gguf", output="/m/i.gguf", text=("/m/x.txt", "/m/y.txt"), threads=3),
+)
+EVALUATIONS = (
+    EvaluateJob(source="/m/a.gguf", models=("/m/b.gguf",)),
+    EvaluateJob(source="/m/a", models=("/m/b", "/m/c"), categories=("chat", "code"), context=256, chunks=4, threads=1),
+    EvaluateJob(source="/m/a", models=("/m/b",), text=("/m/x.txt",), device="cuda"),
+)
+DOWNLOADS = (
+    DownloadJob(repo="a/b"),
+    DownloadJob(repo="a/b", revision="v1", include=("*Q8_0*",), output="/m/here", connections=2, limit=2_000_000),
+)
+EXAMPLES = {
+    "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
+    "imatrix": (cli.asked_imatrix, IMATRICES),
+    "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
+    "download": (cli_hub.download_job, DOWNLOADS),
+    "quantize": (
+        cli.asked_quantization,
+        (QuantizeJob(source="/m/a.gguf", output="/m/b.gguf", options=QuantizeOptions(target="Q4_K_M")),),
+    ),
+    "quantize_many": (
+        cli.asked_quantization,
+        (
+            Many(
+                source="/m/a.gguf",
+                targets=("Q4_K_M", "Q8_0"),
+                outputs=("/m/o/a-Q4_K_M.gguf", "/m/o/a-Q8_0.gguf"),
+                options=QuantizeOptions(target="Q4_K_M"),
+            ),
+        ),
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch):
+    """Several types go into a folder that exists; these do not."""
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: path.suffix == "")
+
+
+@pytest.mark.parametrize("kind", job_kinds.KINDS)
+def test_the_command_line_is_that_of_the_job(kind):
+    asked, jobs = EXAMPLES[kind]
+    for job in jobs:
+        words = shlex.split(job_kinds.command(job))[2:]
+        assert asked(cli.make_parser().parse_args(words)) == job
+
+
+@pytest.mark.parametrize("kind", job_kinds.KINDS)
+def test_every_kind_can_run_and_has_a_title(kind):
+    assert kind in FUNCTIONS
+    assert all(job_kinds.title(job) for job in EXAMPLES[kind][1])
