@@ -107,7 +107,7 @@ def _method_words(options: MethodOptions) -> list[str]:
     words = ["--method", options.method, "--export", options.export]
     words += ["--bits", str(options.bits)] if options.bits else []
     words += ["--group", GROUP_NAMES.get(options.group, str(options.group))] if options.group is not None else []
-    words += ["--range", _range(options)] if options.range else []
+    words += [f"--range={_range(options)}"] if options.range else []  # as one word: it may begin with a minus
     words += ["--imatrix", options.imatrix] if options.imatrix else []
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += ["--samples", str(options.samples), "--length", str(options.length)]

@@ -172,7 +172,8 @@ def test_a_killed_worker_fails_its_job_and_the_next_one_runs(context, queue, qua
 def test_a_download_runs_beside_a_job_that_computes(context, queue, quantize, qtbot, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     first, second = queue.submit(quantize()), queue.submit(DownloadJob(repo="owner/name"))
-    assert queue.is_running(first) and queue.is_running(second)
+    assert queue.is_running(first)
+    assert queue.is_running(second)
     assert queue.running() == first
     with qtbot.waitSignals([queue.finished, queue.finished], timeout=WAIT_MS):
         assert queue.snapshot(second) is None
