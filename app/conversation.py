@@ -211,9 +211,11 @@ class Side(QObject):
 
 
 class Conversation(QObject):
-    """One or two sides asked the same questions, at once or, where memory is short, one after the other.
+    """One or two sides asked the same questions, one after the other: each answers with all cores.
 
-    changed: whether somebody is answering, or whether turns are taken.
+    Two answers at once would share the cores badly, a tenth of the words per second, and say nothing of either
+    model's speed. takes_turns: memory is short, so only the side that answers is loaded. changed: whether somebody is
+    answering, or whether turns are taken.
     """
 
     changed = Signal()
@@ -256,10 +258,10 @@ class Conversation(QObject):
         self._question = prompt, setup
         # Who is loaded answers first, so that every question costs one loading and not two.
         self._waiting = sorted(self.chosen, key=lambda side: not side.is_loaded) if self.takes_turns else self.chosen
-        if self.takes_turns:
+        for side in () if self.takes_turns else self.chosen:
+            side.load(setup)
+        if self._waiting:
             self._next()
-        while self._waiting and not self.takes_turns:
-            self._waiting.pop(0).ask(prompt, setup)
         self.changed.emit()
 
     def stop(self) -> None:
@@ -280,7 +282,7 @@ class Conversation(QObject):
     def _next(self) -> None:
         assert self._question is not None
         side = self._waiting.pop(0)
-        for other in self.chosen:
+        for other in self.chosen if self.takes_turns else ():
             if other is not side and other.is_loaded:
                 other.unload(State.FREED)
         side.ask(*self._question)

@@ -169,9 +169,15 @@ def test_two_models_answer_side_by_side_under_their_roles(page, context, sample,
     record_result(context, sample, made)
     page.open_models(str(made), str(sample))
     assert [head.role_words() for head in page.heads] == ["&Model · Quantized", "&Compare with · Original"]
+    answering = []
+    for side in page.conversation.sides:
+        side.changed.connect(
+            lambda: answering.append(sum(side.state is State.ANSWERING for side in page.conversation.sides))
+        )
     first, second = ask(qtbot, page, CAPITAL)
     assert "Paris" in first.text()
     assert first.text() == second.text()
+    assert max(answering) == 1, "two at once share the cores badly"
     assert not page.conversation.takes_turns
     pids = {side._worker._link.pid for side in page.conversation.sides}
     assert len(pids) == 2
