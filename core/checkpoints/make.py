@@ -23,21 +23,20 @@ from safetensors import SafetensorError, safe_open
 
 from core import memory
 from core.checkpoints import card
+from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
 from core.checkpoints.layouts import LAYOUTS, stored_floats
 from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
-from core.checkpoints.solve import SOLVERS, Quantized
+from core.checkpoints.solve import Quantized
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.errors import NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
 from core.formats.atomic_folder import AtomicFolder
 from core.formats.safetensors_writer import SafetensorsWriter
 from core.jobs import CheckpointJob, QuantizeResult, TensorResult
 from core.methods.linear import Floats, Linear
-from core.methods.table import METHOD
 from core.metrics import figures
 from core.progress import Progress
-from core.weighting import means_of
 from kernels import dispatch
 from kernels.measure import ErrorSums
 
@@ -76,10 +75,12 @@ def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
 
 def _maker(job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress) -> Maker:
     """How matrices are quantized: each by itself, or all beforehand by a method that looks at activations."""
-    settings = decided.settings
-    if not METHOD[settings.choice.method].calibration:
-        solver = SOLVERS[settings.choice.method]
-        return lambda item, w: solver(w, settings, item.entry.stored.dtype, _importance(decided, item))
+
+    def alone(item: Item, w: Floats) -> Quantized:
+        return solved_alone(decided, item, w)
+
+    if not decided.is_calibrated:
+        return alone
     from core.checkpoints.calibrated import solve  # torch's networks, which the other methods do without
 
     solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
@@ -89,7 +90,11 @@ def _maker(job: CheckpointJob, source: CheckpointSource, decided: Decided, progr
     def layer(number: int) -> dict[str, Linear]:
         return solutions.read(number, decided.scheme_of)
 
-    return lambda item, w: layer(int(item.entry.gguf.split(".")[1]))[item.entry.name]
+    def made(item: Item, w: Floats) -> Quantized:
+        number = int(item.entry.gguf.split(".")[1])
+        return layer(number)[item.entry.name] if item.is_calibrated else alone(item, w)
+
+    return made
 
 
 def _write_weights(
@@ -133,7 +138,8 @@ def _write_matrix(
 ) -> ErrorSums:
     """Quantizes one matrix. Raises NonFiniteWeights, ValuesTooLarge."""
     assert item.matrix is not None
-    settings, path = decided.settings, str(source.path)
+    assert item.settings is not None
+    settings, path = item.settings, str(source.path)
     w = source.numbers(item.entry)
     if not np.isfinite(w).all():
         raise NonFiniteWeights(path, item.entry.name)
@@ -147,18 +153,11 @@ def _write_matrix(
     return sums
 
 
-def _importance(decided: Decided, item: Item) -> Floats | None:
-    if not item.row.weighted or decided.importance is None:
-        return None
-    means: Floats = means_of(decided.importance, item.entry.gguf, item.row.shape)[0]
-    return means
-
-
 def _write_rest(source: CheckpointSource, decided: Decided, folder: AtomicFolder, sums: Sums) -> None:
     """config.json with the quantization, the index of the files, the model card, and what is carried over."""
     choice = decided.settings.choice
     config = dict(source.config)
-    quantization = LAYOUTS[choice.export].config(decided.settings, decided.kept, source.dtype)
+    quantization = LAYOUTS[choice.export].config(decided.contents)
     if quantization:
         config["quantization_config"] = quantization
     else:

@@ -21,6 +21,7 @@ from core.jobs.chat import Sampling as Sampling
 from core.jobs.checkpoints import CheckpointJob as CheckpointJob
 from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
 from core.jobs.checkpoints import MethodOptions as MethodOptions
+from core.jobs.checkpoints import MethodRule as MethodRule
 from core.jobs.estimating import EstimateJob as EstimateJob
 from core.jobs.estimating import EstimateResult as EstimateResult
 from core.jobs.estimating import FormEstimate as FormEstimate

@@ -9,6 +9,21 @@ from pydantic import Field
 from core.values import Value
 
 
+class MethodRule(Value):
+    """What layers whose name a regular expression finds get instead; what it does not say is as for all others.
+
+    method: "" = the same. bits: 0 = the same. group, asymmetric, dynamic: None = the same. keep: they stay as they are.
+    """
+
+    pattern: str
+    method: str = ""
+    bits: int = 0
+    group: int | None = None
+    asymmetric: bool | None = None
+    dynamic: bool | None = None
+    keep: bool = False
+
+
 class MethodOptions(Value):
     """Which checkpoint is wanted: a method and a form of core.methods.table.
 
@@ -17,8 +32,8 @@ class MethodOptions(Value):
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
     double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
     of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
-    are. text: files that a calibrated method looks at, () = the program's own; samples: at most so many windows of
-    `length` tokens.
+    are. rules: for names that `skip` leaves; the first that finds a name decides. text: files that a calibrated method
+    looks at, () = the program's own; samples: at most so many windows of `length` tokens.
     """
 
     method: str
@@ -35,6 +50,7 @@ class MethodOptions(Value):
     dynamic: bool = False
     imatrix: str = ""
     skip: tuple[str, ...] = ()
+    rules: tuple[MethodRule, ...] = ()
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
