@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.checkpoints import findings
 from core.checkpoints.decide import Decided, Item
+from core.checkpoints.figures import layer_figures, report
+from core.checkpoints.findings import Findings
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
 from core.errors import Cancelled, NonFiniteActivations, NonFiniteWeights
-from core.jobs import CheckpointJob
+from core.jobs import CheckpointJob, LayerFigures
 from core.methods import gptq
 from core.methods.hessian import Hessian, NotDefinite
 from core.network.network import Layer, Network, check_context, open_network
@@ -94,13 +97,17 @@ class _LayerWork:
     def quantize(self, solutions: Solutions, number: int) -> None:
         """Stage by stage; the layer's weights become what its matrices were quantized to."""
         found: dict[str, gptq.Solved] = {}
+        figures: list[LayerFigures] = []
         for stage, parts in enumerate(STAGES):
             names = [name for name in self._items if name.split(".")[2] in parts]
             if names:
                 moments = self._moments(names, stage)
                 for name in names:
                     found[name] = self._solve(self._items[name], moments)
+                    figures.append(layer_figures(self._items[name], found[name]))
+                    report(figures[-1], self._progress)
                     self._put(name, found[name].linear.values())
+        findings.keep(solutions.folder, number, Findings(layers=tuple(figures)))
         solutions.keep(number, {self._items[name].entry.name: solved for name, solved in found.items()})
 
     def restore(self, solutions: Solutions, number: int) -> None:
@@ -108,6 +115,8 @@ class _LayerWork:
         made = solutions.read(number, self._decided.scheme_of)
         for name, item in self._items.items():
             self._put(name, made[item.entry.name].values())
+        for figures in findings.read(solutions.folder, number).layers:
+            report(figures, self._progress)
 
     def advance(self) -> None:
         """Takes all windows through the layer as it is now."""
