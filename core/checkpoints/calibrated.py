@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.checkpoints import findings
 from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import Decided, Item
+from core.checkpoints.figures import layer_figures, report
+from core.checkpoints.findings import Findings
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
 from core.errors import Cancelled, NonFiniteActivations, NonFiniteWeights
-from core.jobs import CheckpointJob
+from core.jobs import CheckpointJob, LayerFigures
 from core.methods import gptq
 from core.methods.hessian import Hessian, NotDefinite
 from core.methods.linear import Floats
@@ -96,6 +99,7 @@ class _LayerWork:
     def quantize(self, solutions: Solutions, number: int) -> None:
         """Stage by stage; the layer's weights become what its matrices were quantized to."""
         found: dict[str, gptq.Solved] = {}
+        figures: list[LayerFigures] = []
         for stage, parts in enumerate(STAGES):
             names = [name for name in self._items if name.split(".")[2] in parts]
             looked = [name for name in names if self._items[name].is_calibrated]
@@ -103,9 +107,12 @@ class _LayerWork:
             for name in names:
                 if name in looked:
                     found[name] = self._solve(self._items[name], moments)
+                    figures.append(layer_figures(self._items[name], found[name]))
+                    report(figures[-1], self._progress)
                     self._put(name, found[name].linear.values())
                 else:
                     self._put_alone(name)
+        findings.keep(solutions.folder, number, Findings(layers=tuple(figures)))
         solutions.keep(number, {self._items[name].entry.name: solved for name, solved in found.items()})
 
     def restore(self, solutions: Solutions, number: int) -> None:
@@ -116,6 +123,8 @@ class _LayerWork:
                 self._put(name, made[item.entry.name].values())
             else:
                 self._put_alone(name)
+        for figures in findings.read(solutions.folder, number).layers:
+            report(figures, self._progress)
 
     def advance(self) -> None:
         """Takes all windows through the layer as it is now."""
