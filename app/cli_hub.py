@@ -7,20 +7,34 @@ import os
 
 from app import cli_text as text
 from app.cli_options import count, part_size
-from core.errors import size
-from core.hub.cache import local_source
+from core.errors import NotDownloaded, size
+from core.hub.cache import REMOTE, local_source
 from core.jobs import DownloadJob, DownloadResult, HubModel, SearchJob, SearchResult
 
 SOURCES = ("source", "other", "model", "against", "file")
+# Commands that can read headers on the Hub.
+FROM_HEADERS = ("estimate",)
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def resolve_ids(options: argparse.Namespace) -> None:
-    """Puts the path in the cache in the place of every model's id (OWNER/NAME). Raises NotDownloaded, SeveralModels."""
+    """Puts the path in the cache in the place of every model's id (OWNER/NAME). Raises NotDownloaded, SeveralModels.
+
+    What is not downloaded can be estimated all the same.
+    """
     for name in SOURCES:
         given = getattr(options, name, None)
         if isinstance(given, str):
-            setattr(options, name, local_source(given))
+            setattr(options, name, _resolved(given, options.command in FROM_HEADERS))
+
+
+def _resolved(source: str, from_headers: bool) -> str:
+    try:
+        return local_source(source)
+    except NotDownloaded:
+        if not from_headers:
+            raise
+        return REMOTE + source
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:

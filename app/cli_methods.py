@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
@@ -41,6 +43,7 @@ OF_CHECKPOINTS = (
     "double_quant",
     "dynamic",
     "skip",
+    "rule",
     "text",
 )
 
@@ -70,6 +73,34 @@ def range_of(argument: str) -> dict[str, object]:
     raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)}, percentile:NUMBER and LOW:HIGH")
 
 
+# Words of a rule that need no number.
+SWITCHES: dict[str, dict[str, Any]] = {
+    "asymmetric": {"asymmetric": True},
+    "symmetric": {"asymmetric": False},
+    "dynamic": {"dynamic": True},
+    "weights-only": {"dynamic": False},
+}
+_NAMES = "|".join([*(row.name for row in METHODS), "keep"])
+_VALUE = rf"(?:bits=\d+|group=-?\w+|{'|'.join(SWITCHES)})"
+_VALUES = rf"{_VALUE}(?:,{_VALUE})*"
+_RULE = re.compile(rf"(?P<pattern>.+?)=(?:(?P<method>{_NAMES})(?::(?P<own>{_VALUES}))?|(?P<shared>{_VALUES}))")
+
+
+def rule(argument: str) -> dict[str, Any]:
+    """`REGEX=METHOD:bits=N,group=N,asymmetric`, parts of it or `REGEX=keep`, for MethodRule. Raises for argparse."""
+    match = _RULE.fullmatch(argument)
+    if match is None:
+        wanted = f"METHOD, bits=N, group=N, {', '.join(SWITCHES)} or keep"
+        raise argparse.ArgumentTypeError(f"{argument} is not REGEX=WHAT with WHAT of {wanted}")
+    fields: dict[str, Any] = {"pattern": match["pattern"]}
+    if match["method"]:
+        fields |= {"keep": True} if match["method"] == "keep" else {"method": match["method"]}
+    for value in filter(None, (match["own"] or match["shared"] or "").split(",")):
+        name, _, number = value.partition("=")
+        fields |= SWITCHES.get(name) or {name: int(number) if name == "bits" else group(number)}
+    return fields
+
+
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Everything about checkpoints."""
     add = parser.add_argument_group("checkpoints for transformers and vLLM, instead of --to").add_argument
@@ -90,6 +121,14 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
+    add(
+        "--rule",
+        type=rule,
+        action="append",
+        default=[],
+        metavar="REGEX=WHAT",
+        help="other settings for layers: METHOD:bits=N,group=N,asymmetric, or keep; may be repeated, the first decides",
+    )
     add("--skip", action="append", default=[], metavar="REGEX", help="layers that stay as they are; may be repeated")
 
 
@@ -123,6 +162,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "dynamic": options.dynamic,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
+            "rules": tuple(options.rule),
             "text": tuple(str(Path(path).absolute()) for path in options.text),
             "samples": options.samples,
             "length": options.length,

@@ -734,6 +734,15 @@ class ChangedOnHub(BitwrightError):
         super().__init__(f"{name} keeps changing on the Hub", "its parts do not belong together", "Retry later")
 
 
+class HubUnreadable(BitwrightError):
+    """The Hub kept failing while the header of a file was read."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The header of {name} cannot be read from the Hub", reason, "Check the connection, then retry"
+        )
+
+
 class NotDownloaded(BadInput):
     """A model's id was given as source and the cache of this computer does not hold it. file: "" = all of it."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from core.errors import SourceNotFound
@@ -18,7 +20,8 @@ from core.families.model_card import model_name
 from core.formats.json_file import read_json_object
 from core.formats.safetensors_reader import read_checkpoint
 from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
-from core.jobs import EstimateJob, EstimateResult, FormEstimate, Plan
+from core.hub.names import REMOTE
+from core.jobs import EstimateJob, EstimateResult, FormEstimate, Plan, QuantizeOptions
 from core.plan import make_plan
 from core.progress import Progress
 from core.sources import Source, open_source
@@ -28,33 +31,57 @@ from core.store import Store
 
 
 def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
-    """The model as it is and, where options are given, as they would make it. Reads headers only.
+    """The model as it is and, where options are given, as they would make it. Reads headers only, here or on the Hub.
 
     Raises what reading a header raises; with options what without_layers and make_plan raise.
     """
     progress.stage("Reading headers")
     machine = read_machine()
     corrected_by = overhead_correction(job.run)
-    after = None
-    if job.options is not None:
-        with open_source(job.source) as whole:
-            source = without_layers(whole, job.options.prune_layers)
-            made = facts_of_plan(source, make_plan(source, job.options))
-        after = _form(made, job, machine, corrected_by)
+    with _local(job, progress) as path:
+        now = read_facts(path, progress).model_copy(update={"source": job.source})
+        after = facts_after(path, job.options) if job.options is not None else None
     return EstimateResult(
         source=job.source,
-        now=_form(read_facts(job.source), job, machine, corrected_by),
-        after=after,
+        now=_form(now, job, machine, corrected_by),
+        after=_form(after, job, machine, corrected_by) if after is not None else None,
         machine=machine,
         overhead_correction=corrected_by,
     )
 
 
-def read_facts(path: str) -> ModelFacts:
-    """The facts of a model from its headers; of a checkpoint also where its family cannot be converted.
+@contextmanager
+def _local(job: EstimateJob, progress: Progress) -> Iterator[str]:
+    """Where to read from. What is on the Hub is asked for its headers; to be planned with, they are put into a folder.
 
-    Raises what open_source and the readers of headers raise.
+    Raises what hollow_copy raises.
     """
+    if not job.source.startswith(REMOTE) or job.options is None:
+        yield job.source
+        return
+    from core.hub.headers import hollow_copy  # takes a while to import
+
+    with hollow_copy(job.source, progress) as path:
+        yield str(path)
+
+
+def facts_after(path: str, options: QuantizeOptions) -> ModelFacts:
+    """The facts of what the options would make. Raises what open_source, without_layers and make_plan raise."""
+    with open_source(path) as whole:
+        source = without_layers(whole, options.prune_layers)
+        # Whether weights lie on a lattice already changes no size; looking at them is left to the plans that are shown.
+        return facts_of_plan(source, make_plan(source, options.model_copy(update={"fit": "reference"})))
+
+
+def read_facts(path: str, progress: Progress) -> ModelFacts:
+    """The facts of a model from its headers, here or on the Hub; of a checkpoint also of families not converted here.
+
+    Raises what open_source, the readers of headers and, for hub:OWNER/NAME, remote_facts raise.
+    """
+    if path.startswith(REMOTE):
+        from core.hub.headers import remote_facts  # takes a while to import
+
+        return remote_facts(path, progress)
     place = Path(path)
     folder = place.parent if place.suffix == ".safetensors" else place
     if not folder.is_dir():

@@ -15,8 +15,25 @@ from core.errors import Cancelled
 INTERVAL_S = 0.1
 
 
+class Measured(BaseModel):
+    """A figure that is known before its job ends. of: which figure. name: of what.
+
+    compared: what it would be otherwise (of the output error of a layer: by plain rounding), None where nobody knows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    of: str
+    name: str
+    value: float
+    compared: float | None = None
+
+
 class Snapshot(BaseModel):
-    """What a job is doing at one moment. done and total are in `unit`; rate is units per second."""
+    """What a job is doing at one moment. done and total are in `unit`; rate is units per second.
+
+    measured: a figure that has just become known, in this snapshot alone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,6 +45,7 @@ class Snapshot(BaseModel):
     elapsed_s: float = 0.0
     rate: float = 0.0
     eta_s: float | None = None
+    measured: Measured | None = None
 
     @property
     def fraction(self) -> float:
@@ -51,7 +69,8 @@ class Progress:
         self._cancelled = cancelled
         self._clock = clock
         self._stage, self._total, self._unit = "", 0, "bytes"
-        self._begun = 0
+        self._begun = self._done = 0
+        self._note = ""
         self._started = clock()
         self._last_sent = float("-inf")
 
@@ -66,11 +85,21 @@ class Progress:
         """Reports `done` units of this stage, at most every 0.1 s and at its end. Raises Cancelled."""
         if self._cancelled():
             raise Cancelled
+        self._done, self._note = done, note
         now = self._clock()
         finished = self._total > 0 and done >= self._total
         if now - self._last_sent < INTERVAL_S and not finished:
             return
         self._last_sent = now
+        self._send(now, done, note)
+
+    def measured(self, figure: Measured) -> None:
+        """Reports a figure, at once whatever was reported before. Raises Cancelled."""
+        if self._cancelled():
+            raise Cancelled
+        self._send(self._clock(), self._done, self._note, figure)
+
+    def _send(self, now: float, done: int, note: str, figure: Measured | None = None) -> None:
         elapsed = now - self._started
         rate = (done - self._begun) / elapsed if elapsed > 0 else 0.0
         left = (self._total - done) / rate if rate > 0 and self._total else None
@@ -84,5 +113,6 @@ class Progress:
                 elapsed_s=elapsed,
                 rate=rate,
                 eta_s=left,
+                measured=figure,
             )
         )

@@ -15,13 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.checkpoints import findings
+from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import Decided, Item
+from core.checkpoints.figures import layer_figures, report
+from core.checkpoints.findings import Findings
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
 from core.errors import Cancelled, NonFiniteActivations, NonFiniteWeights
-from core.jobs import CheckpointJob
+from core.jobs import CheckpointJob, LayerFigures
 from core.methods import gptq
 from core.methods.hessian import Hessian, NotDefinite
+from core.methods.linear import Floats
 from core.network.network import Layer, Network, check_context, open_network
 from core.network.states import HiddenStates
 from core.progress import Progress
@@ -94,20 +99,32 @@ class _LayerWork:
     def quantize(self, solutions: Solutions, number: int) -> None:
         """Stage by stage; the layer's weights become what its matrices were quantized to."""
         found: dict[str, gptq.Solved] = {}
+        figures: list[LayerFigures] = []
         for stage, parts in enumerate(STAGES):
             names = [name for name in self._items if name.split(".")[2] in parts]
-            if names:
-                moments = self._moments(names, stage)
-                for name in names:
+            looked = [name for name in names if self._items[name].is_calibrated]
+            moments = self._moments(looked, stage) if looked else torch.empty(0)
+            for name in names:
+                if name in looked:
                     found[name] = self._solve(self._items[name], moments)
+                    figures.append(layer_figures(self._items[name], found[name]))
+                    report(figures[-1], self._progress)
                     self._put(name, found[name].linear.values())
+                else:
+                    self._put_alone(name)
+        findings.keep(solutions.folder, number, Findings(layers=tuple(figures)))
         solutions.keep(number, {self._items[name].entry.name: solved for name, solved in found.items()})
 
     def restore(self, solutions: Solutions, number: int) -> None:
         """The same from what an interrupted job had solved."""
         made = solutions.read(number, self._decided.scheme_of)
         for name, item in self._items.items():
-            self._put(name, made[item.entry.name].values())
+            if item.is_calibrated:
+                self._put(name, made[item.entry.name].values())
+            else:
+                self._put_alone(name)
+        for figures in findings.read(solutions.folder, number).layers:
+            report(figures, self._progress)
 
     def advance(self) -> None:
         """Takes all windows through the layer as it is now."""
@@ -137,14 +154,24 @@ class _LayerWork:
                 self._states[batch] = out
 
     def _solve(self, item: Item, moments: torch.Tensor) -> gptq.Solved:
+        assert item.settings is not None
+        w = self._weights(item)
+        scheme = self._decided.scheme_of(item.entry.name)
+        try:
+            return gptq.quantize(w, moments, scheme, gptq.Setting(item.settings.ranges))
+        except NotDefinite as error:
+            raise NonFiniteActivations(str(self._source.path), item.entry.name) from error
+
+    def _weights(self, item: Item) -> Floats:
         w = self._source.numbers(item.entry)
         if not np.isfinite(w).all():
             raise NonFiniteWeights(str(self._source.path), item.entry.name)
-        scheme = self._decided.scheme_of(item.entry.name)
-        try:
-            return gptq.quantize(w, moments, scheme, gptq.Setting(self._decided.settings.ranges))
-        except NotDefinite as error:
-            raise NonFiniteActivations(str(self._source.path), item.entry.name) from error
+        return w
+
+    def _put_alone(self, name: str) -> None:
+        """A matrix of a method that looks at nothing but its weights."""
+        item = self._items[name]
+        self._put(name, solved_alone(self._decided, item, self._weights(item)).values())
 
     def _put(self, name: str, values: np.ndarray[Any, Any]) -> None:
         self._layer.linears[name].modules[0].weight.data = torch.from_numpy(values)

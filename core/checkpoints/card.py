@@ -40,11 +40,14 @@ def _settings(decided: Decided) -> list[tuple[str, str]]:
     zero = "symmetric" if choice.symmetric else "with zero points"
     group = f"{choice.group} weights" if choice.group > 0 else f"each {group_word(choice.group)}"
     rows = [("Integers", f"{choice.bits} bits, {zero}, one scale for {group}")]
+    others = {item.row.target_type: 0 for item in decided.items if item.settings not in (None, settings)}
+    if others:
+        rows.append(("Other layers", ", ".join(others)))
     if choice.method == "int":
         weighted = sum(item.row.weighted for item in decided.items)
         known = f", with the importance of columns for {weighted} tensors" if weighted else ""
         rows.append(("Ranges", f"{settings.ranges.rule}{known}"))
-    if choice.method == "gptq":
+    if decided.is_calibrated:
         rows.append(("Text", "the user's" if settings.own_text else "general calibration text of Bitwright"))
     if choice.dynamic:
         rows.append(("Activations", "8 bits, each token by its largest magnitude"))

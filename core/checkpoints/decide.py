@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.checkpoints.layouts import LAYOUTS, Matrix
+from core.checkpoints.layouts import LAYOUTS, Contents, Matrix
+from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
 from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
@@ -23,6 +24,13 @@ FLOATS = ("F32", "F16", "BF16")
 BYTES_PER_WEIGHT = 20
 BYTES_PER_KEPT_WEIGHT = 14
 BASE_BYTES = 450 << 20  # Python with numpy, numba and torch, measured on Linux
+DEQUANTIZED = (
+    "transformers loads packed zero points only with "
+    "quantization_config=CompressedTensorsConfig(dequantize=True); vLLM loads them as they are."
+)
+ONLY_VLLM = (
+    "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
+)
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
     ("output.", "the output layer stays as it is"),
@@ -34,18 +42,28 @@ ROLES = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What becomes of one tensor: the tensors it is written as. matrix: None where it is not quantized."""
+    """What becomes of one tensor: the tensors it is written as.
+
+    matrix, settings: None where it is not quantized.
+    """
 
     entry: Entry
     slots: tuple[Slot, ...]
     row: TensorPlan
     matrix: Matrix | None
+    settings: Settings | None = None
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its method looks at activations."""
+        return self.settings is not None and METHOD[self.settings.choice.method].calibration
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A plan with what carries it out. files: names of the output's files of weights, those of the source in order.
+    """A plan with what carries it out. settings: with those of every rule in them.
 
+    files: names of the output's files of weights, those of the source in order.
     kept: linear layers that are not quantized, lm_head among them.
     """
 
@@ -55,10 +73,23 @@ class Decided:
     files: tuple[str, ...]
     kept: tuple[str, ...]
     importance: ImportanceMatrix | None
+    compute: str
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether some matrix is quantized by a method that looks at activations."""
+        return any(item.is_calibrated for item in self.items)
 
     def scheme_of(self, name: str) -> Scheme:
         """The linear integers of the matrix with this name."""
-        return self.settings.scheme(next(row.source_type for row in self.plan.tensors if row.name == name))
+        item = next(item for item in self.items if item.entry.name == name)
+        return (item.settings or self.settings).scheme(item.entry.stored.dtype)
+
+    @property
+    def contents(self) -> Contents:
+        """What the configuration has to say of the layers."""
+        chosen = {item.entry.module: item.settings.choice for item in self.items if item.settings is not None}
+        return Contents(self.settings, self.kept, chosen, self.compute)
 
     def slots_of(self, file: int) -> list[Slot]:
         """Everything that one file will hold, in order."""
@@ -83,7 +114,8 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
     items = tuple(_item(source, entry, settings, importance) for entry in source.entries)
     quantized = [item for item in items if item.matrix is not None]
     if not quantized:
-        reason = "all its linear layers were left out" if settings.skip else "its layers are not plain linear layers"
+        is_chosen = bool(settings.skip or settings.rules)
+        reason = "all its linear layers were left out" if is_chosen else "its layers are not plain linear layers"
         raise NothingToQuantize(str(source.path), reason)
     kept = ["lm_head", *(item.entry.module for item in items if item.entry.is_linear and item.matrix is None)]
     files = file_names([path.name for path in source.files])
@@ -93,30 +125,38 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         Plan(
             source=str(source.path),
             architecture=source.architecture,
-            target=f"{label(settings.choice)} ({settings.choice.export})",
+            target=f"{_target(settings, quantized)} ({settings.choice.export})",
             tensors=rows,
             source_bytes=source.file_bytes,
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
             memory_bytes=BASE_BYTES + max(_held(item) for item in items) + _calibration_bytes(source, settings),
-            warnings=_warnings(settings),
+            warnings=_warnings(settings, quantized),
         ),
         settings,
         items,
         files,
         tuple(kept),
         importance,
+        source.dtype,
     )
     total = sum(
         len(header_bytes(decided.slots_of(file))) + sum(slot.bytes for slot in decided.slots_of(file))
         for file in range(len(files))
     )
-    return Decided(decided.plan.model_copy(update={"bytes": total}), settings, items, files, tuple(kept), importance)
+    return replace(decided, plan=decided.plan.model_copy(update={"bytes": total}))
+
+
+def _target(settings: Settings, quantized: Sequence[Item]) -> str:
+    """What the layers become, that of most first."""
+    words = {label(settings.choice): 0} | {item.row.target_type: 0 for item in quantized}
+    used = {item.row.target_type for item in quantized}
+    return " + ".join(word for word in words if word in used)
 
 
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     """Of a method that looks at activations: a layer in float32, moments with their factor, and hidden states."""
-    if not METHOD[settings.choice.method].calibration:
+    if not settings.is_calibrated:
         return 0
     linear = [entry for entry in source.entries if entry.is_linear]
     layers = {entry.gguf.split(".")[1] for entry in linear}
@@ -157,28 +197,25 @@ def _check(source: CheckpointSource, settings: Settings) -> None:
         raise IllegalMethod(f"Mixtures of experts cannot be written as {export.name}", why, "Use --export bf16")
     layout = LAYOUTS[export.name]
     for entry in source.entries:
-        if not _is_wanted(entry, settings):
-            continue
-        problem = layout.problem(settings, _matrix(source, entry))
-        if problem:
-            raise IllegalMethod(f"{entry.name} cannot be written as {export.name}", problem, _way_out(source, settings))
+        own = settings.of(entry.name) if entry.is_linear else None
+        problem = layout.problem(own, _matrix(source, entry)) if own is not None else ""
+        if own is not None and problem:
+            remedy = _way_out(source, settings, own)
+            raise IllegalMethod(f"{entry.name} cannot be written as {export.name}", problem, remedy)
 
 
-def _way_out(source: CheckpointSource, settings: Settings) -> str:
-    """The nearest group that fits every matrix, or that the matrices in the way be left out."""
-    layout, choice = LAYOUTS[settings.choice.export], settings.choice
+def _way_out(source: CheckpointSource, settings: Settings, own: Settings) -> str:
+    """The nearest group that fits every matrix of the same choice, or that the matrices in the way be left out."""
+    layout, choice = LAYOUTS[own.choice.export], own.choice
     legal = set(METHOD[choice.method].groups) & set(EXPORT[choice.export].groups)
     usable = sorted((group for group in legal if group < choice.group), key=lambda group: -group)
-    wanted = [_matrix(source, entry) for entry in source.entries if _is_wanted(entry, settings)]
+    wanted = [_matrix(source, entry) for entry in source.entries if entry.is_linear and settings.of(entry.name) == own]
     for group in usable:
-        other = replace(settings, choice=replace(choice, group=group))
+        other = replace(own, choice=replace(choice, group=group))
         if not any(layout.problem(other, matrix) for matrix in wanted):
-            return f"Use --group {group_word(group)}"
+            place = "" if choice == settings.choice else " in the rule that finds it"
+            return f"Use --group {group_word(group)}" if not place else f"Use group={group_word(group)}{place}"
     return "Leave such layers in 16 bits with --skip, or choose another --export"
-
-
-def _is_wanted(entry: Entry, settings: Settings) -> bool:
-    return entry.is_linear and not settings.skips(entry.name)
 
 
 def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
@@ -188,12 +225,14 @@ def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
 
 def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance: ImportanceMatrix | None) -> Item:
     stored = entry.stored
-    if _is_wanted(entry, settings):
+    own = settings.of(entry.name) if entry.is_linear else None
+    if own is not None:
         matrix = _matrix(source, entry)
-        slots = tuple(LAYOUTS[settings.choice.export].slots(settings, matrix))
-        weighted = _is_weighted(entry, importance)
-        reason = f"a linear layer{', with importance' if weighted else ''}"
-        return Item(entry, slots, _row(entry, slots, label(settings.choice), reason, weighted), matrix)
+        slots = tuple(LAYOUTS[own.choice.export].slots(own, matrix))
+        weighted = bool(own.imatrix) and _is_weighted(entry, importance)
+        by_rule = ", by a rule" if own is not settings else ""
+        reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"
+        return Item(entry, slots, _row(entry, slots, label(own.choice), reason, weighted), matrix, own)
     dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
     slots = (Slot(stored.name, dtype, stored.shape),)
     return Item(entry, slots, _row(entry, slots, dtype, _kept_reason(entry, settings)), None)
@@ -236,18 +275,23 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
     )
 
 
-def _warnings(settings: Settings) -> tuple[str, ...]:
+def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
     """What the user should know of the choice."""
-    choice = settings.choice
-    if choice.method in ("ternary", "bitnet"):
-        return (
+    choices = {item.entry.module: item.settings.choice for item in quantized if item.settings is not None}
+    used, warnings = set(choices.values()), []
+    if any(choice.method in ("ternary", "bitnet") for choice in used):
+        warnings.append(
             "A model that was not trained in this form will not survive it without fine-tuning; "
-            "the result says how large the damage to its weights is.",
+            "the result says how large the damage to its weights is."
         )
     # Seen with transformers 5.23 and compressed-tensors 0.20, reported as vllm-project/llm-compressor#1618.
-    if choice.export == "compressed-tensors" and not choice.symmetric and choice.group != TENSOR:
-        return (
-            "transformers loads packed zero points only with "
-            "quantization_config=CompressedTensorsConfig(dequantize=True); vLLM loads them as they are.",
+    packed = [choice for choice in used if choice.export == "compressed-tensors" and not choice.symmetric]
+    if any(choice.group != TENSOR for choice in packed):
+        warnings.append(DEQUANTIZED if len({label(choice) for choice in used}) == 1 else ONLY_VLLM)
+    apart = torn({name: replace(choice, method="") for name, choice in choices.items()})
+    if apart and settings.choice.export in ("compressed-tensors", "gptq", "awq"):
+        warnings.append(
+            f"{apart} has another form than the layers that vLLM joins it with; "
+            "vLLM asks for the same in query, key and value, and in gate and up."
         )
-    return ()
+    return tuple(warnings)

@@ -7,13 +7,14 @@ QuantState.as_dict, transformers' integrations/bitnet.py and its quantization co
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core.checkpoints.names import patterns, with_fused
 from core.checkpoints.settings import Settings
 from core.checkpoints.solve import Quantized
 from core.formats import packing
@@ -23,7 +24,7 @@ from core.methods.bitnet import Signs
 from core.methods.fourbit import BLOCK, NESTED_BLOCK, FourBit, NestedScales
 from core.methods.linear import Floats, Linear
 from core.methods.llm_int8 import THRESHOLD, Rows
-from core.methods.table import CHANNEL, TENSOR
+from core.methods.table import CHANNEL, TENSOR, Choice
 from kernels import dispatch
 
 Array = NDArray[Any]
@@ -48,13 +49,41 @@ class Matrix:
 class Layout:
     """One form. problem: why a matrix cannot have it, or ''. slots and arrays: its tensors, in the same order.
 
-    config: the `quantization_config`, given the layers that stay as they are.
+    config: the `quantization_config` of all layers.
     """
 
     problem: Callable[[Settings, Matrix], str]
     slots: Callable[[Settings, Matrix], list[Slot]]
     arrays: Callable[[Settings, Matrix, Quantized], list[Array]]
-    config: Callable[[Settings, Sequence[str], str], dict[str, Any]]
+    config: Callable[[Contents], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All linear layers of a checkpoint, by name. kept: those that stay as they are. compute: as in Matrix.
+
+    settings: of most layers. chosen: what each quantized one got, all of the same where nothing is mixed.
+    """
+
+    settings: Settings
+    kept: Sequence[str]
+    chosen: Mapping[str, Choice]
+    compute: str
+
+    @property
+    def groups(self) -> dict[Choice, list[str]]:
+        """The layers that share a form, those of `settings` first; the method makes no difference to it."""
+        found: dict[Choice, list[str]] = {replace(self.settings.choice, method=""): []}
+        for name, choice in self.chosen.items():
+            found.setdefault(replace(choice, method=""), []).append(name)
+        return {choice: names for choice, names in found.items() if names}
+
+    @property
+    def patterns(self) -> dict[Choice | None, list[str]]:
+        """Regular expressions of those names; None: of the layers that stay as they are."""
+        named: dict[Choice | None, list[str]] = {None: list(self.kept)}
+        named.update(self.groups.items())
+        return patterns(named)
 
 
 def stored_floats(x: Floats, dtype: str) -> Array:
@@ -115,8 +144,37 @@ def _ct_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[Arra
     return [*arrays, np.ascontiguousarray(packing.stream(zeros, choice.bits).T)]
 
 
-def _ct_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
-    choice = settings.choice
+def _ct_config(contents: Contents) -> dict[str, Any]:
+    groups, formats = contents.groups, {_ct_format(choice) for choice in contents.groups}
+    told = contents.patterns
+    targets = told if len(groups) > 1 else {choice: ["Linear"] for choice in groups}
+    written = {
+        f"group_{number}": _ct_group(choice, [_ct_target(target) for target in targets[choice]])
+        for number, choice in enumerate(groups)
+    }
+    if len(formats) > 1:
+        for choice, group in zip(groups, written.values(), strict=True):
+            group["format"] = _ct_format(choice)
+    return {
+        "quant_method": "compressed-tensors",
+        "format": formats.pop() if len(formats) == 1 else "mixed-precision",
+        "quantization_status": "compressed",
+        "global_compression_ratio": None,
+        "kv_cache_scheme": None,
+        "ignore": list(contents.kept),
+        "config_groups": written,
+    }
+
+
+def _ct_format(choice: Choice) -> str:
+    return "int-quantized" if choice.dynamic else "pack-quantized"
+
+
+def _ct_target(pattern: str) -> str:
+    return pattern if pattern == "Linear" else f"re:{pattern}$"
+
+
+def _ct_group(choice: Choice, targets: list[str]) -> dict[str, Any]:
     strategy = {TENSOR: "tensor", CHANNEL: "channel"}.get(choice.group, "group")
     weights = {
         "num_bits": choice.bits,
@@ -131,20 +189,11 @@ def _ct_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[st
         "observer_kwargs": {},
     }
     inputs = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
-    group = {
-        "targets": ["Linear"],
+    return {
+        "targets": targets,
         "weights": weights,
         "input_activations": inputs if choice.dynamic else None,
         "output_activations": None,
-    }
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "int-quantized" if choice.dynamic else "pack-quantized",
-        "quantization_status": "compressed",
-        "global_compression_ratio": None,
-        "kv_cache_scheme": None,
-        "ignore": list(kept),
-        "config_groups": {"group_0": group},
     }
 
 
@@ -180,9 +229,13 @@ def _gptq_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[Ar
     ]
 
 
-def _gptq_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
-    choice = settings.choice
-    skipped: dict[str, Any] = {f"-:^{name.replace('.', chr(92) + '.')}$": {} for name in kept if name != "lm_head"}
+def _gptq_config(contents: Contents) -> dict[str, Any]:
+    choice, groups = contents.settings.choice, contents.groups
+    told = contents.patterns
+    rules: dict[str, Any] = {f"-:^{pattern}$": {} for pattern in with_fused(told[None]) if pattern != "lm_head"}
+    for other in [group for group in groups if group != replace(choice, method="")]:
+        values = {"bits": other.bits, "group_size": other.group, "sym": other.symmetric, "desc_act": False}
+        rules |= {f"+:^{pattern}$": values for pattern in with_fused(told[other])}
     return {
         "quant_method": "gptq",
         "bits": choice.bits,
@@ -193,7 +246,7 @@ def _gptq_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[
         "checkpoint_format": "gptq",
         "pack_dtype": "int32",
         "meta": {"quantizer": ["bitwright"]},
-        **({"dynamic": skipped} if skipped else {}),
+        **({"dynamic": rules} if rules else {}),
     }
 
 
@@ -222,12 +275,12 @@ def _awq_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[Arr
     ]
 
 
-def _awq_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
-    skipped = [name for name in kept if name != "lm_head"]
+def _awq_config(contents: Contents) -> dict[str, Any]:
+    skipped = [name for name in contents.kept if name != "lm_head"]
     return {
         "quant_method": "awq",
         "bits": 4,
-        "group_size": settings.choice.group,
+        "group_size": contents.settings.choice.group,
         "zero_point": True,
         "version": "gemm",
         "modules_to_not_convert": skipped or None,
@@ -283,19 +336,20 @@ def _state(values: dict[str, Any]) -> Array:
     return np.frombuffer(json.dumps(values).encode().ljust(STATE_BYTES), np.uint8)
 
 
-def _bnb_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
+def _bnb_config(contents: Contents) -> dict[str, Any]:
+    settings = contents.settings
     is_rows = settings.choice.method == "llm-int8"
     return {
         "quant_method": "bitsandbytes",
         "load_in_8bit": is_rows,
         "load_in_4bit": not is_rows,
         "llm_int8_threshold": THRESHOLD,
-        "llm_int8_skip_modules": list(kept),
+        "llm_int8_skip_modules": list(contents.kept),
         "llm_int8_enable_fp32_cpu_offload": False,
         "llm_int8_has_fp16_weight": False,
         "bnb_4bit_quant_type": "fp4" if is_rows else settings.choice.method,
         "bnb_4bit_use_double_quant": settings.double,
-        "bnb_4bit_compute_dtype": compute,
+        "bnb_4bit_compute_dtype": contents.compute,
         "bnb_4bit_quant_storage": "uint8",
     }
 
@@ -321,12 +375,12 @@ def _bitnet_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[
     return [packing.ternary_bytes(made.codes), stored_floats(scale, "BF16")]
 
 
-def _bitnet_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
+def _bitnet_config(contents: Contents) -> dict[str, Any]:
     return {
         "quant_method": "bitnet",
         "linear_class": "bitlinear",
         "quantization_mode": "offline",
-        "modules_to_not_convert": list(kept),
+        "modules_to_not_convert": list(contents.kept),
     }
 
 
@@ -341,7 +395,7 @@ def _plain_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[A
     return [stored_floats(made.values(), "BF16")]
 
 
-def _plain_config(settings: Settings, kept: Sequence[str], compute: str) -> dict[str, Any]:
+def _plain_config(contents: Contents) -> dict[str, Any]:
     return {}
 
 

@@ -14,6 +14,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +23,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from core import memory
-from core.checkpoints import card
+from core.checkpoints import card, findings
+from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.figures import clipping
+from core.checkpoints.findings import Findings
 from core.checkpoints.layouts import LAYOUTS, stored_floats
 from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
-from core.checkpoints.solve import SOLVERS, Quantized
+from core.checkpoints.solve import Quantized
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.errors import NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
 from core.formats.atomic_folder import AtomicFolder
 from core.formats.safetensors_writer import SafetensorsWriter
-from core.jobs import CheckpointJob, QuantizeResult, TensorResult
+from core.jobs import CheckpointJob, CheckpointResult, ClippingFigures, TensorResult
 from core.methods.linear import Floats, Linear
-from core.methods.table import METHOD
 from core.metrics import figures
 from core.progress import Progress
-from core.weighting import means_of
 from kernels import dispatch
 from kernels.measure import ErrorSums
 
@@ -47,7 +49,7 @@ Sums = dict[str, ErrorSums]
 Maker = Callable[[Item, Floats], Quantized]
 
 
-def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
+def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
     """Makes a checkpoint; the folder appears under its name only when everything in it is verified.
 
     Raises what CheckpointSource, settled, decide and AtomicFolder raise, OutputIsSource, NonFiniteWeights,
@@ -65,39 +67,67 @@ def quantize(job: CheckpointJob, progress: Progress) -> QuantizeResult:
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
         with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
-            maker = _maker(job, source, decided, progress)
-            sums, checksums = _write_weights(source, decided, maker, folder, progress)
-            _write_rest(source, decided, folder, sums)
+            maker, found = _maker(job, source, decided, progress)
+            measures, checksums = _write_weights(source, decided, maker, folder, progress)
+            measures.found = found
+            _write_rest(source, decided, folder, measures.sums)
             digest = _verify(decided, folder.path, checksums, progress)
             folder.commit()
         shutil.rmtree(folder_for(target), ignore_errors=True)
-        return _result(job, decided, sums, digest, time.monotonic() - began)
+        return _result(job, decided, measures, digest, time.monotonic() - began)
 
 
-def _maker(job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress) -> Maker:
-    """How matrices are quantized: each by itself, or all beforehand by a method that looks at activations."""
-    settings = decided.settings
-    if not METHOD[settings.choice.method].calibration:
-        solver = SOLVERS[settings.choice.method]
-        return lambda item, w: solver(w, settings, item.entry.stored.dtype, _importance(decided, item))
+@dataclass(slots=True)
+class _Measures:
+    """What is known of a job's tensors: error sums by their names, ranges of matrices, findings."""
+
+    sums: Sums = field(default_factory=dict)
+    clipping: list[ClippingFigures] = field(default_factory=list)
+    found: tuple[Findings, ...] = ()
+
+    def take(self, item: Item, sums: ErrorSums, clipping: ClippingFigures | None) -> None:
+        """Of one tensor."""
+        self.sums[item.entry.name] = sums
+        if clipping is not None:
+            self.clipping.append(clipping)
+
+
+def _maker(
+    job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress
+) -> tuple[Maker, tuple[Findings, ...]]:
+    """How matrices are quantized: each by itself, or all beforehand by a method that looks at activations.
+
+    Also what the latter found, layer by layer.
+    """
+
+    def alone(item: Item, w: Floats) -> Quantized:
+        return solved_alone(decided, item, w)
+
+    if not decided.is_calibrated:
+        return alone, ()
     from core.checkpoints.calibrated import solve  # torch's networks, which the other methods do without
 
     solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
     solutions.close()
+    found = tuple(findings.read(solutions.folder, number) for number in solutions.layers)
 
     @functools.lru_cache(maxsize=1)
     def layer(number: int) -> dict[str, Linear]:
         return solutions.read(number, decided.scheme_of)
 
-    return lambda item, w: layer(int(item.entry.gguf.split(".")[1]))[item.entry.name]
+    def made(item: Item, w: Floats) -> Quantized:
+        number = int(item.entry.gguf.split(".")[1])
+        return layer(number)[item.entry.name] if item.is_calibrated else alone(item, w)
+
+    return made, found
 
 
 def _write_weights(
     source: CheckpointSource, decided: Decided, maker: Maker, folder: AtomicFolder, progress: Progress
-) -> tuple[Sums, dict[str, int]]:
-    """Every tensor in the order of the source's files: error sums by source name, CRC-32 by output name."""
+) -> tuple[_Measures, dict[str, int]]:
+    """Every tensor in the order of the source's files: what was measured, and CRC-32 by output name."""
     progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
-    sums: Sums = {}
+    measures = _Measures()
     checksums: dict[str, int] = {}
     done = 0
     for number, name in enumerate(decided.files):
@@ -105,35 +135,36 @@ def _write_weights(
             writer = SafetensorsWriter(out, decided.slots_of(number))
             for item in (item for item in decided.items if item.entry.file == number):
                 progress.update(done, item.entry.name)
-                sums[item.entry.name] = _write_item(source, decided, item, maker, writer)
+                measures.take(item, *_write_item(source, decided, item, maker, writer))
                 done += item.entry.stored.bytes
             writer.finish()
             checksums |= writer.checksums
     progress.update(done)
-    return sums, checksums
+    return measures, checksums
 
 
 def _write_item(
     source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
-) -> ErrorSums:
+) -> tuple[ErrorSums, ClippingFigures | None]:
     if item.matrix is not None:
         return _write_matrix(source, decided, item, maker, writer)
     slot, stored = item.slots[0], item.entry.stored
     if stored.dtype not in FLOATS:
         writer.append(slot.name, source.bytes_of(item.entry))
-        return ErrorSums(n=item.row.elements)
+        return ErrorSums(n=item.row.elements), None
     x = source.numbers(item.entry).reshape(-1, stored.shape[-1] if stored.shape else 1)
     data = source.bytes_of(item.entry) if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
     writer.append(slot.name, data)
-    return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1]))
+    return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1])), None
 
 
 def _write_matrix(
     source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
-) -> ErrorSums:
+) -> tuple[ErrorSums, ClippingFigures | None]:
     """Quantizes one matrix. Raises NonFiniteWeights, ValuesTooLarge."""
     assert item.matrix is not None
-    settings, path = decided.settings, str(source.path)
+    assert item.settings is not None
+    settings, path = item.settings, str(source.path)
     w = source.numbers(item.entry)
     if not np.isfinite(w).all():
         raise NonFiniteWeights(path, item.entry.name)
@@ -144,21 +175,14 @@ def _write_matrix(
     arrays = LAYOUTS[settings.choice.export].arrays(settings, item.matrix, made)
     for slot, array in zip(item.slots, arrays, strict=True):
         writer.append(slot.name, array)
-    return sums
-
-
-def _importance(decided: Decided, item: Item) -> Floats | None:
-    if not item.row.weighted or decided.importance is None:
-        return None
-    means: Floats = means_of(decided.importance, item.entry.gguf, item.row.shape)[0]
-    return means
+    return sums, clipping(item, w, made)
 
 
 def _write_rest(source: CheckpointSource, decided: Decided, folder: AtomicFolder, sums: Sums) -> None:
     """config.json with the quantization, the index of the files, the model card, and what is carried over."""
     choice = decided.settings.choice
     config = dict(source.config)
-    quantization = LAYOUTS[choice.export].config(decided.settings, decided.kept, source.dtype)
+    quantization = LAYOUTS[choice.export].config(decided.contents)
     if quantization:
         config["quantization_config"] = quantization
     else:
@@ -221,10 +245,10 @@ def _sum(sums: Sums) -> ErrorSums:
     return sum(sums.values(), ErrorSums())
 
 
-def _result(job: CheckpointJob, decided: Decided, sums: Sums, digest: str, seconds: float) -> QuantizeResult:
-    plan = decided.plan
+def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: str, seconds: float) -> CheckpointResult:
+    plan, sums = decided.plan, measures.sums
     elements = sum(row.elements for row in plan.tensors)
-    return QuantizeResult(
+    return CheckpointResult(
         source=plan.source,
         output=os.path.abspath(job.output),
         target=plan.target,
@@ -238,6 +262,8 @@ def _result(job: CheckpointJob, decided: Decided, sums: Sums, digest: str, secon
         sha256=digest,
         total=figures(_sum(sums)),
         tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
+        layers=tuple(figures for layer in measures.found for figures in layer.layers),
+        clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
     )
 
 

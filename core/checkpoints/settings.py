@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.errors import IllegalMethod, InvalidPattern, did_you_mean
-from core.jobs import MethodOptions
+from core.jobs import MethodOptions, MethodRule
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
-from core.methods.table import EXPORT, METHOD, TENSOR, Choice, refusal
+from core.methods.table import EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
 # Methods whose ranges the user may choose.
 RANGED = ("int", "gptq")
+GPTQ_RANGES = ("", "minmax", "percentile", "mse")
 # What a form stores scales in, where that is not the type of the weights themselves.
 SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
 # Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
@@ -27,7 +28,7 @@ class Settings:
     """A legal choice, with everything else that decides about the numbers.
 
     tokens: how many are looked at by a method that is calibrated, at most. own_text: it is the user's. skip:
-    names that stay as they are.
+    names that stay as they are. rules: what names that a pattern finds get instead, None where they stay as they are.
     """
 
     choice: Choice
@@ -38,6 +39,7 @@ class Settings:
     tokens: int
     own_text: bool
     skip: tuple[re.Pattern[str], ...]
+    rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
 
     def scheme(self, dtype: str) -> Scheme:
         """The linear integers of weights stored in `dtype`."""
@@ -51,15 +53,74 @@ class Settings:
             0 if choice.symmetric else FIRST_ZERO.get(choice.export, 0),
         )
 
-    def skips(self, name: str) -> bool:
-        """Whether the user left a tensor out."""
-        return any(pattern.search(name) for pattern in self.skip)
+    def of(self, name: str) -> Settings | None:
+        """What a tensor gets; None where the user left it out."""
+        if any(pattern.search(name) for pattern in self.skip):
+            return None
+        return next((own for pattern, own in self.rules if pattern.search(name)), self)
+
+    @property
+    def every(self) -> tuple[Settings, ...]:
+        """These settings and those of all rules."""
+        return self, *(own for _, own in self.rules if own is not None)
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether some layer gets a method that looks at activations."""
+        return any(METHOD[own.choice.method].calibration for own in self.every)
 
 
 def settled(options: MethodOptions) -> Settings:
-    """The settings that options ask for. Raises IllegalMethod, InvalidPattern."""
+    """The settings that options ask for, those of every rule among them. Raises IllegalMethod, InvalidPattern."""
     _known(options.method, METHOD, "method")
     _known(options.export, EXPORT, "export")
+    for rule in options.rules:
+        _known(rule.method or options.method, METHOD, "method")
+    own = _settled(options)
+    rules = tuple((_pattern(rule.pattern), _ruled(options, rule)) for rule in options.rules)
+    for _, other in rules:
+        found = None if other is None else mix_refusal(own.choice, other.choice)
+        if found is not None:
+            raise IllegalMethod(found.what, found.why, found.remedy)
+    made = replace(own, rules=rules)
+    if options.text and not made.is_calibrated:
+        raise IllegalMethod(f"{options.method} needs no text", "", "Leave --text out")
+    return made
+
+
+def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:
+    """The settings of one rule's layers; what they share with all others is taken as far as their method has it."""
+    if rule.keep:
+        return None
+    method = METHOD[rule.method or options.method]
+    if rule.asymmetric and not method.groups:
+        raise IllegalMethod(f"{method.name} has its own groups and levels", "", "Leave asymmetric out of its rule")
+    bits = rule.bits or (options.bits if options.bits in method.bits else method.bits[0])
+    shared_group = options.group if options.group in method.groups else None
+    asymmetric = _either(rule.asymmetric, options.asymmetric and False in method.symmetric)
+    is_ranged = method.name in RANGED and (method.name != "gptq" or options.range in GPTQ_RANGES)
+    is_searched = is_ranged and (options.range or _own_range(bits)) == "mse"
+    changed = {
+        "method": method.name,
+        "bits": bits,
+        "group": shared_group if rule.group is None else rule.group,
+        "asymmetric": asymmetric,
+        "dynamic": _either(rule.dynamic, options.dynamic),
+        "restricted": options.restricted and is_ranged and not asymmetric,
+        "range": options.range if is_ranged else "",
+        "double_quant": options.double_quant and method.name == options.method,
+        "imatrix": options.imatrix if method.name == "int" and is_searched else "",
+        "rules": (),
+        "skip": (),
+    }
+    return _settled(options.model_copy(update=changed))
+
+
+def _either(own: bool | None, shared: bool) -> bool:
+    return shared if own is None else own
+
+
+def _settled(options: MethodOptions) -> Settings:
     method = METHOD[options.method]
     # A group that the form cannot hold is not taken without being asked for.
     groups = [group for group in method.groups if group in EXPORT[options.export].groups] or [TENSOR]
@@ -74,7 +135,7 @@ def settled(options: MethodOptions) -> Settings:
     found = refusal(choice)
     if found is not None:
         raise IllegalMethod(found.what, found.why, found.remedy)
-    rule = options.range or ("mse" if choice.bits <= SEARCHED_BITS else "minmax")
+    rule = options.range or _own_range(choice.bits)
     _check_extras(options, rule)
     return Settings(
         choice,
@@ -86,6 +147,10 @@ def settled(options: MethodOptions) -> Settings:
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
     )
+
+
+def _own_range(bits: int) -> str:
+    return "mse" if bits <= SEARCHED_BITS else "minmax"
 
 
 def _own_group(options: MethodOptions, groups: list[int]) -> int:
@@ -110,10 +175,8 @@ def _check_extras(options: MethodOptions, rule: str) -> None:
         raise IllegalMethod(f"{method} has its own groups and levels", "", "Leave --group and --asymmetric out")
     if (options.range or options.restricted) and method not in RANGED:
         raise IllegalMethod(f"{method} finds its ranges by itself", "", "Leave --range and --restricted out")
-    if options.range not in ("", "minmax", "percentile", "mse") and method == "gptq":
+    if options.range not in GPTQ_RANGES and method == "gptq":
         raise IllegalMethod(f"gptq has no ranges of the rule {options.range}", "", "Use --range mse")
-    if options.text and not METHOD[method].calibration:
-        raise IllegalMethod(f"{method} needs no text", "", "Leave --text out")
     if options.restricted and options.asymmetric:
         raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
     if options.double_quant and method not in ("nf4", "fp4"):

@@ -24,7 +24,7 @@ from core.methods.gptq import Solved
 from core.methods.linear import Linear, Scheme
 
 # Raised whenever the same input would be solved differently.
-FORM = 1
+FORM = 2
 IDENTITY = "identity.json"
 PARTS = ("codes", "scales", "zeros")
 
@@ -73,6 +73,11 @@ class Solutions:
     def has(self, layer: int) -> bool:
         """Whether a layer is solved."""
         return self._path(layer).exists()
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that are solved."""
+        return sorted(int(path.stem.removeprefix("layer-")) for path in self.folder.glob("layer-*.npz"))
 
     def keep(self, layer: int, found: Mapping[str, Solved]) -> None:
         """Keeps a layer's matrices by their names in the source. Raises OutputNotWritable."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -21,6 +22,7 @@ from core.formats.json_file import parse_json, read_json_object
 MAX_HEADER_BYTES = 8 << 20
 MAX_INDEX_BYTES = 16 << 20
 INDEX_NAME = "model.safetensors.index.json"
+PREFIX_BYTES = 8
 DTYPE_BYTES: dict[str, int] = {
     "F64": 8,
     "F32": 4,
@@ -68,25 +70,43 @@ def read_header(path: Path) -> SafetensorsFile:
     try:
         with path.open("rb") as file:
             file_bytes = os.fstat(file.fileno()).st_size
-            if file_bytes < 8:
-                raise TruncatedFile(str(path), 8, file_bytes)
-            (length,) = U64.unpack(file.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise InvalidHeader(str(path), f"it claims a header of {size(length)}")
-            if 8 + length > file_bytes:
-                raise TruncatedFile(str(path), 8 + length, file_bytes)
-            header = parse_json(path, file.read(length))
+            prefix = file.read(PREFIX_BYTES)
+            end = header_end(path, prefix, file_bytes)
+            return parse_header(path, prefix + file.read(end - PREFIX_BYTES), file_bytes)
     except FileNotFoundError as error:
         raise SourceNotFound(str(path)) from error
     except OSError as error:
         raise ReadFailed(str(path), error.strerror or str(error)) from error
+
+
+def header_end(path: Path, prefix: bytes, file_bytes: int) -> int:
+    """Where the header ends, in bytes from the file's start, from its first PREFIX_BYTES.
+
+    Raises InvalidHeader and TruncatedFile where a file of `file_bytes` bytes cannot have such a header.
+    """
+    if len(prefix) < PREFIX_BYTES:
+        raise TruncatedFile(str(path), PREFIX_BYTES, file_bytes)
+    (length,) = U64.unpack_from(prefix)
+    if length > MAX_HEADER_BYTES:
+        raise InvalidHeader(str(path), f"it claims a header of {size(length)}")
+    if PREFIX_BYTES + length > file_bytes:
+        raise TruncatedFile(str(path), PREFIX_BYTES + length, file_bytes)
+    return PREFIX_BYTES + int(length)
+
+
+def parse_header(path: Path, data: bytes, file_bytes: int) -> SafetensorsFile:
+    """The header of a file of that size, of which `data` is the beginning up to `header_end`.
+
+    Raises InvalidHeader and TruncatedFile.
+    """
+    header = parse_json(path, data[PREFIX_BYTES:])
     if not isinstance(header, dict):
         raise InvalidHeader(str(path), "it is not a JSON object")
     header.pop("__metadata__", None)
     tensors = sorted(
-        (_tensor(path, 8 + length, *item) for item in header.items()), key=lambda entry: (entry.offset, entry.bytes)
+        (_tensor(path, len(data), *item) for item in header.items()), key=lambda entry: (entry.offset, entry.bytes)
     )
-    _check_cover(path, tensors, 8 + length, file_bytes)
+    _check_cover(path, tensors, len(data), file_bytes)
     return SafetensorsFile(path, tuple(tensors), file_bytes)
 
 
@@ -130,16 +150,19 @@ def read_checkpoint(folder: Path) -> tuple[SafetensorsFile, ...]:
     Raises NotAModel where there are none, MissingParts, and what read_header raises.
     """
     index = folder / INDEX_NAME
-    names = _indexed(index) if index.is_file() else _unindexed(folder)
+    if index.is_file():
+        names = indexed_names(index, read_json_object(index, MAX_INDEX_BYTES))
+    else:
+        names = unindexed_names(folder, [path.name for path in folder.glob("*")])
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise MissingParts(str(folder), missing)
     return tuple(read_header(folder / name) for name in names)
 
 
-def _indexed(index: Path) -> list[str]:
-    """The file names an index gives, in order; names that lead out of the folder are refused."""
-    weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
+def indexed_names(index: Path, values: dict[str, Any]) -> list[str]:
+    """The file names an index gives, in order. Raises InvalidHeader for those that lead out of the folder."""
+    weight_map = values.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InvalidHeader(str(index), "it has no weight_map")
     names = list(weight_map.values())
@@ -148,13 +171,17 @@ def _indexed(index: Path) -> list[str]:
     return sorted(set(names))
 
 
-def _unindexed(folder: Path) -> list[str]:
-    """The file names of a folder without an index: model.safetensors, else all, their numbering completed."""
-    if (folder / "model.safetensors").is_file():
+def unindexed_names(folder: Path, present: Iterable[str]) -> list[str]:
+    """The file names of a folder without an index: model.safetensors, else all, their numbering completed.
+
+    present: the names of all files that the folder holds. Raises NotAModel.
+    """
+    present = sorted(present)
+    if "model.safetensors" in present:
         return ["model.safetensors"]
-    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = [name for name in present if name.endswith(".safetensors")]
     if not names:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pth"))
+        pickled = any(name.endswith((".bin", ".pth")) for name in present)
         raise NotAModel(
             str(folder),
             "it has no .safetensors files"

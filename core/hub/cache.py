@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import NotDownloaded, SeveralModels, UnsafeCache
-from core.hub.names import is_commit, is_repo, problem_of
+from core.hub.names import REMOTE as REMOTE
+from core.hub.names import is_commit, is_repo, problem_of, split_id
 
 _PART_OF_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -76,7 +77,7 @@ def local_source(source: str) -> str:
 
     A path that exists is always meant as a path. Raises NotDownloaded, SeveralModels and UnsafeCache.
     """
-    repo, file = _split(source)
+    repo, file = split_id(source)
     if os.path.lexists(source) or not is_repo(repo):
         return source
     cache = RepoCache(cache_root(), repo)
@@ -90,12 +91,6 @@ def local_source(source: str) -> str:
         raise NotDownloaded(repo, file)
     cache.check_inside(found)
     return str(found)
-
-
-def _split(source: str) -> tuple[str, str]:
-    parts = source.split("/", 2)
-    file = parts[2] if len(parts) > 2 else ""
-    return ("", "") if file and problem_of(file) else ("/".join(parts[:2]), file)
 
 
 def _model_in(snapshot: Path, repo: str) -> Path:

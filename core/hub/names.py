@@ -7,6 +7,9 @@ import re
 LONGEST_PART = 255
 LONGEST_NAME = 1024
 
+# Before an id, where files on the Hub are meant and not those downloaded: hub:OWNER/NAME, hub:OWNER/NAME/FILE.
+REMOTE = "hub:"
+
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -17,6 +20,13 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 def is_repo(text: str) -> bool:
     """Whether a text has the form of a model's id: OWNER/NAME."""
     return _REPO.fullmatch(text) is not None and ".." not in text and not text.endswith((".git", "."))
+
+
+def split_id(text: str) -> tuple[str, str]:
+    """OWNER/NAME and FILE of OWNER/NAME[/FILE]; two empty texts where the file's name must not become a path."""
+    parts = text.split("/", 2)
+    file = parts[2] if len(parts) > 2 else ""
+    return ("", "") if file and problem_of(file) else ("/".join(parts[:2]), file)
 
 
 def is_hash(text: str) -> bool:

@@ -48,10 +48,15 @@ def select(repo: str, names: Sequence[str], include: Sequence[str] = ()) -> tupl
     wanted = [name for name in names if not reasons[name]]
     if not any(name.lower().endswith((".safetensors", ".gguf", *_PICKLED)) for name in wanted):
         raise NothingToDownload(repo, "it has no weights in .safetensors, .bin or .gguf")
-    models = sorted({_SPLIT.sub("", name) for name in wanted if name.lower().endswith(".gguf")})
+    models = sorted({whole_name(name) for name in wanted if name.lower().endswith(".gguf")})
     if len(models) > 1:
         raise SeveralModels(repo, models)
     return wanted, {name: reason for name, reason in reasons.items() if reason}
+
+
+def whole_name(name: str) -> str:
+    """The name of a GGUF model, which of a split one's parts begins so."""
+    return _SPLIT.sub("", name)
 
 
 def reason_against(name: str, names: Sequence[str]) -> str:
@@ -69,6 +74,11 @@ def reason_against(name: str, names: Sequence[str]) -> str:
         return "in a folder of its own"
     known = (".safetensors", *_DESCRIBING)
     return "" if lower.endswith(known) or lower.startswith(_NAMED) else "not needed to quantize"
+
+
+def is_descriptive(name: str) -> bool:
+    """Whether a file at the root says something about a model beside its weights: settings, tokenizer, template."""
+    return "/" not in name and name.lower().endswith(_DESCRIBING) and not reason_by_table(name)
 
 
 def reason_by_table(name: str) -> str:

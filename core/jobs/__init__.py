@@ -18,9 +18,15 @@ from core.jobs.chat import ChatSessionJob as ChatSessionJob
 from core.jobs.chat import ChatTurn as ChatTurn
 from core.jobs.chat import Message as Message
 from core.jobs.chat import Sampling as Sampling
+from core.jobs.checkpoints import ActivationFigures as ActivationFigures
 from core.jobs.checkpoints import CheckpointJob as CheckpointJob
 from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
+from core.jobs.checkpoints import CheckpointResult as CheckpointResult
+from core.jobs.checkpoints import ClippingFigures as ClippingFigures
+from core.jobs.checkpoints import Histogram as Histogram
+from core.jobs.checkpoints import LayerFigures as LayerFigures
 from core.jobs.checkpoints import MethodOptions as MethodOptions
+from core.jobs.checkpoints import MethodRule as MethodRule
 from core.jobs.estimating import EstimateJob as EstimateJob
 from core.jobs.estimating import EstimateResult as EstimateResult
 from core.jobs.estimating import FormEstimate as FormEstimate
@@ -113,6 +119,7 @@ Result = (
     | ScanResult
     | TensorStats
     | Plan
+    | CheckpointResult
     | QuantizeResult
     | QuantizeManyResult
     | EstimateResult
@@ -135,7 +142,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "quantize": QuantizeResult,
     "quantize_many": QuantizeManyResult,
     "checkpoint_plan": Plan,
-    "checkpoint": QuantizeResult,
+    "checkpoint": CheckpointResult,
     "estimate": EstimateResult,
     "preflight": PreflightResult,
     "verify": VerifyResult,

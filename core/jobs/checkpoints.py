@@ -6,7 +6,23 @@ from typing import Literal
 
 from pydantic import Field
 
+from core.jobs.quantizing import QuantizeResult
 from core.values import Value
+
+
+class MethodRule(Value):
+    """What layers whose name a regular expression finds get instead; what it does not say is as for all others.
+
+    method: "" = the same. bits: 0 = the same. group, asymmetric, dynamic: None = the same. keep: they stay as they are.
+    """
+
+    pattern: str
+    method: str = ""
+    bits: int = 0
+    group: int | None = None
+    asymmetric: bool | None = None
+    dynamic: bool | None = None
+    keep: bool = False
 
 
 class MethodOptions(Value):
@@ -17,8 +33,8 @@ class MethodOptions(Value):
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
     double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
     of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
-    are. text: files that a calibrated method looks at, () = the program's own; samples: at most so many windows of
-    `length` tokens.
+    are. rules: for names that `skip` leaves; the first that finds a name decides. text: files that a calibrated method
+    looks at, () = the program's own; samples: at most so many windows of `length` tokens.
     """
 
     method: str
@@ -35,6 +51,7 @@ class MethodOptions(Value):
     dynamic: bool = False
     imatrix: str = ""
     skip: tuple[str, ...] = ()
+    rules: tuple[MethodRule, ...] = ()
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
@@ -49,10 +66,81 @@ class CheckpointPlanJob(Value):
 
 
 class CheckpointJob(Value):
-    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: QuantizeResult."""
+    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: CheckpointResult."""
 
     kind: Literal["checkpoint"] = "checkpoint"
     source: str
     output: str
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
+
+
+class Histogram(Value):
+    """How many numbers lie in each of equally wide steps from `low` to `high`."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+class ActivationFigures(Value):
+    """What meets a matrix on the calibration text; matrices of a layer that see the same have the same figures.
+
+    name: the matrix in the source. layer: of its decoder layer, from 0. low, high: the extremes. percentiles: (percent,
+    number) in ascending order. largest: the largest magnitude of each column. outliers: the columns where it reaches
+    `threshold`. range_low, range_high: what an 8-bit scale for the whole tensor covers, None where there is none.
+    """
+
+    name: str
+    layer: int
+    low: float
+    high: float
+    percentiles: tuple[tuple[float, float], ...]
+    histogram: Histogram
+    largest: tuple[float, ...]
+    outliers: tuple[int, ...]
+    threshold: float
+    range_low: float | None = None
+    range_high: float | None = None
+
+
+class LayerFigures(Value):
+    """What a calibrated method made of one matrix.
+
+    error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
+    rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
+    """
+
+    name: str
+    layer: int
+    error: float
+    rounded_error: float
+    damp: float = 0.0
+    guarded: bool = False
+
+
+class ClippingFigures(Value):
+    """Which range of its weights the integers of a matrix cover. low, high: the mean of all groups' ends.
+
+    histogram: of a sample of the weights. clipped: the share of the sample that lies outside its own group's range.
+    covered: the mean share of a group's own largest magnitude that its range reaches to.
+    """
+
+    name: str
+    layer: int
+    low: float
+    high: float
+    clipped: float
+    covered: float
+    histogram: Histogram
+
+
+class CheckpointResult(QuantizeResult):
+    """A finished checkpoint. activations and layers: of methods that looked at a text, in the order of the layers.
+
+    clipping: of every matrix that became linear integers.
+    """
+
+    activations: tuple[ActivationFigures, ...] = ()
+    layers: tuple[LayerFigures, ...] = ()
+    clipping: tuple[ClippingFigures, ...] = ()

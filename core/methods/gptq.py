@@ -45,7 +45,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solved:
-    """A layer's result. loss: tr(dW H dW') of what is given back, rounded_loss: of plain rounding.
+    """A layer's result. loss: tr(dW H dW') of what is given back, rounded_loss: of plain rounding, energy: of all of W.
 
     damp: what was added in the end. guarded: plain rounding was better, and is what is given back.
     """
@@ -53,6 +53,7 @@ class Solved:
     linear: Linear
     loss: float
     rounded_loss: float
+    energy: float
     damp: float
     guarded: bool
 
@@ -79,7 +80,7 @@ def quantize(w: Floats, hessian: torch.Tensor, scheme: Scheme, setting: Setting)
     rounded = _assembled(w, _all_grids(w, importance, length, fit), scheme)
     losses = [loss(w - item.values(), hessian) for item in (compensated, rounded)]
     guarded = not losses[0] < losses[1]
-    return Solved(rounded if guarded else compensated, min(losses), losses[1], factored.damp, guarded)
+    return Solved(rounded if guarded else compensated, min(losses), losses[1], loss(w, hessian), factored.damp, guarded)
 
 
 def loss(difference: Floats, hessian: torch.Tensor) -> float:

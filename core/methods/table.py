@@ -39,7 +39,7 @@ class Method:
 class Export:
     """A choice of `--export`. bits, groups, symmetric: what it can hold of linear integers.
 
-    runs_in: programs that load it.
+    runs_in: programs that load it. mixed: in what its layers may differ from each other, of the fields of a Choice.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Export:
     bits: tuple[int, ...] = INTEGERS
     groups: tuple[int, ...] = GROUPS
     symmetric: tuple[bool, ...] = BOTH
+    mixed: tuple[str, ...] = ()
 
 
 INTEGER_EXPORTS = ("compressed-tensors", "gptq", "awq", "bf16")
@@ -124,6 +125,7 @@ EXPORTS: tuple[Export, ...] = (
         "compressed-tensors",
         "What vLLM and transformers load best: integers of 2 to 8 bits, in every kind of group.",
         ("transformers", "vLLM"),
+        mixed=("method", "bits", "group", "symmetric", "dynamic"),
     ),
     Export(
         "gptq",
@@ -132,6 +134,7 @@ EXPORTS: tuple[Export, ...] = (
         ("transformers", "vLLM", "ExLlama"),
         (4, 8, 2, 3),
         (CHANNEL, 32, 64, 128),
+        mixed=("method", "bits", "group", "symmetric"),
     ),
     Export(
         "awq",
@@ -141,14 +144,16 @@ EXPORTS: tuple[Export, ...] = (
         (4,),
         (32, 64, 128),
         (False,),
+        mixed=("method",),
     ),
     Export("bitsandbytes", "bitsandbytes", "Loads in transformers, and can be trained on (QLoRA).", ("transformers",)),
-    Export("bitnet", "BitNet", "Four ternary weights in a byte.", ("transformers",)),
+    Export("bitnet", "BitNet", "Four ternary weights in a byte.", ("transformers",), mixed=("method", "bits")),
     Export(
         "bf16",
         "16 bits, not packed",
         "The quantized weights written out as bfloat16: no smaller, but any program can measure them.",
         ("transformers", "vLLM"),
+        mixed=("method", "bits", "group", "symmetric"),
     ),
 )
 METHOD = {method.name: method for method in METHODS}
@@ -189,6 +194,35 @@ def refusal(choice: Choice) -> Refusal | None:
         if found is not None:
             return found
     return _activations(choice)
+
+
+MIX_WORDS = {
+    "method": ("methods", "--method"),
+    "bits": ("numbers of bits", "--bits"),
+    "group": ("groups", "--group"),
+    "symmetric": ("integers with and without zero points", "--asymmetric"),
+    "dynamic": ("layers with and without 8-bit activations", "--dynamic"),
+}
+
+
+def mix_refusal(choice: Choice, other: Choice) -> Refusal | None:
+    """Why a form that holds one choice cannot hold layers of another beside it, or None."""
+    export = EXPORT[choice.export]
+    for field, (word, option) in MIX_WORDS.items():
+        value = getattr(choice, field)
+        if value != getattr(other, field) and field not in export.mixed:
+            able = [row.name for row in EXPORTS if field in row.mixed and row.name in METHOD[other.method].exports]
+            why = f"{export.title} says {option} once for all layers"
+            same = (
+                f"the same {option} for all" if isinstance(value, bool) else f"{option} {_value(field, value)} for all"
+            )
+            remedy = f"Use {same}, or leave the layers out with keep" + (f", or use --export {able[0]}" if able else "")
+            return Refusal(f"{export.name} cannot mix {word}", why, remedy)
+    return None
+
+
+def _value(field: str, value: object) -> str:
+    return group_word(value) if field == "group" and isinstance(value, int) else str(value)
 
 
 def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:

@@ -42,7 +42,7 @@ def test_a_folder_runs_in_transformers_and_quantized_in_llama_cpp(tmp_path: Path
 
 
 def test_a_family_that_cannot_be_converted_is_estimated_all_the_same(tmp_path: Path) -> None:
-    weights = read_facts(str(build(tmp_path / "llama"))).weight_bytes
+    weights = read_facts(str(build(tmp_path / "llama")), Progress()).weight_bytes
     for kind, known in (("stablelm", True), ("rather_new", False)):
         folder = build(tmp_path / kind, {"model_type": kind, "architectures": ["Foreign"]})
         found = ask(folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Cancelled
-from core.progress import Progress, Snapshot
+from core.progress import Measured, Progress, Snapshot
+
+FIGURE = Measured(of="error", name="a", value=1.0)
 
 
 class Clock:
@@ -42,6 +44,19 @@ def test_rate_and_time_left_follow_from_what_was_done():
     assert (last.rate, last.eta_s, last.elapsed_s) == (12.5, 6.0, 2.0)
 
 
+def test_a_figure_is_reported_at_once_and_once():
+    progress, seen, clock = watched()
+    progress.stage("Reading", 100)
+    clock.now = 0.01
+    progress.update(25, "blk.0")
+    figure = Measured(of="layer error", name="blk.0", value=0.5)
+    progress.measured(figure)
+    clock.now = 1
+    progress.update(50)
+    assert [snapshot.measured for snapshot in seen] == [None, figure, None]
+    assert (seen[1].done, seen[1].note) == (25, "blk.0")
+
+
 def test_nothing_done_yet_has_no_time_left():
     progress, seen, _ = watched()
     progress.stage("Reading", 100)
@@ -49,7 +64,7 @@ def test_nothing_done_yet_has_no_time_left():
     assert Snapshot(stage="x").fraction == 0
 
 
-@pytest.mark.parametrize("call", [lambda p: p.stage("next"), lambda p: p.update(1)])
+@pytest.mark.parametrize("call", [lambda p: p.stage("next"), lambda p: p.update(1), lambda p: p.measured(FIGURE)])
 def test_any_call_cancels(call):
     wanted = False
     progress = Progress(cancelled=lambda: wanted)

@@ -70,12 +70,13 @@ def computed(folder: Path, options: MethodOptions) -> np.ndarray:
     assert isinstance(model, LlamaForCausalLM)
     with CheckpointSource(folder) as source:
         for entry in source.entries:
-            if entry.is_linear and not settings.skips(entry.name):
+            own = settings.of(entry.name) if entry.is_linear else None
+            if own is not None:
                 w = source.numbers(entry)
-                made = SOLVERS[options.method](w, settings, entry.stored.dtype, None)
+                made = SOLVERS[own.choice.method](w, own, entry.stored.dtype, None)
                 layer = model.get_submodule(entry.module)
                 layer.weight.data = torch.from_numpy(made.values())
-                if options.dynamic or options.export == "bitnet" or options.method == "llm-int8":
+                if own.choice.dynamic or options.export == "bitnet" or options.method == "llm-int8":
                     layer.register_forward_pre_hook(partial(in_eight_bits, options))
     return logits_of(model)
 

@@ -13,18 +13,18 @@ from tokenizers import Tokenizer
 from core import engine
 from core.checkpoints.solutions import Solutions, folder_for
 from core.errors import Cancelled, CannotRun, IllegalMethod, OutputNotWritable, ReadFailed
-from core.jobs import CheckpointJob, MethodOptions, QuantizeResult
+from core.jobs import CheckpointJob, CheckpointResult, MethodOptions
 from core.methods import gptq
-from core.progress import Progress
+from core.progress import Progress, Snapshot
 from core.texts import RESOURCES
 from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
 
 GPTQ = MethodOptions(method="gptq", export="bf16", bits=3, group=32, samples=24, length=32)
 
 
-def made(source: Path, output: Path, options: MethodOptions = GPTQ, progress: Any = None) -> QuantizeResult:
+def made(source: Path, output: Path, options: MethodOptions = GPTQ, progress: Any = None) -> CheckpointResult:
     result = engine.run(CheckpointJob(source=str(source), output=str(output), options=options), progress)
-    assert isinstance(result, QuantizeResult)
+    assert isinstance(result, CheckpointResult)
     return result
 
 
@@ -34,13 +34,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, QuantizeResult]:
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CheckpointResult]:
     """The checkpoint of a job that was not interrupted."""
     out = tmp_path_factory.mktemp("whole") / "out"
     return out, made(source, out)
 
 
-def test_gains_over_rounding(source: Path, whole: tuple[Path, QuantizeResult], tmp_path: Path) -> None:
+def test_gains_over_rounding(source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path) -> None:
     made(source, tmp_path / "rounded", GPTQ.model_copy(update={"method": "int"}))
     unseen = (RESOURCES / "evaluation" / "prose.txt").read_text(encoding="utf-8")[:3000]
     ids = Tokenizer.from_file(str(source / "tokenizer.json")).encode(unseen).ids[:768]
@@ -50,6 +50,20 @@ def test_gains_over_rounding(source: Path, whole: tuple[Path, QuantizeResult], t
     errors = [relative_error(logits_of(loaded(folder), tokens), original) for folder in folders]
     assert errors[0] < 0.9 * errors[1]
     assert [path.name for path in whole[0].parent.iterdir()] == ["out"], "the solved layers are gone"
+
+
+def test_figures_of_layers_and_ranges(whole: tuple[Path, CheckpointResult]) -> None:
+    result = whole[1]
+    assert [row.layer for row in result.layers] == [0] * 7 + [1] * 7
+    assert all(0 < row.error <= row.rounded_error < 1 for row in result.layers)
+    assert any(row.error < 0.8 * row.rounded_error for row in result.layers)
+    quantized = {tensor.name for tensor in result.tensors if tensor.reason.startswith("a linear layer")}
+    assert {row.name for row in result.layers} == {row.name for row in result.clipping} == quantized
+    for row in result.clipping:
+        assert row.histogram.low <= row.low < 0 < row.high <= row.histogram.high
+        assert 0 <= row.clipped < 0.2
+        assert 0.5 < row.covered <= 1
+        assert sum(row.histogram.counts) > 1000
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
@@ -83,17 +97,25 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, source: Path, output: Path) -> 
         patch.setattr(Solutions, "keep", once)
         with pytest.raises(Killed):
             made(source, output)
-    assert [path.name for path in sorted(folder_for(output).iterdir())] == ["identity.json", "layer-00000.npz"]
+    assert [path.name for path in sorted(folder_for(output).iterdir())] == [
+        "identity.json",
+        "layer-00000.json",
+        "layer-00000.npz",
+    ]
 
 
 def test_goes_on_where_it_was(
-    monkeypatch: pytest.MonkeyPatch, source: Path, whole: tuple[Path, QuantizeResult], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
 ) -> None:
     interrupted(monkeypatch, source, tmp_path / "out")
     solved = []
     solve = gptq.quantize
     monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
-    assert made(source, tmp_path / "out").sha256 == whole[1].sha256
+    seen: list[Snapshot] = []
+    again = made(source, tmp_path / "out", progress=Progress(seen.append))
+    assert again.sha256 == whole[1].sha256
+    assert again.layers == whole[1].layers, "what was found of the layer that was solved before is there, too"
+    assert [snapshot.measured.name for snapshot in seen if snapshot.measured] == [row.name for row in again.layers]
     assert len(solved) == 7, "one layer of two"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

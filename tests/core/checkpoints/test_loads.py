@@ -11,9 +11,17 @@ import torch
 from transformers import BitsAndBytesConfig, CompressedTensorsConfig
 
 from core import engine
-from core.jobs import CheckpointJob, MethodOptions
+from core.jobs import CheckpointJob, MethodOptions, MethodRule
 from tests.core.checkpoints.loading import build, computed, loaded, logits_of, quietly, relative_error
 
+MIXED = (
+    MethodRule(pattern="layers.0.*down_proj", keep=True),
+    MethodRule(pattern="down_proj", bits=8, group=-1),
+    MethodRule(pattern=r"layers\.1\..*o_proj", bits=3),
+    MethodRule(pattern="gate_proj|up_proj", bits=5, group=64),
+)
+# 8-bit activations in half of the layers, 4-bit weights alone in the others.
+HALF = (MethodRule(pattern="mlp", bits=4, group=64, dynamic=False),)
 CASES = [
     *(
         MethodOptions(method="int", export="compressed-tensors", bits=bits, group=group, asymmetric=asymmetric)
@@ -31,6 +39,8 @@ CASES = [
     MethodOptions(method="int", export="compressed-tensors", group=32, restricted=True),
     MethodOptions(method="int", export="compressed-tensors", bits=8, dynamic=True),
     MethodOptions(method="int", export="compressed-tensors", group=32, skip=("layers.0", "down_proj")),
+    MethodOptions(method="int", export="compressed-tensors", group=32, rules=MIXED),
+    MethodOptions(method="int", export="compressed-tensors", bits=8, dynamic=True, rules=HALF),
     MethodOptions(method="hqq", export="compressed-tensors", group=64),
     MethodOptions(method="nf4", export="bitsandbytes"),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True),
@@ -48,7 +58,12 @@ CASES = [
 
 def name_of(options: MethodOptions) -> str:
     group = "" if options.group is None else f"-g{options.group}"
-    extras = "-asym" * options.asymmetric + "-skip" * bool(options.skip) + "-double" * options.double_quant
+    extras = (
+        "-mixed" * len(options.rules)
+        + "-asym" * options.asymmetric
+        + "-skip" * bool(options.skip)
+        + "-double" * options.double_quant
+    )
     return f"{options.method}{options.bits or ''}{group}{extras}-{options.export}"
 
 
