@@ -14,6 +14,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
+    SensitivityJob,
 )
 from core.methods.table import GROUP_NAMES
 from core.recipe_file import part_words
@@ -47,6 +48,15 @@ def evaluate(job: EvaluateJob) -> list[str]:
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
     return words + _windows(job) + _threads(job) + _device(job)
+
+
+def sensitivity(job: SensitivityJob) -> list[str]:
+    """`sensitivity`."""
+    options = job.options
+    words = ["sensitivity", job.source, "--to", options.target, "--by", job.by, "--fit", options.fit]
+    words += [*(["--pure"] if options.pure else []), *(["--imatrix", options.imatrix] if options.imatrix else [])]
+    words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    return [*words, "--context", str(job.context), "--chunks", str(job.chunks), *_threads(job), *_device(job)]
 
 
 def download(job: DownloadJob) -> list[str]:

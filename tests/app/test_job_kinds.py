@@ -6,9 +6,18 @@ import shlex
 
 import pytest
 
-from app import cli, cli_evaluate, cli_hub, job_kinds
+from app import cli, cli_evaluate, cli_hub, cli_sensitivity, job_kinds
 from core.engine import FUNCTIONS
-from core.jobs import CheckpointJob, DownloadJob, EvaluateJob, ImatrixJob, MethodOptions, QuantizeJob, QuantizeOptions
+from core.jobs import (
+    CheckpointJob,
+    DownloadJob,
+    EvaluateJob,
+    ImatrixJob,
+    MethodOptions,
+    QuantizeJob,
+    QuantizeOptions,
+    SensitivityJob,
+)
 from core.jobs import QuantizeManyJob as Many
 
 METHODS = (
@@ -30,6 +39,20 @@ EVALUATIONS = (
     EvaluateJob(source="/m/a", models=("/m/b", "/m/c"), categories=("chat", "code"), context=256, chunks=4, threads=1),
     EvaluateJob(source="/m/a", models=("/m/b",), text=("/m/x.txt",), device="cuda"),
 )
+SENSITIVITIES = (
+    SensitivityJob(source="/m/a.gguf", options=QuantizeOptions(target="Q4_K_M")),
+    SensitivityJob(
+        source="/m/a",
+        options=QuantizeOptions(target="Q3_K", pure=True, fit="best", imatrix="/m/i.gguf"),
+        by="tensor",
+        categories=("chat",),
+        context=64,
+        chunks=0,
+        threads=2,
+        device="cuda",
+    ),
+    SensitivityJob(source="/m/a", options=QuantizeOptions(target="Q4_0"), by="layer", text=("/m/x.txt",)),
+)
 DOWNLOADS = (
     DownloadJob(repo="a/b"),
     DownloadJob(repo="a/b", revision="v1", include=("*Q8_0*",), output="/m/here", connections=2, limit=2_000_000),
@@ -38,6 +61,7 @@ EXAMPLES = {
     "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
     "imatrix": (cli.asked_imatrix, IMATRICES),
     "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
+    "sensitivity": (cli_sensitivity.asked_sensitivity, SENSITIVITIES),
     "download": (cli_hub.download_job, DOWNLOADS),
     "quantize": (
         cli.asked_quantization,
