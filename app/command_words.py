@@ -111,7 +111,8 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += ["--imatrix", options.imatrix] if options.imatrix else []
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += ["--samples", str(options.samples), "--length", str(options.length)]
-    flags = ("asymmetric", "restricted", "double_quant", "dynamic")
+    words += ["--activations", options.activations] if options.activations else []
+    flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
 

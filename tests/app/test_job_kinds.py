@@ -13,7 +13,9 @@ from core.jobs import QuantizeManyJob as Many
 
 METHODS = (
     MethodOptions(method="gptq", export="gptq"),
-    MethodOptions(method="linear", export="compressed-tensors", bits=8, group=-1, dynamic=True, skip=("lm_head", "0$")),
+    MethodOptions(
+        method="linear", export="compressed-tensors", bits=8, group=-1, activations="dynamic", skip=("lm_head", "0$")
+    ),
     MethodOptions(method="linear", export="bf16", group=0, asymmetric=True, range="percentile", percentile=99.5),
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
