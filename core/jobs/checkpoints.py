@@ -9,7 +9,6 @@ from pydantic import Field
 from core.jobs.quantizing import QuantizeResult
 from core.values import Value
 
-
 RoundedActivations = Literal["", "dynamic"]
 
 
@@ -35,11 +34,11 @@ class MethodOptions(Value):
     bits: 0 = the method's own. group: 0 = one scale for the tensor, -1 = for each row, None = the method's own.
     restricted: of symmetric integers, leave the lowest out. range: how much of the weights a scale covers, "" = search
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
-    double_quant: scales of NF4 and FP4 in 8 bits. activations: how they are rounded to 8 bits while the model runs, a name
-    of core.methods.table.ACTIVATIONS, "" = the method's own way. imatrix: path of an importance matrix for the search by
-    error, "" = none. skip: regular expressions of names that stay as they
-    are. rules: for names that `skip` leaves; the first that finds a name decides. text: files that a calibrated method
-    looks at, () = the program's own; samples: at most so many windows of `length` tokens.
+    double_quant: scales of NF4 and FP4 in 8 bits. activations: how they are rounded to 8 bits while the model runs, a
+    name of core.methods.table.ACTIVATIONS, "" = the method's own way. imatrix: path of an importance matrix for the
+    search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that `skip`
+    leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the program's own;
+    samples: at most so many windows of `length` tokens.
     """
 
     method: str
