@@ -14,6 +14,7 @@ from core.jobs import (
     EvaluateJob,
     ImatrixJob,
     MethodOptions,
+    MethodRule,
     QuantizeJob,
     QuantizeOptions,
     SensitivityJob,
@@ -22,11 +23,23 @@ from core.jobs import QuantizeManyJob as Many
 
 METHODS = (
     MethodOptions(method="gptq", export="gptq"),
-    MethodOptions(method="linear", export="compressed-tensors", bits=8, group=-1, dynamic=True, skip=("lm_head", "0$")),
+    MethodOptions(
+        method="linear", export="compressed-tensors", bits=8, group=-1, activations="dynamic", skip=("lm_head", "0$")
+    ),
     MethodOptions(method="linear", export="bf16", group=0, asymmetric=True, range="percentile", percentile=99.5),
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
     MethodOptions(method="gptq", export="gptq", range="mse", text=("/a/t.txt",), samples=7, length=64),
+    MethodOptions(
+        method="int",
+        export="compressed-tensors",
+        rules=(
+            MethodRule(pattern="down_proj", method="gptq", bits=8, group=-1, asymmetric=True, activations=""),
+            MethodRule(pattern="a=b", group=0, asymmetric=False, activations="dynamic"),
+            MethodRule(pattern="k_proj", method="hqq"),
+            MethodRule(pattern="v_proj", keep=True),
+        ),
+    ),
 )
 CHECKPOINTS = tuple(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS)
 IMATRICES = (
