@@ -11,6 +11,7 @@ from core.jobs import (
     EvaluateJob,
     ImatrixJob,
     MethodOptions,
+    MethodRule,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
@@ -110,9 +111,21 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += [f"--range={_range(options)}"] if options.range else []  # as one word: it may begin with a minus
     words += ["--imatrix", options.imatrix] if options.imatrix else []
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
+    words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
     flags = ("asymmetric", "restricted", "double_quant", "dynamic")
     return words + [_option(name) for name in flags if getattr(options, name)]
+
+
+def _rule(rule: MethodRule) -> str:
+    """A rule as `--rule` takes it."""
+    if rule.keep:
+        return f"{rule.pattern}=keep"
+    parts = [f"bits={rule.bits}"] if rule.bits else []
+    parts += [f"group={GROUP_NAMES.get(rule.group, str(rule.group))}"] if rule.group is not None else []
+    for value, yes, no in ((rule.asymmetric, "asymmetric", "symmetric"), (rule.dynamic, "dynamic", "weights-only")):
+        parts += [] if value is None else [yes if value else no]
+    return f"{rule.pattern}={':'.join(filter(None, (rule.method, ','.join(parts))))}"
 
 
 def _range(options: MethodOptions) -> str:

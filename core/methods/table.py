@@ -22,7 +22,10 @@ BOTH = (True, False)
 class Method:
     """A choice of `--method`. bits, groups, symmetric: what it can do; the first of each is what it does by itself.
 
-    groups is empty where the method has its own. calibration: needs a text to be measured on.
+    groups is empty where the method has its own. calibration: needs a text to be measured on. loss: for each of `bits`
+    1 (none to speak of) to 5 (heavy), from `loss_source`, on the scale of core.catalog. ranges: rules for what a scale
+    covers, none where the method finds that by itself. options: further fields of MethodOptions that only it and some
+    others have. trained: keeps only models that were trained in its form.
     """
 
     name: str
@@ -33,6 +36,12 @@ class Method:
     groups: tuple[int, ...] = ()
     symmetric: tuple[bool, ...] = (True,)
     calibration: bool = False
+    loss: tuple[int, ...] = ()
+    loss_source: str = ""
+    ranges: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    recommended: bool = False
+    trained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,11 @@ class Export:
     mixed: tuple[str, ...] = ()
 
 
+RANGES = ("minmax", "percentile", "mse", "entropy", "given")
+_LLAMA = "perplexity {} on LLaMA-7B (5.68 at F16), from the GPTQ paper"
+_QLORA = "mean perplexity {}, over models of 125 million to 13 billion weights, from the QLoRA paper"
+_BESIDE = "no published figure for a common model: placed beside {} by its bits"
+_TRAINED = "made for models trained in this form; any other model loses nearly everything"
 INTEGER_EXPORTS = ("compressed-tensors", "gptq", "awq", "bf16")
 
 METHODS: tuple[Method, ...] = (
@@ -63,6 +77,10 @@ METHODS: tuple[Method, ...] = (
         INTEGER_EXPORTS,
         (128, *GROUPS),
         BOTH,
+        loss=(4, 5, 5, 2, 1, 1, 1),
+        loss_source=_LLAMA.format("+0.61 in 4 bits with one scale for each row, less with groups"),
+        ranges=RANGES,
+        options=("restricted", "imatrix", "dynamic"),
     ),
     Method(
         "hqq",
@@ -72,6 +90,8 @@ METHODS: tuple[Method, ...] = (
         INTEGER_EXPORTS,
         (64, CHANNEL, 16, 32, 128, 256),
         (False,),
+        loss=(4, 5, 5, 2, 1, 1, 1),
+        loss_source=_BESIDE.format("int"),
     ),
     Method(
         "gptq",
@@ -82,6 +102,11 @@ METHODS: tuple[Method, ...] = (
         (128, CHANNEL, 32, 64),
         BOTH,
         calibration=True,
+        loss=(3, 5, 4, 1),
+        loss_source=_LLAMA.format("+0.41 in 4 bits with one scale for each row, +0.93 in 3 bits with groups of 128"),
+        recommended=True,
+        ranges=("minmax", "percentile", "mse"),
+        options=("restricted",),
     ),
     Method(
         "nf4",
@@ -89,6 +114,9 @@ METHODS: tuple[Method, ...] = (
         "Sixteen levels placed where normally distributed weights are dense, as QLoRA uses them.",
         (4,),
         ("bitsandbytes", "bf16"),
+        loss=(3,),
+        loss_source=_QLORA.format("27.41, with rounding to integers 34.34"),
+        options=("double_quant",),
     ),
     Method(
         "fp4",
@@ -96,6 +124,9 @@ METHODS: tuple[Method, ...] = (
         "Tiny floating-point numbers; NF4 is usually closer to the original.",
         (4,),
         ("bitsandbytes", "bf16"),
+        loss=(4,),
+        loss_source=_QLORA.format("31.07, with NF4 27.41"),
+        options=("double_quant",),
     ),
     Method(
         "llm-int8",
@@ -103,6 +134,8 @@ METHODS: tuple[Method, ...] = (
         "Every row in 8 bits; the few inputs with very large values are computed in 16 bits when the model runs.",
         (8,),
         ("bitsandbytes", "bf16"),
+        loss=(1,),
+        loss_source="perplexity 12.45 with and without it at 13 billion weights, from the LLM.int8 paper",
     ),
     Method(
         "ternary",
@@ -110,6 +143,9 @@ METHODS: tuple[Method, ...] = (
         "Only -1, 0 and 1: keeps models that were trained in this form; any other model does not survive it.",
         (2,),
         ("bitnet", "bf16"),
+        loss=(5,),
+        loss_source=_TRAINED,
+        trained=True,
     ),
     Method(
         "bitnet",
@@ -117,6 +153,9 @@ METHODS: tuple[Method, ...] = (
         "Only the sign of each weight: a model that was not trained in this form does not survive it.",
         (1,),
         ("bitnet", "bf16"),
+        loss=(5,),
+        loss_source=_TRAINED,
+        trained=True,
     ),
 )
 EXPORTS: tuple[Export, ...] = (

@@ -8,7 +8,16 @@ import pytest
 
 from app import cli, cli_evaluate, cli_hub, job_kinds
 from core.engine import FUNCTIONS
-from core.jobs import CheckpointJob, DownloadJob, EvaluateJob, ImatrixJob, MethodOptions, QuantizeJob, QuantizeOptions
+from core.jobs import (
+    CheckpointJob,
+    DownloadJob,
+    EvaluateJob,
+    ImatrixJob,
+    MethodOptions,
+    MethodRule,
+    QuantizeJob,
+    QuantizeOptions,
+)
 from core.jobs import QuantizeManyJob as Many
 
 METHODS = (
@@ -18,6 +27,16 @@ METHODS = (
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
     MethodOptions(method="gptq", export="gptq", range="mse", text=("/a/t.txt",), samples=7, length=64),
+    MethodOptions(
+        method="int",
+        export="compressed-tensors",
+        rules=(
+            MethodRule(pattern="down_proj", method="gptq", bits=8, group=-1, asymmetric=True, dynamic=False),
+            MethodRule(pattern="a=b", group=0, asymmetric=False, dynamic=True),
+            MethodRule(pattern="k_proj", method="hqq"),
+            MethodRule(pattern="v_proj", keep=True),
+        ),
+    ),
 )
 CHECKPOINTS = tuple(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS)
 IMATRICES = (

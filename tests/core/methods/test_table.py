@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, Choice, label, nearest, refusal
+from core.jobs import MethodOptions
+from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, RANGES, Choice, label, nearest, refusal
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -15,6 +16,15 @@ def test_rows_are_complete(method) -> None:
     assert all(name in EXPORT for name in method.exports)
     assert method.title
     assert method.sentence.endswith(".")
+    assert len(method.loss) == len(method.bits)
+    assert set(method.loss) <= set(range(1, 6))
+    assert method.loss_source
+    assert set(method.ranges) <= set(RANGES)
+    assert set(method.options) <= set(MethodOptions.model_fields)
+
+
+def test_one_method_is_recommended() -> None:
+    assert [method.name for method in METHODS if method.recommended] == ["gptq"]
 
 
 def all_choices() -> list[Choice]:
