@@ -22,7 +22,9 @@ from core.jobs import QuantizeManyJob as Many
 
 METHODS = (
     MethodOptions(method="gptq", export="gptq"),
-    MethodOptions(method="linear", export="compressed-tensors", bits=8, group=-1, dynamic=True, skip=("lm_head", "0$")),
+    MethodOptions(
+        method="linear", export="compressed-tensors", bits=8, group=-1, activations="dynamic", skip=("lm_head", "0$")
+    ),
     MethodOptions(method="linear", export="bf16", group=0, asymmetric=True, range="percentile", percentile=99.5),
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
@@ -31,8 +33,8 @@ METHODS = (
         method="int",
         export="compressed-tensors",
         rules=(
-            MethodRule(pattern="down_proj", method="gptq", bits=8, group=-1, asymmetric=True, dynamic=False),
-            MethodRule(pattern="a=b", group=0, asymmetric=False, dynamic=True),
+            MethodRule(pattern="down_proj", method="gptq", bits=8, group=-1, asymmetric=True, activations=""),
+            MethodRule(pattern="a=b", group=0, asymmetric=False, activations="dynamic"),
             MethodRule(pattern="k_proj", method="hqq"),
             MethodRule(pattern="v_proj", keep=True),
         ),
