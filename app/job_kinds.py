@@ -33,7 +33,8 @@ class JobKind:
     """One kind of job. title: a job in a few words. words: the command line for it, without the program.
 
     made: the paths, or one, that an answer tells of. models: they are models, which belong into the library. page: the
-    key of the page that shows the answer, "" = none.
+    key of the page that shows the answer, "" = none. goes_on: what it has done stays when it is stopped in any way, and
+    the same job goes on there.
     """
 
     title: Callable[[Any], str]
@@ -42,6 +43,7 @@ class JobKind:
     models: bool = False
     page: str = ""
     lane: LaneName = "compute"
+    goes_on: bool = False
 
 
 def title(job: Job) -> str:
@@ -109,5 +111,12 @@ KINDS: dict[str, JobKind] = {
     "imatrix": JobKind(_imatrix_title, words.imatrix, lambda answer: (answer.output,)),
     "evaluate": JobKind(_evaluate_title, words.evaluate, page="results"),
     "sensitivity": JobKind(_sensitivity_title, words.sensitivity, page="results"),
-    "download": JobKind(_download_title, words.download, lambda answer: (answer.folder,), models=True, lane="network"),
+    "download": JobKind(
+        _download_title,
+        words.download,
+        lambda answer: (answer.folder,),
+        models=True,
+        lane="network",
+        goes_on=True,
+    ),
 }

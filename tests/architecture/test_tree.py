@@ -44,6 +44,7 @@ LIGHT = (
     "core.estimate.timing",
     "core.estimate.values",
     "core.hub.cache",
+    "core.hub.leftovers",
 )
 # What these are made of: tables that import nothing heavy either.
 TABLES = ("core.rules", "core.methods.table", "core.unfinished", "core.hub.names", "kernels.blocks")
