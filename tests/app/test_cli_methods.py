@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from core.jobs import Plan, CheckpointResult
+from core.jobs import CheckpointResult, Plan
 from tests.core import hf_tiny
 
 CONFIG = {"hidden_size": 128, "intermediate_size": 256}
