@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
-from core.methods.table import EXPORTS, GROUP_NAMES, METHODS
+from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS
 
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
@@ -41,7 +41,7 @@ OF_CHECKPOINTS = (
     "restricted",
     "range",
     "double_quant",
-    "dynamic",
+    "activations",
     "skip",
     "rule",
     "text",
@@ -77,8 +77,8 @@ def range_of(argument: str) -> dict[str, object]:
 SWITCHES: dict[str, dict[str, Any]] = {
     "asymmetric": {"asymmetric": True},
     "symmetric": {"asymmetric": False},
-    "dynamic": {"dynamic": True},
-    "weights-only": {"dynamic": False},
+    **{row.name: {"activations": row.name} for row in ACTIVATIONS},
+    "weights-only": {"activations": ""},
 }
 _NAMES = "|".join([*(row.name for row in METHODS), "keep"])
 _VALUE = rf"(?:bits=\d+|group=-?\w+|{'|'.join(SWITCHES)})"
@@ -117,7 +117,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
         help=f"what a scale covers: {', '.join(RULES)}, percentile:NUMBER or LOW:HIGH (mse up to 4 bits, else minmax)",
     )
     add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
-    add("--dynamic", action="store_true", help="8-bit activations, each token by its largest")
+    add("--activations", default="", choices=[row.name for row in ACTIVATIONS], help="8-bit activations as well")
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
@@ -159,7 +159,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "asymmetric": options.asymmetric,
             "restricted": options.restricted,
             "double_quant": options.double_quant,
-            "dynamic": options.dynamic,
+            "activations": options.activations,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
             "rules": tuple(options.rule),

@@ -15,6 +15,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
+    SensitivityJob,
 )
 from core.methods.table import GROUP_NAMES
 from core.recipe_file import part_words
@@ -48,6 +49,15 @@ def evaluate(job: EvaluateJob) -> list[str]:
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
     return words + _windows(job) + _threads(job) + _device(job)
+
+
+def sensitivity(job: SensitivityJob) -> list[str]:
+    """`sensitivity`."""
+    options = job.options
+    words = ["sensitivity", job.source, "--to", options.target, "--by", job.by, "--fit", options.fit]
+    words += [*(["--pure"] if options.pure else []), *(["--imatrix", options.imatrix] if options.imatrix else [])]
+    words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    return [*words, "--context", str(job.context), "--chunks", str(job.chunks), *_threads(job), *_device(job)]
 
 
 def download(job: DownloadJob) -> list[str]:
@@ -113,7 +123,8 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
-    flags = ("asymmetric", "restricted", "double_quant", "dynamic")
+    words += ["--activations", options.activations] if options.activations else []
+    flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
 
@@ -123,8 +134,8 @@ def _rule(rule: MethodRule) -> str:
         return f"{rule.pattern}=keep"
     parts = [f"bits={rule.bits}"] if rule.bits else []
     parts += [f"group={GROUP_NAMES.get(rule.group, str(rule.group))}"] if rule.group is not None else []
-    for value, yes, no in ((rule.asymmetric, "asymmetric", "symmetric"), (rule.dynamic, "dynamic", "weights-only")):
-        parts += [] if value is None else [yes if value else no]
+    parts += [] if rule.asymmetric is None else ["asymmetric" if rule.asymmetric else "symmetric"]
+    parts += [] if rule.activations is None else [rule.activations or "weights-only"]
     return f"{rule.pattern}={':'.join(filter(None, (rule.method, ','.join(parts))))}"
 
 

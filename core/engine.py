@@ -29,6 +29,7 @@ FUNCTIONS: dict[str, str] = {
     "search": "core.hub.client:search",
     "download": "core.hub.download:download",
     "evaluate": "core.evaluation.run:evaluate",
+    "sensitivity": "core.evaluation.sensitivity:sensitivity",
 }
 
 

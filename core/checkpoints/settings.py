@@ -10,7 +10,7 @@ from core.errors import IllegalMethod, InvalidPattern, did_you_mean
 from core.jobs import MethodOptions, MethodRule
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
-from core.methods.table import EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
+from core.methods.table import CHANNEL, EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
@@ -102,7 +102,7 @@ def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:
         "bits": bits,
         "group": shared_group if rule.group is None else rule.group,
         "asymmetric": asymmetric,
-        "dynamic": _either(rule.dynamic, options.dynamic),
+        "activations": options.activations if rule.activations is None else rule.activations,
         "restricted": options.restricted and "restricted" in method.options and is_ranged and not asymmetric,
         "range": options.range if is_ranged else "",
         "double_quant": options.double_quant and method.name == options.method,
@@ -121,13 +121,14 @@ def _settled(options: MethodOptions) -> Settings:
     method = METHOD[options.method]
     # A group that the form cannot hold is not taken without being asked for.
     groups = [group for group in method.groups if group in EXPORT[options.export].groups] or [TENSOR]
+    bits, activations = options.bits or method.bits[0], options.activations or method.activations[0]
     choice = Choice(
         options.method,
         options.export,
-        options.bits or method.bits[0],
-        _own_group(options, groups),
+        bits,
+        _own_group(options, groups, is_multiplied=bool(activations) and bits == 8),
         method.symmetric[0] if method.groups and True not in method.symmetric else not options.asymmetric,
-        options.dynamic,
+        activations,
     )
     found = refusal(choice)
     if found is not None:
@@ -150,11 +151,11 @@ def _own_range(bits: int) -> str:
     return "mse" if bits <= SEARCHED_BITS else "minmax"
 
 
-def _own_group(options: MethodOptions, groups: list[int]) -> int:
-    """The group asked for, else the method's own; integers for 8-bit activations have one scale for each row."""
+def _own_group(options: MethodOptions, groups: list[int], *, is_multiplied: bool) -> int:
+    """The group asked for, else the method's own; 8-bit integers for 8-bit activations have one scale for each row."""
     if options.group is not None:
         return options.group
-    return -1 if options.dynamic else groups[0]
+    return CHANNEL if is_multiplied else groups[0]
 
 
 def _known(name: str, table: Iterable[str], word: str) -> None:

@@ -78,6 +78,12 @@ from core.jobs.quantizing import TensorResult as TensorResult
 from core.jobs.quantizing import VerifyJob as VerifyJob
 from core.jobs.quantizing import VerifyResult as VerifyResult
 from core.jobs.quantizing import results_of as results_of
+from core.jobs.sensitivity import Grain as Grain
+from core.jobs.sensitivity import Piece as Piece
+from core.jobs.sensitivity import PieceTensor as PieceTensor
+from core.jobs.sensitivity import SensitivityFigures as SensitivityFigures
+from core.jobs.sensitivity import SensitivityJob as SensitivityJob
+from core.jobs.sensitivity import SensitivityResult as SensitivityResult
 from core.values import Value as Value
 
 Job = Annotated[
@@ -98,7 +104,8 @@ Job = Annotated[
     | ImatrixJob
     | SearchJob
     | DownloadJob
-    | EvaluateJob,
+    | EvaluateJob
+    | SensitivityJob,
     Field(discriminator="kind"),
 ]
 
@@ -131,6 +138,7 @@ Result = (
     | SearchResult
     | DownloadResult
     | EvaluateResult
+    | SensitivityResult
 )
 
 
@@ -152,4 +160,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "search": SearchResult,
     "download": DownloadResult,
     "evaluate": EvaluateResult,
+    "sensitivity": SensitivityResult,
 }

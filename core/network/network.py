@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -205,6 +206,15 @@ class Network:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer and chat template; closed with the network."""
         return Tokenizer(self.source)
+
+    def reading(self, source: Source) -> Network:
+        """The same network with weights read from another source of the same tensors; it needs no closing.
+
+        Both share their modules: no layer of one may be in memory while one of the other is.
+        """
+        other = copy(self)
+        other.source = source
+        return other
 
     def close(self) -> None:
         """Ends the tokenizer."""

@@ -22,12 +22,14 @@ LIGHT = (
     "core.jobs.importance",
     "core.jobs.models",
     "core.jobs.quantizing",
+    "core.jobs.sensitivity",
     "core.errors",
     "core.progress",
     "core.catalog",
     "core.store",
     "core.engine",
     "core.journal",
+    "core.keeping",
     "core.recipe_file",
     "core.recipes",
     "core.values",
@@ -42,6 +44,7 @@ LIGHT = (
     "core.estimate.timing",
     "core.estimate.values",
     "core.hub.cache",
+    "core.hub.leftovers",
 )
 # What these are made of: tables that import nothing heavy either.
 TABLES = ("core.rules", "core.methods.table", "core.unfinished", "core.hub.names", "kernels.blocks")

@@ -29,6 +29,7 @@ from core.jobs import (
     QuantizeOptions,
     ScanJob,
     SearchJob,
+    SensitivityJob,
     TensorPlan,
     TensorStatsJob,
     VerifyJob,
@@ -54,6 +55,7 @@ JOBS = [
     SearchJob(query="smol", author="a", format="gguf", limit=3),
     DownloadJob(repo="a/b", include=("*.gguf",), output="/o", limit=1000),
     EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
+    SensitivityJob(source="a.gguf", options=OPTIONS, by="tensor", categories=("chat",), context=64),
 ]
 
 

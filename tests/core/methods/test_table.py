@@ -66,10 +66,23 @@ def test_refusals_name_a_legal_value() -> None:
     assert found.remedy == "Use --export bitsandbytes"
 
 
-def test_dynamic_activations() -> None:
-    assert refusal(Choice("int", "compressed-tensors", 8, -1, True, dynamic=True)) is None
-    assert refusal(Choice("int", "compressed-tensors", 4, -1, True, dynamic=True)) is not None
-    assert refusal(Choice("int", "gptq", 8, -1, True, dynamic=True)) is not None
+@pytest.mark.parametrize(
+    ("choice", "remedy"),
+    [
+        (Choice("int", "compressed-tensors", 8, -1, True, "dynamic"), ""),
+        (Choice("int", "compressed-tensors", 4, -1, True, "dynamic"), ""),
+        (Choice("gptq", "compressed-tensors", 4, 128, True, "dynamic"), ""),
+        (Choice("int", "compressed-tensors", 8, 128, True, "dynamic"), "Use --group channel"),
+        (Choice("int", "compressed-tensors", 4, 0, True, "dynamic"), "Use --group channel"),
+        (Choice("int", "compressed-tensors", 8, -1, False, "dynamic"), "Leave --asymmetric out"),
+        (Choice("int", "compressed-tensors", 6, -1, True, "dynamic"), "Use --bits 8"),
+        (Choice("int", "gptq", 8, -1, True, "dynamic"), "Use --export compressed-tensors"),
+        (Choice("hqq", "compressed-tensors", 4, 64, False, "dynamic"), "Use --method int"),
+    ],
+)
+def test_rounded_activations(choice: Choice, remedy: str) -> None:
+    found = refusal(choice)
+    assert (found.remedy if found else "") == remedy
 
 
 def test_labels_differ() -> None:
