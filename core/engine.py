@@ -26,8 +26,14 @@ FUNCTIONS: dict[str, str] = {
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
     "imatrix": "core.importance:imatrix",
-    "search": "core.hub.client:search",
+    "search": "core.hub.search:search",
     "download": "core.hub.download:download",
+    "hub_page": "core.hub.page:page",
+    "fit": "core.hub.fit:fit",
+    "account": "core.hub.account:account",
+    "hub_cache": "core.hub.stored:hub_cache",
+    "trash": "core.hub.trash:trash",
+    "upload": "core.hub.publish:upload",
     "evaluate": "core.evaluation.run:evaluate",
 }
 
