@@ -73,7 +73,7 @@ def test_a_dry_run_shows_card_and_files_and_asks_for_no_token(hub, model, monkey
     assert (result.commit, result.sent) == ("", 0)
     assert "how it was made" in result.card.lower()
     assert any("--base" in words for words in result.warnings)
-    hub.stop()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert upload(model, dry_run=True).card
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with pytest.raises(errors.HubOffline):
