@@ -35,6 +35,7 @@ FUNCTIONS: dict[str, str] = {
     "trash": "core.hub.trash:trash",
     "upload": "core.hub.publish:upload",
     "evaluate": "core.evaluation.run:evaluate",
+    "sensitivity": "core.evaluation.sensitivity:sensitivity",
 }
 
 

@@ -411,6 +411,17 @@ class VocabulariesDiffer(BadInput):
         )
 
 
+class NothingToMeasure(BadInput):
+    """A quantization would change no weight matrix, so no piece is more sensitive than another."""
+
+    def __init__(self, path: str, target: str) -> None:
+        super().__init__(
+            f"There is nothing to measure in {path}",
+            f"{target} leaves every weight matrix of it as it is",
+            "Choose a type with fewer bits, or start from the 16-bit original",
+        )
+
+
 class UnknownRecipe(BadInput):
     """There is no recipe of this name, or no such file."""
 

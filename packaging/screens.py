@@ -172,12 +172,12 @@ def show_jobs(stage: Stage) -> None:
     stage.window.show_page("jobs")
 
 
-def show_results(tab: int) -> Callable[[Stage], None]:
-    """The last job's result, at one of the tabs."""
+def show_results(view: str) -> Callable[[Stage], None]:
+    """The last job's result, in one of its views."""
 
     def show(stage: Stage) -> None:
         stage.window.show_result(stage.jobs[-1])
-        stage.window.page("results").tabs.setCurrentIndex(tab)
+        stage.window.page("results").show_view(view)
 
     return show
 
@@ -205,9 +205,9 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "jobs-running": show_running,
     "jobs": show_jobs,
     "models": show_models,
-    "results": show_results(0),
-    "results-layers": show_results(1),
-    "results-size": show_results(2),
+    "results": show_results("errors"),
+    "results-layers": show_results("layers"),
+    "results-size": show_results("size"),
     "chat": show_chat,
     "settings": show_settings,
 }

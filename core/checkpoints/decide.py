@@ -279,7 +279,7 @@ def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
     """What the user should know of the choice."""
     choices = {item.entry.module: item.settings.choice for item in quantized if item.settings is not None}
     used, warnings = set(choices.values()), []
-    if any(choice.method in ("ternary", "bitnet") for choice in used):
+    if any(METHOD[choice.method].trained for choice in used):
         warnings.append(
             "A model that was not trained in this form will not survive it without fine-tuning; "
             "the result says how large the damage to its weights is."

@@ -102,6 +102,12 @@ from core.jobs.quantizing import TensorResult as TensorResult
 from core.jobs.quantizing import VerifyJob as VerifyJob
 from core.jobs.quantizing import VerifyResult as VerifyResult
 from core.jobs.quantizing import results_of as results_of
+from core.jobs.sensitivity import Grain as Grain
+from core.jobs.sensitivity import Piece as Piece
+from core.jobs.sensitivity import PieceTensor as PieceTensor
+from core.jobs.sensitivity import SensitivityFigures as SensitivityFigures
+from core.jobs.sensitivity import SensitivityJob as SensitivityJob
+from core.jobs.sensitivity import SensitivityResult as SensitivityResult
 from core.values import Value as Value
 
 Job = Annotated[
@@ -128,7 +134,8 @@ Job = Annotated[
     | HubCacheJob
     | TrashJob
     | UploadJob
-    | EvaluateJob,
+    | EvaluateJob
+    | SensitivityJob,
     Field(discriminator="kind"),
 ]
 
@@ -167,6 +174,7 @@ Result = (
     | TrashResult
     | UploadResult
     | EvaluateResult
+    | SensitivityResult
 )
 
 
@@ -194,4 +202,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "trash": TrashResult,
     "upload": UploadResult,
     "evaluate": EvaluateResult,
+    "sensitivity": SensitivityResult,
 }

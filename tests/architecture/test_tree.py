@@ -25,12 +25,14 @@ LIGHT = (
     "core.jobs.models",
     "core.jobs.publishing",
     "core.jobs.quantizing",
+    "core.jobs.sensitivity",
     "core.errors",
     "core.progress",
     "core.catalog",
     "core.store",
     "core.engine",
     "core.journal",
+    "core.keeping",
     "core.recipe_file",
     "core.recipes",
     "core.values",
@@ -46,6 +48,7 @@ LIGHT = (
     "core.estimate.values",
     "core.hub.address",
     "core.hub.cache",
+    "core.hub.leftovers",
     "core.hub.token",
 )
 # What these are made of: tables that import nothing heavy either.

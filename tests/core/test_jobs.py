@@ -33,6 +33,7 @@ from core.jobs import (
     QuantizeOptions,
     ScanJob,
     SearchJob,
+    SensitivityJob,
     TensorPlan,
     TensorStatsJob,
     TrashJob,
@@ -66,6 +67,7 @@ JOBS = [
     TrashJob(paths=("/m/a.gguf",), dry_run=True),
     UploadJob(source="/m/a.gguf", repo="a/b", private=False, include=("*.gguf",), base="c/d", license="mit"),
     EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
+    SensitivityJob(source="a.gguf", options=OPTIONS, by="tensor", categories=("chat",), context=64),
 ]
 
 

@@ -175,7 +175,7 @@ def test_on_the_command_line() -> None:
         "down_proj=gptq:bits=3,group=128": {"method": "gptq", "bits": 3, "group": 128},
         "(q|k)_proj=bits=8,asymmetric": {"bits": 8, "asymmetric": True},
         "a=b=keep": {"keep": True},
-        "x=group=channel,weights-only": {"group": -1, "dynamic": False},
+        "x=group=channel,weights-only": {"group": -1, "activations": ""},
     }
     for text, fields in cases.items():
         found = rule(text)
