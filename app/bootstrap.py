@@ -145,7 +145,13 @@ def open_window() -> MainWindow:
     context = make_context()
     window = MainWindow(context)
     logs.catch_exceptions(ErrorReporter(window).report)
-    for begin in (context.library.rescan, context.jobs.resume_interrupted, context.jobs.resume):
+    context.jobs.set_room("network", context.settings.value("downloads_at_once"))
+    for begin in (
+        context.library.rescan,
+        context.jobs.resume_interrupted,
+        context.jobs.resume,
+        window.offer_downloads,
+    ):
         window.painted.connect(begin, Qt.ConnectionType.QueuedConnection)
     return window
 

@@ -9,8 +9,11 @@ from typing import Any
 
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
-from core.methods.table import EXPORTS, GROUP_NAMES, METHODS
+from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS
 
+ACT_ORDERS = ("static", "groups", "off")
+# Fields of MethodOptions that have a value of their own where the option is not given, and the option's name.
+GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
 OF_GGUF = (
@@ -41,10 +44,14 @@ OF_CHECKPOINTS = (
     "restricted",
     "range",
     "double_quant",
-    "dynamic",
+    "activations",
     "skip",
     "rule",
     "text",
+    "act_order",
+    "damp",
+    "sinks",
+    "asymmetric_target",
 )
 
 
@@ -77,8 +84,8 @@ def range_of(argument: str) -> dict[str, object]:
 SWITCHES: dict[str, dict[str, Any]] = {
     "asymmetric": {"asymmetric": True},
     "symmetric": {"asymmetric": False},
-    "dynamic": {"dynamic": True},
-    "weights-only": {"dynamic": False},
+    **{row.name: {"activations": row.name} for row in ACTIVATIONS},
+    "weights-only": {"activations": ""},
 }
 _NAMES = "|".join([*(row.name for row in METHODS), "keep"])
 _VALUE = rf"(?:bits=\d+|group=-?\w+|{'|'.join(SWITCHES)})"
@@ -117,10 +124,14 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
         help=f"what a scale covers: {', '.join(RULES)}, percentile:NUMBER or LOW:HIGH (mse up to 4 bits, else minmax)",
     )
     add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
-    add("--dynamic", action="store_true", help="8-bit activations, each token by its largest")
+    add("--activations", default="", choices=[row.name for row in ACTIVATIONS], help="8-bit activations as well")
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
+    add("--act-order", choices=ACT_ORDERS, help="gptq: columns by importance, the same inside groups, or as they are")
+    add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
+    add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
+    add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
     add(
         "--rule",
         type=rule,
@@ -144,8 +155,6 @@ def check_kind(options: argparse.Namespace) -> None:
     if options.method and not options.export:
         names = ", ".join(export.name for export in EXPORTS)
         raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
-    if options.method and getattr(options, "device", "cpu") != "cpu":
-        raise BadUsage("Checkpoints are made on the processor", remedy="Leave --device out")
 
 
 def method_options(options: argparse.Namespace) -> MethodOptions:
@@ -159,7 +168,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "asymmetric": options.asymmetric,
             "restricted": options.restricted,
             "double_quant": options.double_quant,
-            "dynamic": options.dynamic,
+            "activations": options.activations,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
             "rules": tuple(options.rule),
@@ -167,5 +176,6 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "samples": options.samples,
             "length": options.length,
             **(options.range or {}),
+            **{field: value for field in GPTQ_OPTIONS if (value := getattr(options, GPTQ_OPTIONS[field])) is not None},
         }
     )

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.cli_methods import GPTQ_OPTIONS
 from core.jobs import (
     CheckpointJob,
     DownloadJob,
     EvaluateJob,
     ImatrixJob,
     MethodOptions,
+    MethodRule,
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
+    SensitivityJob,
 )
 from core.methods.table import GROUP_NAMES
 from core.recipe_file import part_words
@@ -32,7 +35,7 @@ def quantize_many(job: QuantizeManyJob) -> list[str]:
 
 def checkpoint(job: CheckpointJob) -> list[str]:
     """`quantize --method`."""
-    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job)]
+    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job), *_device(job)]
 
 
 def imatrix(job: ImatrixJob) -> list[str]:
@@ -47,6 +50,15 @@ def evaluate(job: EvaluateJob) -> list[str]:
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
     return words + _windows(job) + _threads(job) + _device(job)
+
+
+def sensitivity(job: SensitivityJob) -> list[str]:
+    """`sensitivity`."""
+    options = job.options
+    words = ["sensitivity", job.source, "--to", options.target, "--by", job.by, "--fit", options.fit]
+    words += [*(["--pure"] if options.pure else []), *(["--imatrix", options.imatrix] if options.imatrix else [])]
+    words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    return [*words, "--context", str(job.context), "--chunks", str(job.chunks), *_threads(job), *_device(job)]
 
 
 def download(job: DownloadJob) -> list[str]:
@@ -110,9 +122,25 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += [f"--range={_range(options)}"] if options.range else []  # as one word: it may begin with a minus
     words += ["--imatrix", options.imatrix] if options.imatrix else []
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
+    words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
-    flags = ("asymmetric", "restricted", "double_quant", "dynamic")
+    for name, option in GPTQ_OPTIONS.items():
+        value = getattr(options, name)
+        words += [_option(option), str(value)] if value != MethodOptions.model_fields[name].default else []
+    words += ["--activations", options.activations] if options.activations else []
+    flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
+
+
+def _rule(rule: MethodRule) -> str:
+    """A rule as `--rule` takes it."""
+    if rule.keep:
+        return f"{rule.pattern}=keep"
+    parts = [f"bits={rule.bits}"] if rule.bits else []
+    parts += [f"group={GROUP_NAMES.get(rule.group, str(rule.group))}"] if rule.group is not None else []
+    parts += [] if rule.asymmetric is None else ["asymmetric" if rule.asymmetric else "symmetric"]
+    parts += [] if rule.activations is None else [rule.activations or "weights-only"]
+    return f"{rule.pattern}={':'.join(filter(None, (rule.method, ','.join(parts))))}"
 
 
 def _range(options: MethodOptions) -> str:

@@ -20,6 +20,7 @@ from core.jobs import (
     Job,
     QuantizeJob,
     QuantizeManyJob,
+    SensitivityJob,
 )
 
 # Jobs of one lane run one after another, and lanes beside each other: what computes, and what waits for the network.
@@ -32,7 +33,8 @@ class JobKind:
     """One kind of job. title: a job in a few words. words: the command line for it, without the program.
 
     made: the paths, or one, that an answer tells of. models: they are models, which belong into the library. page: the
-    key of the page that shows the answer, "" = none.
+    key of the page that shows the answer, "" = none. goes_on: what it has done stays when it is stopped in any way, and
+    the same job goes on there.
     """
 
     title: Callable[[Any], str]
@@ -41,6 +43,7 @@ class JobKind:
     models: bool = False
     page: str = ""
     lane: LaneName = "compute"
+    goes_on: bool = False
 
 
 def title(job: Job) -> str:
@@ -81,6 +84,10 @@ def _evaluate_title(job: EvaluateJob) -> str:
     return _tr("{0} measured against {1}").format(", ".join(map(short, job.models)), short(job.source))
 
 
+def _sensitivity_title(job: SensitivityJob) -> str:
+    return _tr("Sensitivity of {0} to {1}").format(short(job.source), job.options.target)
+
+
 def _download_title(job: DownloadJob) -> str:
     return _tr("Download {0}").format(job.repo)
 
@@ -102,6 +109,14 @@ KINDS: dict[str, JobKind] = {
         _checkpoint_title, words.checkpoint, lambda answer: (answer.output,), models=True, page="results"
     ),
     "imatrix": JobKind(_imatrix_title, words.imatrix, lambda answer: (answer.output,)),
-    "evaluate": JobKind(_evaluate_title, words.evaluate),
-    "download": JobKind(_download_title, words.download, lambda answer: (answer.folder,), models=True, lane="network"),
+    "evaluate": JobKind(_evaluate_title, words.evaluate, page="results"),
+    "sensitivity": JobKind(_sensitivity_title, words.sensitivity, page="results"),
+    "download": JobKind(
+        _download_title,
+        words.download,
+        lambda answer: (answer.folder,),
+        models=True,
+        lane="network",
+        goes_on=True,
+    ),
 }

@@ -11,6 +11,7 @@ from app import job_kinds, text
 from core.errors import ErrorReport
 from core.jobs import Job, QuantizeResult, Value, results_of
 from core.progress import Snapshot
+from core.store import Stopped
 
 _T = QT_TRANSLATE_NOOP
 STAGES: dict[str, str] = {
@@ -18,6 +19,12 @@ STAGES: dict[str, str] = {
     "Checking what is there": _T("JobLog", "Going on: checking {0} that an interrupted run left"),
     "Quantizing": _T("JobLog", "Quantizing {0} of tensors"),
     "Verifying": _T("JobLog", "Written; verifying: reading back {0}"),
+    "Downloading": _T("JobLog", "Downloading {0}"),
+}
+STOPPED: dict[Stopped, str] = {
+    "cancelled": _T("JobLog", "Cancelled"),
+    "paused": _T("JobLog", "Paused"),
+    "interrupted": _T("JobLog", "Interrupted: the window was closed"),
 }
 
 
@@ -31,8 +38,9 @@ class JobLog:
 
     def begun(self) -> str:
         """The line of the start."""
-        threads = getattr(self._job, "threads", 0)
-        shown = str(threads) if threads else _tr("all")
+        if not hasattr(self._job, "threads"):
+            return self._line(_tr("Started: {0}").format(job_kinds.title(self._job)))
+        shown = str(self._job.threads) if self._job.threads else _tr("all")
         return self._line(_tr("Started: {0}; threads: {1}").format(job_kinds.title(self._job), shown))
 
     def advanced(self, snapshot: Snapshot) -> str:
@@ -64,9 +72,9 @@ class JobLog:
         """The line of a failure; the reasons are shown beside the log."""
         return self._line(_tr("Failed: {0}").format(error.what))
 
-    def cancelled(self) -> str:
-        """The line of a job that was asked to stop."""
-        return self._line(_tr("Cancelled"))
+    def stopped(self, state: Stopped) -> str:
+        """The line of a job that was asked to stop, and how it is kept."""
+        return self._line(_tr(STOPPED[state]))
 
     def _line(self, words: str) -> str:
         return f"{time.strftime('%H:%M:%S', time.localtime(self._now()))}  {words}\n"

@@ -7,12 +7,13 @@ import logging
 from pydantic import ValidationError
 from PySide6.QtCore import QObject, QTimer, Signal
 
+from app.job_kinds import KINDS
 from app.job_log import JobLog
 from app.worker_link import WorkerLink, exit_words, log_worker
 from core.errors import ErrorReport, WorkerDied
 from core.jobs import RESULT_TYPES, Job, Value
 from core.progress import Snapshot
-from core.store import Store
+from core.store import Stopped, Store
 
 log = logging.getLogger(__name__)
 
@@ -51,23 +52,24 @@ class Lane(QObject):
         if self.run:
             self._note(self.run.steps.begun())
 
-    def cancel(self) -> None:
-        """Asks the running job to stop; `ended` tells when it has."""
+    def stop(self, state: Stopped) -> None:
+        """Asks the running job to stop, and to be kept as `state` then; `ended` tells when it has."""
         if self.run:
-            self.run.cancelled = True
+            self.run.stopped = state
             self.run.link.send({"cancel": self.run.id})
             self.run.link.close_input()
 
     def shutdown(self) -> None:
-        """Cancels the running job for good, without waiting for its process."""
+        """Stops the running job for good, without waiting for its process; one that goes on later is interrupted."""
         self._flush.stop()
         if self.run:
-            self._note(self.run.steps.cancelled())
+            state: Stopped = "interrupted" if KINDS[self.run.job.kind].goes_on else "cancelled"
+            self._note(self.run.steps.stopped(state))
             run, self.run = self.run, None
             run.persist(self._store)
             run.link.send({"cancel": run.id})
             run.link.disconnect(self)
-            self._store.cancel(run.id)
+            self._store.cancel(run.id, state)
 
     def _receive(self, event: dict) -> None:
         run = self.run
@@ -108,8 +110,8 @@ class Lane(QObject):
         run.persist(self._store)
         if run.result is not None:
             self._store.finish(run.id, run.result)
-        elif run.cancelled:
-            self._store.cancel(run.id)
+        elif run.stopped:
+            self._store.cancel(run.id, run.stopped)
         else:
             self._store.fail(run.id, run.failure(exit_code))
         self.ended.emit(run)
@@ -122,7 +124,7 @@ class Run:
         self.id = job_id
         self.job = job
         self.link = link
-        self.cancelled = False
+        self.stopped: Stopped | None = None
         self.snapshot: Snapshot | None = None
         self.result: Value | None = None
         self.error: ErrorReport | None = None
@@ -133,7 +135,7 @@ class Run:
     @property
     def has_outcome(self) -> bool:
         """Whether the worker has said how the job ended."""
-        return self.result is not None or self.error is not None or self.cancelled
+        return self.result is not None or self.error is not None or self.stopped is not None
 
     def receive(self, event: dict) -> None:
         """Takes in one event. Raises ValidationError, KeyError or TypeError for one that is malformed."""
@@ -145,7 +147,7 @@ class Run:
             case "error":
                 self.error = ErrorReport(**event["error"])
             case "cancelled":
-                self.cancelled = True
+                self.stopped = self.stopped or "cancelled"
 
     def failure(self, exit_code: int) -> ErrorReport:
         """Why there is no result; a worker that said nothing died."""
@@ -155,7 +157,7 @@ class Run:
         """The last lines of the log."""
         if self.result is not None:
             return self.steps.done(self.result)
-        return self.steps.cancelled() if self.cancelled else self.steps.failed(self.failure(exit_code))
+        return self.steps.stopped(self.stopped) if self.stopped else self.steps.failed(self.failure(exit_code))
 
     def persist(self, store: Store) -> None:
         """Writes what is new since the last time to the store."""

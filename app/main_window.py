@@ -281,6 +281,8 @@ class MainWindow(QMainWindow):
             self.status.say(self.tr("{0} failed: {1}").format(name, record.error.what))
         elif record.state == "cancelled":
             self.status.say(self.tr("{0} was cancelled").format(name))
+        elif record.state == "paused":
+            self.status.say(self.tr("{0} is paused").format(name))
         elif record.result:
             self._take(record, name)
 
@@ -298,6 +300,9 @@ class MainWindow(QMainWindow):
     def _on_setting(self, key: str) -> None:
         if key == "theme":
             self.context.theme.set_mode(self.context.settings.value("theme"))
+        elif key == "downloads_at_once":
+            self.context.jobs.set_room("network", self.context.settings.value(key))
+            self.context.jobs.resume()
 
     def _on_settings_not_saved(self, reason: str) -> None:
         folder = self.context.settings.path.parent
@@ -360,6 +365,24 @@ class MainWindow(QMainWindow):
         else:
             event.ignore()
 
+    def offer_downloads(self) -> None:
+        """Offers to go on with what the end of the last session interrupted."""
+        jobs = self.context.jobs
+        waiting = jobs.interrupted_downloads()
+        if not waiting:
+            return
+
+        def go_on() -> None:
+            self.banner.hide()
+            for job_id in waiting:
+                jobs.go_on(job_id)
+
+        many = self.tr("{0} downloads were interrupted. What has arrived is kept.").format(len(waiting))
+        one = self.tr("{0} was interrupted. What has arrived is kept.").format(
+            job_kinds.title(self.context.store.get(waiting[0]).job)
+        )
+        self.banner.show_message(one if len(waiting) == 1 else many, self.tr("Go on"), go_on)
+
     def close_unasked(self) -> None:
         """Closes in order, without asking about a running job."""
         self._asks = False
@@ -369,6 +392,8 @@ class MainWindow(QMainWindow):
         job = self.context.jobs.running_job()
         if job is None or not self._asks or not self.context.settings.value("confirm_quit_with_jobs"):
             return True
+        if job_kinds.KINDS[job.kind].goes_on:
+            return True  # nothing is lost: it is offered after the next start
         from app.dialogs.confirm import confirm_quit
 
         return confirm_quit(self, job_kinds.title(job))

@@ -1,4 +1,4 @@
-"""The job queue of the window: jobs of one lane run one after another, lanes beside each other.
+"""The job queue of the window: what computes runs one after another, downloads beside it and beside each other.
 
 Every answer is delivered in the thread of the window. Nothing here waits, except `shutdown`.
 """
@@ -13,12 +13,15 @@ from app.job_kinds import KINDS, LANES, LaneName
 from app.lane import Lane, Run
 from app.worker_link import end_all
 from core.errors import ErrorReport, ImatrixNotComputed
-from core.jobs import ImatrixJob, Job, QuantizeJob, QuantizeManyJob, outputs_of
+from core.hub.leftovers import UnfinishedDownload, find_unfinished
+from core.jobs import DownloadJob, ImatrixJob, Job, QuantizeJob, QuantizeManyJob, outputs_of
 from core.journal import Leftover, find_leftover
 from core.progress import Snapshot
-from core.store import ENDED, Store
+from core.store import ENDED, Stopped, Store
 
 SHUTDOWN_S = 8.0
+# How many jobs of a lane may run at a time, at most.
+ROOM: dict[LaneName, int] = {"compute": 1, "network": 4}
 
 
 class JobQueue(QObject):
@@ -37,19 +40,26 @@ class JobQueue(QObject):
         super().__init__(parent)
         self._store = store
         self._stopping = False
-        self._lanes: dict[LaneName, Lane] = {name: Lane(store, self) for name in LANES}
-        for lane in self._lanes.values():
+        self._room = dict(ROOM)
+        self._lanes: dict[LaneName, list[Lane]] = {
+            name: [Lane(store, self) for _ in range(count)] for name, count in ROOM.items()
+        }
+        for lane in self._all_lanes():
             lane.progressed.connect(self.progressed)
             lane.logged.connect(self.logged)
             lane.ended.connect(self._on_ended)
 
+    def set_room(self, name: LaneName, count: int) -> None:
+        """How many jobs of a lane may run at a time from now on, up to ROOM; those that run go on."""
+        self._room[name] = min(count, ROOM[name])
+
     def resume(self) -> None:
-        """Starts the first queued job of every lane in which none runs; called at start-up and after every ending."""
-        for name, lane in self._lanes.items():
-            if lane.run or self._stopping:
-                continue
-            queued = [record for record in self._store.jobs("queued") if KINDS[record.job.kind].lane == name]
-            if queued:
+        """Starts the first queued jobs of every lane that has room; called at start-up and after every ending."""
+        for name in LANES:
+            while not self._stopping and (lane := self._free(name)):
+                queued = [record for record in self._store.jobs("queued") if KINDS[record.job.kind].lane == name]
+                if not queued:
+                    break
                 lane.start(queued[0].id, queued[0].job)
                 self.changed.emit(queued[0].id)
                 lane.begin_log()
@@ -60,16 +70,33 @@ class JobQueue(QObject):
             if getattr(record.job, "keep_unfinished", False) and find_leftover(outputs_of(record.job)):
                 self._requeue(record.id, record.job, resume=True)
 
-    def leftover(self, job_id: str) -> Leftover | None:
+    def interrupted_downloads(self) -> list[str]:
+        """The ids of downloads that a crash, a power cut or the end of the program interrupted."""
+        return [record.id for record in self._store.jobs("interrupted") if isinstance(record.job, DownloadJob)]
+
+    def leftover(self, job_id: str) -> Leftover | UnfinishedDownload | None:
         """What an ended job left to go on with."""
         record = self._store.get(job_id)
-        is_resumable = isinstance(record.job, QuantizeJob | QuantizeManyJob) and record.state in ENDED - {"done"}
+        if record.state not in ENDED - {"done"}:
+            return None
+        if isinstance(record.job, DownloadJob):
+            return self._unfinished(job_id, record.job)
+        is_resumable = isinstance(record.job, QuantizeJob | QuantizeManyJob)
         return find_leftover(outputs_of(record.job)) if is_resumable else None
 
+    def _unfinished(self, job_id: str, job: DownloadJob) -> UnfinishedDownload | None:
+        """What a download left, unless another one of the same model may go on with it, too."""
+        place = (job.repo, job.output)
+        others = self._store.jobs("queued", "running", "paused", "interrupted")
+        downloads = [record for record in others if record.id != job_id and isinstance(record.job, DownloadJob)]
+        is_shared = any((record.job.repo, record.job.output) == place for record in downloads)
+        return None if is_shared else find_unfinished(*place)
+
     def go_on(self, job_id: str) -> None:
-        """Puts a job that left something at the end of the queue, to go on from there."""
-        if self.leftover(job_id):
-            self._requeue(job_id, self._store.get(job_id).job, resume=True)
+        """Puts a job at the end of the queue, to go on with what it left."""
+        record = self._store.get(job_id)
+        if self.leftover(job_id) or (KINDS[record.job.kind].goes_on and record.state in ENDED - {"done"}):
+            self._requeue(job_id, record.job, resume=True)
             self.resume()
 
     def discard(self, job_id: str) -> None:
@@ -110,14 +137,21 @@ class JobQueue(QObject):
     def is_cancelling(self, job_id: str) -> bool:
         """Whether this job runs and has been asked to stop."""
         lane = self._lane_of(job_id)
-        return bool(lane and lane.run and lane.run.cancelled)
+        return bool(lane and lane.run and lane.run.stopped)
 
     def cancel(self, job_id: str) -> None:
         """Takes a queued job out of the queue, or asks a running one to stop; `finished` tells when it has."""
+        self._stop(job_id, "cancelled")
+
+    def pause(self, job_id: str) -> None:
+        """The same for a job that goes on later where it was: it is kept as paused."""
+        self._stop(job_id, "paused")
+
+    def _stop(self, job_id: str, state: Stopped) -> None:
         if lane := self._lane_of(job_id):
-            lane.cancel()
+            lane.stop(state)
         elif self._store.get(job_id).state == "queued":
-            self._store.cancel(job_id)
+            self._store.cancel(job_id, state)
             self.finished.emit(job_id)
         self.changed.emit(job_id)
 
@@ -152,15 +186,23 @@ class JobQueue(QObject):
     def shutdown(self, deadline_s: float = SHUTDOWN_S) -> None:
         """Cancels the running jobs, ends every worker process and waits for them, at most about the deadline."""
         self._stopping = True
-        for lane in self._lanes.values():
+        for lane in self._all_lanes():
             lane.shutdown()
         end_all(deadline_s)
 
     def _runs(self) -> list[Run]:
-        return [lane.run for lane in self._lanes.values() if lane.run]
+        return [lane.run for lane in self._all_lanes() if lane.run]
+
+    def _all_lanes(self) -> list[Lane]:
+        return [lane for lanes in self._lanes.values() for lane in lanes]
+
+    def _free(self, name: LaneName) -> Lane | None:
+        """A lane in which nothing runs, where one more may run."""
+        idle = [lane for lane in self._lanes[name] if not lane.run]
+        return idle[0] if idle and len(self._lanes[name]) - len(idle) < self._room[name] else None
 
     def _lane_of(self, job_id: str) -> Lane | None:
-        return next((lane for lane in self._lanes.values() if lane.run and lane.run.id == job_id), None)
+        return next((lane for lane in self._all_lanes() if lane.run and lane.run.id == job_id), None)
 
     def _requeue(self, job_id: str, job: Job, *, resume: bool) -> None:
         self._store.requeue(job_id, _kept(job, resume=resume))

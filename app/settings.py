@@ -72,6 +72,7 @@ LOOK = _T("Settings", "Look")
 FOLDERS = _T("Settings", "Folders")
 ENGINE = _T("Settings", "Quantizing")
 CHAT = _T("Settings", "Chat")
+HUB = _T("Settings", "Hugging Face")
 WINDOW = _T("Settings", "Window")
 
 ROWS: tuple[Setting, ...] = (
@@ -103,6 +104,25 @@ ROWS: tuple[Setting, ...] = (
         FOLDERS,
         _T("Settings", "Output folder"),
         _T("Settings", "Where quantized files are proposed. Empty: beside the source, or your home folder."),
+    ),
+    Setting(
+        "downloads_at_once",
+        "integer",
+        2,
+        HUB,
+        _T("Settings", "Downloads at once"),
+        _T("Settings", "Further ones wait. Each has a process of its own, so that none can stop another."),
+        limits=(1, 4),
+    ),
+    Setting(
+        "download_limit",
+        "number",
+        0.0,
+        HUB,
+        _T("Settings", "Speed limit"),
+        _T("Settings", "MiB per second for each download, from its next start on."),
+        limits=(0.0, 10_000.0),
+        special=_T("Settings", "None"),
     ),
     Setting(
         "threads",

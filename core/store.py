@@ -27,8 +27,10 @@ from core.estimate.overhead import Load
 from core.jobs import JOB, RESULT_TYPES, Job, Value
 from core.progress import Snapshot
 
-State = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
-ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled", "interrupted"})
+State = Literal["queued", "running", "done", "failed", "cancelled", "paused", "interrupted"]
+# What asks for nothing more until somebody does.
+ENDED: frozenset[State] = frozenset({"done", "failed", "cancelled", "paused", "interrupted"})
+Stopped = Literal["cancelled", "paused", "interrupted"]
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -132,10 +134,10 @@ class Store:
                 (time.time(), json.dumps(asdict(error)), job_id),
             )
 
-    def cancel(self, job_id: str) -> None:
-        """Marks a job as cancelled."""
+    def cancel(self, job_id: str, state: Stopped = "cancelled") -> None:
+        """Marks a job as stopped before its end: cancelled, or in another way."""
         with self._connection() as db:
-            db.execute("UPDATE jobs SET state = 'cancelled', finished = ? WHERE id = ?", (time.time(), job_id))
+            db.execute("UPDATE jobs SET state = ?, finished = ? WHERE id = ?", (state, time.time(), job_id))
 
     def requeue(self, job_id: str, job: Job) -> None:
         """Puts an ended job back at the end of the queue as the value given, forgetting how it ended."""

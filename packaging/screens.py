@@ -111,7 +111,7 @@ def show_quantize(stage: Stage) -> None:
     stage.window.quantize(stage.sample)
     page = stage.window.page("quantize")
     stage.wait("the model", lambda: page.plan is not None)
-    page.allow.setChecked(True)
+    page.gguf.pane.allow.setChecked(True)
     stage.wait("the plan", page.button.isEnabled)
 
 
@@ -120,8 +120,8 @@ def show_several(stage: Stage) -> None:
     from core.recipes import find_recipe
 
     page = stage.window.page("quantize")
-    page.choice.load(find_recipe("published-set"))
-    stage.wait("the plans", lambda: len(page.plans) == len(page.choice.targets))
+    page.gguf.pane.load(find_recipe("published-set"))
+    stage.wait("the plans", lambda: len(page.planner.plans) == len(page.gguf.pane.targets))
 
 
 def show_rules(stage: Stage) -> None:
@@ -130,18 +130,18 @@ def show_rules(stage: Stage) -> None:
     from core.recipes import find_recipe
 
     page = stage.window.page("quantize")
-    page.choice.load(find_recipe("best-4bit"))
+    page.gguf.pane.load(find_recipe("best-4bit"))
     rules = (("attn_(v|qkv)", "Q6_K"), ("blk\\.(0|1|2)\\.", "Q8_0"), ("ffn_(down", "Q5_0"))
-    page.choice.rules.model.set_overrides(tuple(Override(tensor=name, type=kind) for name, kind in rules))
-    page.choice.tabs.setCurrentIndex(1)
+    page.gguf.pane.rules.model.set_overrides(tuple(Override(tensor=name, type=kind) for name, kind in rules))
+    page.gguf.pane.tabs.setCurrentIndex(1)
     stage.wait("the plan", lambda: page.plan is not None and any(row.rule for row in page.plan.tensors))
 
 
 def show_advanced(stage: Stage) -> None:
     """The rare options."""
     page = stage.window.page("quantize")
-    page.choice.tabs.setCurrentIndex(2)
-    page.choice.recipes.save_button.setChecked(True)
+    page.gguf.pane.tabs.setCurrentIndex(2)
+    page.gguf.pane.recipes.save_button.setChecked(True)
 
 
 def show_running(stage: Stage) -> None:
@@ -172,12 +172,12 @@ def show_jobs(stage: Stage) -> None:
     stage.window.show_page("jobs")
 
 
-def show_results(tab: int) -> Callable[[Stage], None]:
-    """The last job's result, at one of the tabs."""
+def show_results(view: str) -> Callable[[Stage], None]:
+    """The last job's result, in one of its views."""
 
     def show(stage: Stage) -> None:
         stage.window.show_result(stage.jobs[-1])
-        stage.window.page("results").tabs.setCurrentIndex(tab)
+        stage.window.page("results").show_view(view)
 
     return show
 
@@ -205,9 +205,9 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "jobs-running": show_running,
     "jobs": show_jobs,
     "models": show_models,
-    "results": show_results(0),
-    "results-layers": show_results(1),
-    "results-size": show_results(2),
+    "results": show_results("errors"),
+    "results-layers": show_results("layers"),
+    "results-size": show_results("size"),
     "chat": show_chat,
     "settings": show_settings,
 }

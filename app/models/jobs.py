@@ -26,6 +26,7 @@ STATES: dict[State, tuple[str, str, str]] = {
     "done": (_T("JobsModel", "Done"), "done", "good"),
     "failed": (_T("JobsModel", "Failed"), "error", "bad"),
     "cancelled": (_T("JobsModel", "Cancelled"), "cancel", "muted"),
+    "paused": (_T("JobsModel", "Paused"), "paused", "muted"),
     "interrupted": (_T("JobsModel", "Interrupted"), "interrupted", "warn"),
 }
 
@@ -49,6 +50,8 @@ STAGE_WORDS = {
     "Reading the text": _T("JobsModel", "Reading the text"),
     "Computing importance": _T("JobsModel", "Computing importance"),
     "Writing": _T("JobsModel", "Writing"),
+    "Asking the Hub": _T("JobsModel", "Asking the Hub"),
+    "Downloading": _T("JobsModel", "Downloading"),
 }
 
 
@@ -122,7 +125,7 @@ class JobRow:
 
 def standing(row: JobRow) -> str:
     """How a job stands, in a word or two."""
-    return _tr("Cancelling…") if row.is_cancelling else state_words(row.state)
+    return _tr("Stopping…") if row.is_cancelling else state_words(row.state)
 
 
 def _progress_words(row: JobRow) -> str:

@@ -1,6 +1,7 @@
 """What a tensor's name says: its layer, its module and the group it is counted in. Rows, first match wins.
 
-Names are GGUF's (`blk.7.ffn_down.weight`, gguf-py constants.py); both sources and outputs use them here.
+Names are GGUF's (`blk.7.ffn_down.weight`, gguf-py constants.py), or those of a checkpoint in Hugging Face layout
+(`model.layers.7.mlp.down_proj.weight`), where the last word but the kind of tensor tells the module.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class HasName(Protocol):
 
 
 Named = TypeVar("Named", bound=HasName)
-_IN_LAYER = re.compile(r"^blk\.(\d+)\.(.+?)(?:\.weight|(\.bias))?$")
+_IN_LAYER = re.compile(r"^(?:blk|(?:\w+\.)*(?:layers|h|blocks))\.(\d+)\.(.+?)(?:\.weight|(\.bias))?$")
 _SUFFIX = re.compile(r"\.weight$")
 
 EMBEDDING, ATTENTION, FEED_FORWARD, OUTPUT, OTHER = "embedding", "attention", "feed-forward", "output", "other"
@@ -40,9 +41,9 @@ GROUPS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One kind of tensor. pattern: shell wildcard on the module's name; series: which plot series it belongs to."""
+    """One kind of tensor. patterns: shell wildcards on the module's name; series: which plot series it belongs to."""
 
-    pattern: str
+    patterns: tuple[str, ...]
     label: str
     group: str
     series: int
@@ -50,20 +51,20 @@ class Module:
 
 SERIES_REST = 7
 MODULES: tuple[Module, ...] = (
-    Module("token_embd", QT_TRANSLATE_NOOP("Modules", "Embedding"), EMBEDDING, SERIES_REST),
-    Module("*norm*", QT_TRANSLATE_NOOP("Modules", "Norm"), OTHER, SERIES_REST),
-    Module("*bias", QT_TRANSLATE_NOOP("Modules", "Bias"), OTHER, SERIES_REST),
-    Module("attn_q*", QT_TRANSLATE_NOOP("Modules", "Query"), ATTENTION, 0),
-    Module("attn_k*", QT_TRANSLATE_NOOP("Modules", "Key"), ATTENTION, 1),
-    Module("attn_v*", QT_TRANSLATE_NOOP("Modules", "Value"), ATTENTION, 2),
-    Module("attn_output", QT_TRANSLATE_NOOP("Modules", "Attention output"), ATTENTION, 3),
-    Module("attn_*", QT_TRANSLATE_NOOP("Modules", "Attention"), ATTENTION, 3),
-    Module("ffn_gate*", QT_TRANSLATE_NOOP("Modules", "Gate"), FEED_FORWARD, 4),
-    Module("ffn_up*", QT_TRANSLATE_NOOP("Modules", "Up"), FEED_FORWARD, 5),
-    Module("ffn_down*", QT_TRANSLATE_NOOP("Modules", "Down"), FEED_FORWARD, 6),
-    Module("ffn_*", QT_TRANSLATE_NOOP("Modules", "Feed-forward"), FEED_FORWARD, 5),
-    Module("output", QT_TRANSLATE_NOOP("Modules", "Output"), OUTPUT, SERIES_REST),
-    Module("*", QT_TRANSLATE_NOOP("Modules", "Other"), OTHER, SERIES_REST),
+    Module(("token_embd", "*embed_tokens", "*wte"), QT_TRANSLATE_NOOP("Modules", "Embedding"), EMBEDDING, SERIES_REST),
+    Module(("*norm*", "ln_*"), QT_TRANSLATE_NOOP("Modules", "Norm"), OTHER, SERIES_REST),
+    Module(("*bias",), QT_TRANSLATE_NOOP("Modules", "Bias"), OTHER, SERIES_REST),
+    Module(("attn_q*", "*q_proj", "*c_attn", "*qkv_proj"), QT_TRANSLATE_NOOP("Modules", "Query"), ATTENTION, 0),
+    Module(("attn_k*", "*k_proj"), QT_TRANSLATE_NOOP("Modules", "Key"), ATTENTION, 1),
+    Module(("attn_v*", "*v_proj"), QT_TRANSLATE_NOOP("Modules", "Value"), ATTENTION, 2),
+    Module(("attn_output", "*o_proj", "*attn.c_proj"), QT_TRANSLATE_NOOP("Modules", "Attention output"), ATTENTION, 3),
+    Module(("attn_*", "*attn.*"), QT_TRANSLATE_NOOP("Modules", "Attention"), ATTENTION, 3),
+    Module(("ffn_gate*", "*gate_proj", "mlp.gate"), QT_TRANSLATE_NOOP("Modules", "Gate"), FEED_FORWARD, 4),
+    Module(("ffn_up*", "*up_proj", "*c_fc"), QT_TRANSLATE_NOOP("Modules", "Up"), FEED_FORWARD, 5),
+    Module(("ffn_down*", "*down_proj", "*mlp.c_proj"), QT_TRANSLATE_NOOP("Modules", "Down"), FEED_FORWARD, 6),
+    Module(("ffn_*", "mlp.*"), QT_TRANSLATE_NOOP("Modules", "Feed-forward"), FEED_FORWARD, 5),
+    Module(("output", "lm_head"), QT_TRANSLATE_NOOP("Modules", "Output"), OUTPUT, SERIES_REST),
+    Module(("*",), QT_TRANSLATE_NOOP("Modules", "Other"), OTHER, SERIES_REST),
 )
 SERIES_LABELS: tuple[str, ...] = (
     QT_TRANSLATE_NOOP("Modules", "Query"),
@@ -98,7 +99,7 @@ def place(tensor: str) -> Place:
     """The place of the tensor of this name; never fails, an unknown name is in the group 'other'."""
     found = _IN_LAYER.match(tensor)
     name = found[2] + (found[3] or "") if found else _SUFFIX.sub("", tensor)
-    rank = next(i for i, row in enumerate(MODULES) if fnmatch.fnmatchcase(name, row.pattern))
+    rank = next(i for i, row in enumerate(MODULES) if any(fnmatch.fnmatchcase(name, each) for each in row.patterns))
     return Place(int(found[1]) if found else None, name, MODULES[rank], rank)
 
 

@@ -177,6 +177,9 @@ class JobsPage(QWidget):
     def _resume(self, row: JobRow) -> None:
         self.context.jobs.go_on(row.name)
 
+    def _pause(self, row: JobRow) -> None:
+        self.context.jobs.pause(row.name)
+
     def _discard(self, row: JobRow) -> None:
         self.context.jobs.discard(row.name)
         self.said.emit(self.tr("{0} freed").format(text.size(row.left_bytes)))
@@ -233,6 +236,7 @@ class JobsPage(QWidget):
 _ACTIONS = {
     "result": JobsPage._result,
     "resume": JobsPage._resume,
+    "pause": JobsPage._pause,
     "retry": JobsPage._retry,
     "discard": JobsPage._discard,
     "cancel": JobsPage._cancel,

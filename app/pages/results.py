@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from PySide6.QtCore import QItemSelection, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QItemSelection, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QMenu,
     QPushButton,
     QSplitter,
@@ -19,21 +18,16 @@ from PySide6.QtWidgets import (
 
 from app.context import AppContext
 from app.models.results import JOB_ROLE, HistoryModel, ResultsModel, model_title
-from app.models.sentences import saving
 from app.widgets.column_widths import Columns
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
-from app.widgets.memory_bars import SizeBars
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_table import NameDelegate, WordsDelegate
 from app.widgets.plot_export import export, export_menu
 from app.widgets.result_head import ResultHead
+from app.widgets.result_views import VIEW, VIEWS
 from core.jobs import QuantizeResult, TensorResult
-
-if TYPE_CHECKING:
-    from app.widgets.error_plot import ErrorPlot
-    from app.widgets.heat_map import HeatMap
 
 # The least that a plot with its title, legend and words needs.
 PLOTS_HEIGHT = 280
@@ -45,7 +39,8 @@ class ResultsPage(QWidget):
 
     For tests: `error_plot.points()` is the list of (tensor name, value) as plotted, `table_model.rows` the tuple of
     TensorResult in the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar
-    over errors (0), layers (1) and size (2). Plots are built when first shown, because pyqtgraph takes its time.
+    over the views of result_views that the result has, `plot(KEY)` one of their plots. Plots are built when first
+    shown, because pyqtgraph takes its time.
     """
 
     chat_requested = Signal(str, str)
@@ -56,8 +51,7 @@ class ResultsPage(QWidget):
         self.result: QuantizeResult | None = None
         self.history = HistoryModel(self)
         self.table_model = ResultsModel(self)
-        self._error_plot: ErrorPlot | None = None
-        self._heat_map: HeatMap | None = None
+        self._plots: dict[str, Any] = {}
         self._build()
         self._connect()
         self.refresh()
@@ -87,34 +81,25 @@ class ResultsPage(QWidget):
         if self.history.rowCount() and (row >= 0 or not self.list.currentIndex().isValid()):
             self.list.setCurrentIndex(self.history.index(max(row, 0)))
 
-    @property
-    def error_plot(self) -> ErrorPlot:
-        """The scatter plot, built on first use."""
-        if self._error_plot is None:
-            from app.widgets.error_plot import ErrorPlot
-
-            self._error_plot = ErrorPlot(self.context.theme)
-            self._error_plot.tensor_selected.connect(self.select_tensor)
-            self._error_plot.lossless_requested.connect(lambda: self.table.filter_box.setText(self.tr("lossless")))
-            self._places[0].layout().addWidget(self._error_plot)
+    def plot(self, key: str) -> Any:
+        """The plot of a view, built on first use. Raises KeyError for a key without a row in VIEWS."""
+        if key not in self._plots:
+            plot = VIEW[key].make(self.context.theme)
+            self._plots[key] = plot
+            self._stack.addWidget(plot)
+            if hasattr(plot, "tensor_selected"):
+                plot.tensor_selected.connect(self.select_tensor)
+            if hasattr(plot, "lossless_requested"):
+                plot.lossless_requested.connect(lambda: self.table.filter_box.setText(self.tr("lossless")))
             if self.result:
-                self._error_plot.set_result(self.result)
+                plot.set_result(self.result)
             self._on_row(self.table.current())
-        return self._error_plot
+        return self._plots[key]
 
-    @property
-    def heat_map(self) -> HeatMap:
-        """The heat map, built on first use."""
-        if self._heat_map is None:
-            from app.widgets.heat_map import HeatMap
-
-            self._heat_map = HeatMap(self.context.theme)
-            self._heat_map.tensor_selected.connect(self.select_tensor)
-            self._places[1].layout().addWidget(self._heat_map)
-            if self.result:
-                self._heat_map.set_result(self.result)
-            self._on_row(self.table.current())
-        return self._heat_map
+    def show_view(self, key: str) -> None:
+        """Brings the tab of a view to the front, where the result has it."""
+        at = next((at for at in range(self.tabs.count()) if self.tabs.tabData(at) == key), -1)
+        self.tabs.setCurrentIndex(at)
 
     def select_tensor(self, name: str) -> None:
         """Selects a tensor's row in the table, taking away a filter that hides it."""
@@ -175,8 +160,6 @@ class ResultsPage(QWidget):
         self.tabs.setObjectName("result_tabs")
         self.tabs.setDrawBase(False)
         self.tabs.setExpanding(False)
-        for words in (self.tr("Errors by tensor"), self.tr("Layers and modules"), self.tr("Size")):
-            self.tabs.addTab(words)
         self.export_button = QPushButton(self.tr("&Export"))
         self.export_button.setObjectName("export_plot")
         self.context.theme.decorate(self.export_button, "export")
@@ -187,9 +170,6 @@ class ResultsPage(QWidget):
         row.addWidget(self.tabs, 1)
         row.addWidget(self.export_button)
         self._stack = QStackedWidget()
-        self._places = [_place(), _place(), self._make_size_place()]
-        for place in self._places:
-            self._stack.addWidget(place)
         whole = QWidget()
         whole.setMinimumHeight(PLOTS_HEIGHT)
         layout = QVBoxLayout(whole)
@@ -198,16 +178,6 @@ class ResultsPage(QWidget):
         layout.addLayout(row)
         layout.addWidget(self._stack, 1)
         return whole
-
-    def _make_size_place(self) -> QWidget:
-        place = _place()
-        self.bars = SizeBars(self.context.theme)
-        self._size_words = QLabel()
-        self._size_words.setWordWrap(True)
-        place.layout().addWidget(self._size_words)
-        place.layout().addWidget(self.bars)
-        place.layout().addStretch(1)
-        return place
 
     def _make_table(self) -> FilterTable:
         self.table = FilterTable(self.context.theme, self.table_model, "results_table")
@@ -245,11 +215,9 @@ class ResultsPage(QWidget):
         self.result = result
         self.head.show_result(result)
         self.table_model.set_result(result)
-        self.bars.set_result(result)
-        self._size_words.setText(self._size_sentence(result))
-        for plot in (self._error_plot, self._heat_map):
-            if plot is not None:
-                plot.set_result(result)
+        self._offer_views(result)
+        for plot in self._plots.values():
+            plot.set_result(result)
         # Another type of the same model has the same rows, so the selection stays.
         self._on_row(self.table.current())
         if self.isVisible():
@@ -262,24 +230,38 @@ class ResultsPage(QWidget):
 
     def _on_row(self, row: TensorResult | None) -> None:
         name = row.name if row else ""
-        for plot in (self._error_plot, self._heat_map):
-            if plot is not None:
+        for plot in self._plots.values():
+            if hasattr(plot, "select"):
                 plot.select(name)
+
+    def _offer_views(self, result: QuantizeResult) -> None:
+        """A tab for every view that the result has; the one shown stays where the result has it too."""
+        offered = [view for view in VIEWS if view.has(result)]
+        if [view.key for view in offered] == [self.tabs.tabData(at) for at in range(self.tabs.count())]:
+            return
+        shown = self._view()
+        with QSignalBlocker(self.tabs):
+            while self.tabs.count():
+                self.tabs.removeTab(0)
+            for view in offered:
+                words = QCoreApplication.translate("ResultViews", view.title)
+                self.tabs.setTabData(self.tabs.addTab(words), view.key)
+            self.show_view(shown if shown in [view.key for view in offered] else offered[0].key)
+
+    def _view(self) -> str:
+        """The key of the view that is shown, '' where there is none."""
+        at = self.tabs.currentIndex()
+        return str(self.tabs.tabData(at)) if at >= 0 else ""
 
     def _show_plot(self) -> None:
         """Brings the tab's plot to the front, building it where this is the first time."""
-        self._stack.setCurrentIndex(self.tabs.currentIndex())
-        if self.result is not None:
-            self._current_plot()
-
-    def _current_plot(self) -> ErrorPlot | HeatMap | SizeBars:
-        at = self.tabs.currentIndex()
-        return self.bars if at == 2 else self.heat_map if at == 1 else self.error_plot
+        if self.result is not None and self._view():
+            self._stack.setCurrentWidget(self.plot(self._view()))
 
     def _fill_export(self, menu: QMenu) -> None:
         menu.clear()
         if self.result is not None:
-            menu.addActions(export_menu(self._current_plot(), self._stem()).actions())
+            menu.addActions(export_menu(self.plot(self._view()), self._stem()).actions())
 
     def _ask_for_chat(self) -> None:
         assert self.result is not None
@@ -288,16 +270,3 @@ class ResultsPage(QWidget):
     def _stem(self) -> str:
         assert self.result is not None
         return model_title(self.result.output)
-
-    def _size_sentence(self, result: QuantizeResult) -> str:
-        return self.tr("What each part of the model takes in the file: {0} in all.").format(
-            saving(result.source_bytes, result.bytes)
-        )
-
-
-def _place() -> QWidget:
-    place = QWidget()
-    layout = QVBoxLayout(place)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.setSpacing(12)
-    return place

@@ -31,16 +31,17 @@ ICON = 18
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
     "result": (frozenset({"done"}), "results", True),
-    "resume": (frozenset({"failed", "cancelled", "interrupted"}), "play", True),
+    "resume": (frozenset({"failed", "cancelled", "paused", "interrupted"}), "play", True),
+    "pause": (frozenset({"queued", "running"}), "pause", False),
     "retry": (frozenset({"failed", "cancelled", "interrupted"}), "retry", False),
-    "discard": (frozenset({"failed", "cancelled", "interrupted"}), "remove", False),
+    "discard": (frozenset({"failed", "cancelled", "paused", "interrupted"}), "remove", False),
     "cancel": (frozenset({"queued", "running"}), "cancel", False),
 }
 TOOLS: dict[str, tuple[frozenset[str], str]] = {
     "up": (frozenset({"queued"}), "up"),
     "down": (frozenset({"queued"}), "down"),
     "copy": (frozenset(STATES), "copy"),
-    "remove": (frozenset({"queued", "done", "failed", "cancelled", "interrupted"}), "remove"),
+    "remove": (frozenset({"queued", "done", "failed", "cancelled", "paused", "interrupted"}), "remove"),
 }
 
 
@@ -50,10 +51,13 @@ OF_LEFTOVERS = frozenset({"resume", "discard"})
 
 def is_offered(key: str, row: JobRow) -> bool:
     """Whether a button or tool makes sense for a job as it stands."""
-    states = {**BUTTONS, **TOOLS}[key][0]
-    if row.state not in states or (key in OF_LEFTOVERS and not row.left_bytes):
+    states, kind = {**BUTTONS, **TOOLS}[key][0], KINDS[row.record.job.kind]
+    if row.state not in states or (key == "result" and not kind.page):
         return False
-    if key == "result" and not KINDS[row.record.job.kind].page:
+    # What goes on where it was is paused and resumed, whatever it has; it is never begun anew.
+    if key in {"pause", "retry"} and (key == "pause") != kind.goes_on:
+        return False
+    if key in OF_LEFTOVERS and not row.left_bytes and not (key == "resume" and kind.goes_on):
         return False
     return key == "copy" or (row.is_ours and not row.is_cancelling)
 
@@ -218,6 +222,7 @@ class JobInspector(QWidget):
         words = {
             "result": self.tr("Show result"),
             "resume": self.tr("Resume"),
+            "pause": self.tr("Pause"),
             "retry": self.tr("Retry"),
             "discard": self.tr("Discard"),
             "cancel": self.tr("Cancel"),

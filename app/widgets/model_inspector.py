@@ -78,7 +78,9 @@ class ModelInspector(QWidget):
         is_gguf = model.format == "gguf"
         self._chat.setEnabled(is_gguf)
         self._chat.setToolTip(
-            self.tr("Talk to this model") if is_gguf else self.tr("Chat needs a .gguf file: quantize this model first")
+            self.tr("Talk to this model")
+            if is_gguf
+            else self.tr("Chat needs a GGUF file: make one on the Quantize page")
         )
         self.memory.show_result(None)
         self.say(self.tr("Choose a tensor to see how its weights are spread."))

@@ -14,7 +14,7 @@ from app.models.results import decibels, model_title
 from app.models.sentences import result_sentence
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.figure_row import FigureRow
-from core.jobs import QuantizeResult
+from core.jobs import CheckpointResult, QuantizeResult
 
 
 class ResultHead(QWidget):
@@ -25,14 +25,16 @@ class ResultHead(QWidget):
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._output = self._sha256 = ""
+        self._is_checkpoint = False
         self._title = ElidedLabel()
         self._title.setProperty("role", "section")
         self.sentence = QLabel()
         self.sentence.setObjectName("result_sentence")
         self.sentence.setWordWrap(True)
-        self.missing = QLabel(self.tr("The file is no longer where it was written; the figures are kept."))
-        self.missing.setObjectName("file_missing")
-        self.missing.setProperty("role", "muted")
+        self.note = QLabel()
+        self.note.setObjectName("output_note")
+        self.note.setProperty("role", "muted")
+        self.note.setWordWrap(True)
         self.folder = QPushButton(self.tr("Open &folder"))
         self.folder.setObjectName("open_folder")
         theme.decorate(self.folder, "folder")
@@ -40,7 +42,6 @@ class ResultHead(QWidget):
         self.chat = QPushButton(self.tr("C&hat"))
         self.chat.setObjectName("chat_button")
         self.chat.setProperty("primary", True)
-        self.chat.setToolTip(self.tr("The result and its source side by side"))
         self.chat.clicked.connect(self.chat_requested)
         theme.decorate(self.chat, "chat", "on_accent")
         self._make_figures(theme)
@@ -49,6 +50,7 @@ class ResultHead(QWidget):
     def show_result(self, result: QuantizeResult) -> None:
         """Shows this result."""
         self._output, self._sha256 = result.output, result.sha256
+        self._is_checkpoint = isinstance(result, CheckpointResult)
         self._title.setText(model_title(result.output))
         self._title.setToolTip(result.output)
         self.sentence.setText(result_sentence(result))
@@ -64,14 +66,19 @@ class ResultHead(QWidget):
         ):
             label.setText(words)
         self._hash.setText(f"{result.sha256[:8]}…")
-        self._hash.setToolTip(self.tr("Copy the SHA-256 of the file: {0}").format(result.sha256))
+        self._hash.setToolTip(self.tr("Copy the SHA-256 of the weights: {0}").format(result.sha256))
         self.check_file()
 
     def check_file(self) -> None:
-        """Looks whether the file is still there; buttons that need it are live only then."""
-        there = Path(self._output).is_file()
-        self.missing.setVisible(not there)
-        self.chat.setEnabled(there)
+        """Looks whether the output is still there; buttons that need it are live only then."""
+        there = Path(self._output).exists()
+        words = "" if there else self.tr("It is no longer where it was written; the figures are kept.")
+        if there and self._is_checkpoint:
+            words = self.tr("Runs in transformers and vLLM. Chat here needs a GGUF file of the model.")
+        self.note.setText(words)
+        self.note.setVisible(bool(words))
+        self.chat.setEnabled(there and not self._is_checkpoint)
+        self.chat.setToolTip(words or self.tr("The result and its source side by side"))
         self.folder.setEnabled(Path(self._output).parent.is_dir())
 
     def _make_figures(self, theme: Any) -> None:
@@ -102,11 +109,12 @@ class ResultHead(QWidget):
         layout.setSpacing(8)
         layout.addLayout(first)
         layout.addWidget(self.sentence)
-        layout.addWidget(self.missing)
+        layout.addWidget(self.note)
         layout.addWidget(self.figures)
 
     def _open_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self._output).parent)))
+        path = Path(self._output)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path if path.is_dir() else path.parent)))
 
     def _copy_hash(self) -> None:
         QGuiApplication.clipboard().setText(self._sha256)

@@ -114,7 +114,7 @@ def _ct_scale_shape(settings: Settings, matrix: Matrix) -> tuple[int, ...]:
 def _ct_slots(settings: Settings, matrix: Matrix) -> list[Slot]:
     (rows, columns), choice, name = matrix.shape, settings.choice, matrix.module
     scales = _ct_scale_shape(settings, matrix)
-    if choice.dynamic:
+    if choice.activations:
         return [Slot(f"{name}.weight", "I8", matrix.shape), Slot(f"{name}.weight_scale", matrix.dtype, scales)]
     words = packing.words_for(columns, choice.bits)
     slots = [
@@ -132,7 +132,7 @@ def _ct_slots(settings: Settings, matrix: Matrix) -> list[Slot]:
 def _ct_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[Array]:
     assert isinstance(made, Linear)
     scales, choice = stored_floats(made.scales, matrix.dtype), settings.choice
-    if choice.dynamic:
+    if choice.activations:
         return [made.codes, scales]
     packed = packing.stream(_unsigned(made.codes, choice.bits), choice.bits)
     arrays: list[Array] = [packed, scales, np.array(matrix.shape, np.int64)]
@@ -167,7 +167,7 @@ def _ct_config(contents: Contents) -> dict[str, Any]:
 
 
 def _ct_format(choice: Choice) -> str:
-    return "int-quantized" if choice.dynamic else "pack-quantized"
+    return "int-quantized" if choice.activations else "pack-quantized"
 
 
 def _ct_target(pattern: str) -> str:
@@ -192,7 +192,7 @@ def _ct_group(choice: Choice, targets: list[str]) -> dict[str, Any]:
     return {
         "targets": targets,
         "weights": weights,
-        "input_activations": inputs if choice.dynamic else None,
+        "input_activations": inputs if choice.activations else None,
         "output_activations": None,
     }
 

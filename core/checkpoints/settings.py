@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 
 from core.errors import IllegalMethod, InvalidPattern, did_you_mean
 from core.jobs import MethodOptions, MethodRule
+from core.methods.calibration import USUAL, Calibration
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
-from core.methods.table import EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
+from core.methods.table import CHANNEL, EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
-# Methods whose ranges the user may choose.
-RANGED = ("int", "gptq")
-GPTQ_RANGES = ("", "minmax", "percentile", "mse")
 # What a form stores scales in, where that is not the type of the weights themselves.
 SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
 # Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
@@ -29,6 +27,7 @@ class Settings:
 
     tokens: how many are looked at by a method that is calibrated, at most. own_text: it is the user's. skip:
     names that stay as they are. rules: what names that a pattern finds get instead, None where they stay as they are.
+    calibration: how a method that is calibrated works.
     """
 
     choice: Choice
@@ -40,6 +39,7 @@ class Settings:
     own_text: bool
     skip: tuple[re.Pattern[str], ...]
     rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
+    calibration: Calibration = USUAL
 
     def scheme(self, dtype: str) -> Scheme:
         """The linear integers of weights stored in `dtype`."""
@@ -58,6 +58,12 @@ class Settings:
         if any(pattern.search(name) for pattern in self.skip):
             return None
         return next((own for pattern, own in self.rules if pattern.search(name)), self)
+
+    def rule_of(self, name: str) -> str:
+        """The pattern of the rule that decides what a tensor gets; '' where none does."""
+        if any(pattern.search(name) for pattern in self.skip):
+            return ""
+        return next((pattern.pattern for pattern, _ in self.rules if pattern.search(name)), "")
 
     @property
     def every(self) -> tuple[Settings, ...]:
@@ -85,6 +91,9 @@ def settled(options: MethodOptions) -> Settings:
     made = replace(own, rules=rules)
     if options.text and not made.is_calibrated:
         raise IllegalMethod(f"{options.method} needs no text", "", "Leave --text out")
+    if made.calibration != USUAL and all(other.choice.method != "gptq" for other in made.every):
+        names = "--act-order, --damp, --sinks and --asymmetric-target"
+        raise IllegalMethod(f"{options.method} does not solve layers", "", f"Leave {names} out")
     return made
 
 
@@ -98,18 +107,18 @@ def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:
     bits = rule.bits or (options.bits if options.bits in method.bits else method.bits[0])
     shared_group = options.group if options.group in method.groups else None
     asymmetric = _either(rule.asymmetric, options.asymmetric and False in method.symmetric)
-    is_ranged = method.name in RANGED and (method.name != "gptq" or options.range in GPTQ_RANGES)
+    is_ranged = bool(method.ranges) and options.range in ("", *method.ranges)
     is_searched = is_ranged and (options.range or _own_range(bits)) == "mse"
     changed = {
         "method": method.name,
         "bits": bits,
         "group": shared_group if rule.group is None else rule.group,
         "asymmetric": asymmetric,
-        "dynamic": _either(rule.dynamic, options.dynamic),
-        "restricted": options.restricted and is_ranged and not asymmetric,
+        "activations": options.activations if rule.activations is None else rule.activations,
+        "restricted": options.restricted and "restricted" in method.options and is_ranged and not asymmetric,
         "range": options.range if is_ranged else "",
         "double_quant": options.double_quant and method.name == options.method,
-        "imatrix": options.imatrix if method.name == "int" and is_searched else "",
+        "imatrix": options.imatrix if "imatrix" in method.options and is_searched else "",
         "rules": (),
         "skip": (),
     }
@@ -124,13 +133,14 @@ def _settled(options: MethodOptions) -> Settings:
     method = METHOD[options.method]
     # A group that the form cannot hold is not taken without being asked for.
     groups = [group for group in method.groups if group in EXPORT[options.export].groups] or [TENSOR]
+    bits, activations = options.bits or method.bits[0], options.activations or method.activations[0]
     choice = Choice(
         options.method,
         options.export,
-        options.bits or method.bits[0],
-        _own_group(options, groups),
+        bits,
+        _own_group(options, groups, is_multiplied=bool(activations) and bits == 8),
         method.symmetric[0] if method.groups and True not in method.symmetric else not options.asymmetric,
-        options.dynamic,
+        activations,
     )
     found = refusal(choice)
     if found is not None:
@@ -146,6 +156,7 @@ def _settled(options: MethodOptions) -> Settings:
         options.samples * options.length,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
+        calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),
     )
 
 
@@ -153,11 +164,11 @@ def _own_range(bits: int) -> str:
     return "mse" if bits <= SEARCHED_BITS else "minmax"
 
 
-def _own_group(options: MethodOptions, groups: list[int]) -> int:
-    """The group asked for, else the method's own; integers for 8-bit activations have one scale for each row."""
+def _own_group(options: MethodOptions, groups: list[int], *, is_multiplied: bool) -> int:
+    """The group asked for, else the method's own; 8-bit integers for 8-bit activations have one scale for each row."""
     if options.group is not None:
         return options.group
-    return -1 if options.dynamic else groups[0]
+    return CHANNEL if is_multiplied else groups[0]
 
 
 def _known(name: str, table: Iterable[str], word: str) -> None:
@@ -170,18 +181,18 @@ def _known(name: str, table: Iterable[str], word: str) -> None:
 
 def _check_extras(options: MethodOptions, rule: str) -> None:
     """Options that belong to some methods only. Raises IllegalMethod."""
-    method = options.method
-    if not METHOD[method].groups and (options.asymmetric or options.group is not None):
+    method, row = options.method, METHOD[options.method]
+    if not row.groups and (options.asymmetric or options.group is not None):
         raise IllegalMethod(f"{method} has its own groups and levels", "", "Leave --group and --asymmetric out")
-    if (options.range or options.restricted) and method not in RANGED:
+    if (options.range and not row.ranges) or (options.restricted and "restricted" not in row.options):
         raise IllegalMethod(f"{method} finds its ranges by itself", "", "Leave --range and --restricted out")
-    if options.range not in GPTQ_RANGES and method == "gptq":
-        raise IllegalMethod(f"gptq has no ranges of the rule {options.range}", "", "Use --range mse")
+    if options.range not in ("", *row.ranges):
+        raise IllegalMethod(f"{method} has no ranges of the rule {options.range}", "", "Use --range mse")
     if options.restricted and options.asymmetric:
         raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
-    if options.double_quant and method not in ("nf4", "fp4"):
+    if options.double_quant and "double_quant" not in row.options:
         raise IllegalMethod(f"{method} has no double quantization", "", "Use --method nf4, or leave it out")
-    if options.imatrix and (method != "int" or rule != "mse"):
+    if options.imatrix and ("imatrix" not in row.options or rule != "mse"):
         raise IllegalMethod("An importance matrix is used by the search by error only", "", "Use --range mse")
     if rule == "given" and options.range_low == options.range_high == 0:
         raise IllegalMethod("A range by hand needs its ends", "", "Use --range LOW:HIGH")

@@ -9,11 +9,14 @@ from pydantic import Field
 from core.jobs.quantizing import QuantizeResult
 from core.values import Value
 
+RoundedActivations = Literal["", "dynamic"]
+
 
 class MethodRule(Value):
     """What layers whose name a regular expression finds get instead; what it does not say is as for all others.
 
-    method: "" = the same. bits: 0 = the same. group, asymmetric, dynamic: None = the same. keep: they stay as they are.
+    method: "" = the same. bits: 0 = the same. group, asymmetric, activations: None = the same, "" of the last =
+    16 bits. keep: they stay as they are.
     """
 
     pattern: str
@@ -21,7 +24,7 @@ class MethodRule(Value):
     bits: int = 0
     group: int | None = None
     asymmetric: bool | None = None
-    dynamic: bool | None = None
+    activations: RoundedActivations | None = None
     keep: bool = False
 
 
@@ -31,10 +34,12 @@ class MethodOptions(Value):
     bits: 0 = the method's own. group: 0 = one scale for the tensor, -1 = for each row, None = the method's own.
     restricted: of symmetric integers, leave the lowest out. range: how much of the weights a scale covers, "" = search
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
-    double_quant: scales of NF4 and FP4 in 8 bits. dynamic: 8-bit activations, each token by its largest. imatrix: path
-    of an importance matrix for the search by error, "" = none. skip: regular expressions of names that stay as they
-    are. rules: for names that `skip` leaves; the first that finds a name decides. text: files that a calibrated method
-    looks at, () = the program's own; samples: at most so many windows of `length` tokens.
+    double_quant: scales of NF4 and FP4 in 8 bits. activations: how they are rounded to 8 bits while the model runs, a
+    name of core.methods.table.ACTIVATIONS, "" = the method's own way. imatrix: path of an importance matrix for the
+    search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that `skip`
+    leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the program's own;
+    samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
+    core.methods.calibration.Calibration.
     """
 
     method: str
@@ -48,13 +53,17 @@ class MethodOptions(Value):
     range_low: float = Field(default=0.0, le=0, allow_inf_nan=False)
     range_high: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     double_quant: bool = False
-    dynamic: bool = False
+    activations: RoundedActivations = ""
     imatrix: str = ""
     skip: tuple[str, ...] = ()
     rules: tuple[MethodRule, ...] = ()
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
+    act_order: Literal["static", "groups", "off"] = "static"
+    damp: float = Field(default=0.01, gt=0, le=1)
+    sinks: float = Field(default=64.0, ge=1, le=1e6)
+    target: float = Field(default=0.0, ge=0, le=1)
 
 
 class CheckpointPlanJob(Value):
@@ -62,6 +71,15 @@ class CheckpointPlanJob(Value):
 
     kind: Literal["checkpoint_plan"] = "checkpoint_plan"
     source: str
+    options: MethodOptions
+
+
+class CheckpointPreflightJob(Value):
+    """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult."""
+
+    kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
+    source: str
+    output: str
     options: MethodOptions
 
 
@@ -73,6 +91,7 @@ class CheckpointJob(Value):
     output: str
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Histogram(Value):
@@ -109,6 +128,7 @@ class LayerFigures(Value):
 
     error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
     rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
+    tokens: how many met it, of an expert those that chose it.
     """
 
     name: str
@@ -117,6 +137,19 @@ class LayerFigures(Value):
     rounded_error: float
     damp: float = 0.0
     guarded: bool = False
+    tokens: int = 0
+
+
+class ExpertCoverage(Value):
+    """How many tokens of the calibration text met each expert of a layer; what all met is blended in for few.
+
+    rare, unused: how many experts met few, and none.
+    """
+
+    layer: int
+    tokens: tuple[int, ...]
+    rare: int
+    unused: int
 
 
 class ClippingFigures(Value):
@@ -138,9 +171,10 @@ class ClippingFigures(Value):
 class CheckpointResult(QuantizeResult):
     """A finished checkpoint. activations and layers: of methods that looked at a text, in the order of the layers.
 
-    clipping: of every matrix that became linear integers.
+    clipping: of every matrix that became linear integers. experts: of the layers of a mixture, where a text was read.
     """
 
     activations: tuple[ActivationFigures, ...] = ()
     layers: tuple[LayerFigures, ...] = ()
     clipping: tuple[ClippingFigures, ...] = ()
+    experts: tuple[ExpertCoverage, ...] = ()

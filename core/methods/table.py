@@ -22,7 +22,11 @@ BOTH = (True, False)
 class Method:
     """A choice of `--method`. bits, groups, symmetric: what it can do; the first of each is what it does by itself.
 
-    groups is empty where the method has its own. calibration: needs a text to be measured on.
+    groups is empty where the method has its own. calibration: needs a text to be measured on. loss: for each of `bits`
+    1 (none to speak of) to 5 (heavy), from `loss_source`, on the scale of core.catalog. ranges: rules for what a scale
+    covers, none where the method finds that by itself. options: further fields of MethodOptions that only it and some
+    others have. trained: keeps only models that were trained in its form. activations: how they may be rounded while
+    the model runs, '' meaning not at all.
     """
 
     name: str
@@ -33,13 +37,34 @@ class Method:
     groups: tuple[int, ...] = ()
     symmetric: tuple[bool, ...] = (True,)
     calibration: bool = False
+    loss: tuple[int, ...] = ()
+    loss_source: str = ""
+    ranges: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    recommended: bool = False
+    trained: bool = False
+    activations: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """A choice of `--activations`: how what meets the quantized layers is rounded while the model runs.
+
+    word: in labels.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    word: str
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """A choice of `--export`. bits, groups, symmetric: what it can hold of linear integers.
+    """A choice of `--export`. bits, groups, symmetric, activations: what it can hold of linear integers.
 
     runs_in: programs that load it. mixed: in what its layers may differ from each other, of the fields of a Choice.
+    experts: programs that load mixtures of experts from it.
     """
 
     name: str
@@ -50,9 +75,25 @@ class Export:
     groups: tuple[int, ...] = GROUPS
     symmetric: tuple[bool, ...] = BOTH
     mixed: tuple[str, ...] = ()
+    activations: tuple[str, ...] = ("",)
+    experts: tuple[str, ...] = ()
 
 
+RANGES = ("minmax", "percentile", "mse", "entropy", "given")
+_LLAMA = "perplexity {} on LLaMA-7B (5.68 at F16), from the GPTQ paper"
+_QLORA = "mean perplexity {}, over models of 125 million to 13 billion weights, from the QLoRA paper"
+_BESIDE = "no published figure for a common model: placed beside {} by its bits"
+_TRAINED = "made for models trained in this form; any other model loses nearly everything"
 INTEGER_EXPORTS = ("compressed-tensors", "gptq", "awq", "bf16")
+ACTIVATIONS: tuple[Activations, ...] = (
+    Activations(
+        "dynamic",
+        "8 bits, token by token",
+        "Each token is rounded by its own largest magnitude while the model runs; needs no text.",
+        "a8",
+    ),
+)
+ROUNDED = tuple(row.name for row in ACTIVATIONS)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -63,6 +104,11 @@ METHODS: tuple[Method, ...] = (
         INTEGER_EXPORTS,
         (128, *GROUPS),
         BOTH,
+        loss=(4, 5, 5, 2, 1, 1, 1),
+        loss_source=_LLAMA.format("+0.61 in 4 bits with one scale for each row, less with groups"),
+        ranges=RANGES,
+        options=("restricted", "imatrix"),
+        activations=("", *ROUNDED),
     ),
     Method(
         "hqq",
@@ -72,6 +118,8 @@ METHODS: tuple[Method, ...] = (
         INTEGER_EXPORTS,
         (64, CHANNEL, 16, 32, 128, 256),
         (False,),
+        loss=(4, 5, 5, 2, 1, 1, 1),
+        loss_source=_BESIDE.format("int"),
     ),
     Method(
         "gptq",
@@ -82,6 +130,12 @@ METHODS: tuple[Method, ...] = (
         (128, CHANNEL, 32, 64),
         BOTH,
         calibration=True,
+        loss=(3, 5, 4, 1),
+        loss_source=_LLAMA.format("+0.41 in 4 bits with one scale for each row, +0.93 in 3 bits with groups of 128"),
+        recommended=True,
+        ranges=("minmax", "percentile", "mse"),
+        options=("restricted",),
+        activations=("", *ROUNDED),
     ),
     Method(
         "nf4",
@@ -89,6 +143,9 @@ METHODS: tuple[Method, ...] = (
         "Sixteen levels placed where normally distributed weights are dense, as QLoRA uses them.",
         (4,),
         ("bitsandbytes", "bf16"),
+        loss=(3,),
+        loss_source=_QLORA.format("27.41, with rounding to integers 34.34"),
+        options=("double_quant",),
     ),
     Method(
         "fp4",
@@ -96,6 +153,9 @@ METHODS: tuple[Method, ...] = (
         "Tiny floating-point numbers; NF4 is usually closer to the original.",
         (4,),
         ("bitsandbytes", "bf16"),
+        loss=(4,),
+        loss_source=_QLORA.format("31.07, with NF4 27.41"),
+        options=("double_quant",),
     ),
     Method(
         "llm-int8",
@@ -103,6 +163,8 @@ METHODS: tuple[Method, ...] = (
         "Every row in 8 bits; the few inputs with very large values are computed in 16 bits when the model runs.",
         (8,),
         ("bitsandbytes", "bf16"),
+        loss=(1,),
+        loss_source="perplexity 12.45 with and without it at 13 billion weights, from the LLM.int8 paper",
     ),
     Method(
         "ternary",
@@ -110,6 +172,9 @@ METHODS: tuple[Method, ...] = (
         "Only -1, 0 and 1: keeps models that were trained in this form; any other model does not survive it.",
         (2,),
         ("bitnet", "bf16"),
+        loss=(5,),
+        loss_source=_TRAINED,
+        trained=True,
     ),
     Method(
         "bitnet",
@@ -117,6 +182,9 @@ METHODS: tuple[Method, ...] = (
         "Only the sign of each weight: a model that was not trained in this form does not survive it.",
         (1,),
         ("bitnet", "bf16"),
+        loss=(5,),
+        loss_source=_TRAINED,
+        trained=True,
     ),
 )
 EXPORTS: tuple[Export, ...] = (
@@ -125,7 +193,9 @@ EXPORTS: tuple[Export, ...] = (
         "compressed-tensors",
         "What vLLM and transformers load best: integers of 2 to 8 bits, in every kind of group.",
         ("transformers", "vLLM"),
-        mixed=("method", "bits", "group", "symmetric", "dynamic"),
+        mixed=("method", "bits", "group", "symmetric", "activations"),
+        activations=("", *ROUNDED),
+        experts=("transformers", "vLLM"),
     ),
     Export(
         "gptq",
@@ -135,6 +205,7 @@ EXPORTS: tuple[Export, ...] = (
         (4, 8, 2, 3),
         (CHANNEL, 32, 64, 128),
         mixed=("method", "bits", "group", "symmetric"),
+        experts=("vLLM",),
     ),
     Export(
         "awq",
@@ -145,6 +216,7 @@ EXPORTS: tuple[Export, ...] = (
         (32, 64, 128),
         (False,),
         mixed=("method",),
+        experts=("vLLM",),
     ),
     Export("bitsandbytes", "bitsandbytes", "Loads in transformers, and can be trained on (QLoRA).", ("transformers",)),
     Export("bitnet", "BitNet", "Four ternary weights in a byte.", ("transformers",), mixed=("method", "bits")),
@@ -154,22 +226,26 @@ EXPORTS: tuple[Export, ...] = (
         "The quantized weights written out as bfloat16: no smaller, but any program can measure them.",
         ("transformers", "vLLM"),
         mixed=("method", "bits", "group", "symmetric"),
+        experts=("transformers", "vLLM"),
     ),
 )
 METHOD = {method.name: method for method in METHODS}
 EXPORT = {export.name: export for export in EXPORTS}
+ACTIVATION = {row.name: row for row in ACTIVATIONS}
+# Bits of weights that programs multiply with 8-bit activations, and how such activations may be rounded then.
+MULTIPLIED = {8: ROUNDED, 4: ("dynamic",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What is asked for. group: TENSOR, CHANNEL or a number of weights. dynamic: 8-bit activations, token by token."""
+    """What is asked for. group: TENSOR, CHANNEL or a number of weights. activations: of ACTIVATIONS, '' = 16 bits."""
 
     method: str
     export: str
     bits: int
     group: int
     symmetric: bool
-    dynamic: bool = False
+    activations: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +277,7 @@ MIX_WORDS = {
     "bits": ("numbers of bits", "--bits"),
     "group": ("groups", "--group"),
     "symmetric": ("integers with and without zero points", "--asymmetric"),
-    "dynamic": ("layers with and without 8-bit activations", "--dynamic"),
+    "activations": ("layers whose activations are rounded in different ways", "--activations"),
 }
 
 
@@ -214,7 +290,9 @@ def mix_refusal(choice: Choice, other: Choice) -> Refusal | None:
             able = [row.name for row in EXPORTS if field in row.mixed and row.name in METHOD[other.method].exports]
             why = f"{export.title} says {option} once for all layers"
             same = (
-                f"the same {option} for all" if isinstance(value, bool) else f"{option} {_value(field, value)} for all"
+                f"{option} {_value(field, value)} for all"
+                if value and not isinstance(value, bool)
+                else f"the same {option} for all"
             )
             remedy = f"Use {same}, or leave the layers out with keep" + (f", or use --export {able[0]}" if able else "")
             return Refusal(f"{export.name} cannot mix {word}", why, remedy)
@@ -252,14 +330,31 @@ def _group_refusal(choice: Choice, row: Method | Export) -> Refusal:
 
 
 def _activations(choice: Choice) -> Refusal | None:
-    if not choice.dynamic:
-        return None
-    if choice.method != "int" or choice.export != "compressed-tensors":
-        why = "only compressed-tensors with the method int says how activations are to be rounded"
-        return Refusal("8-bit activations cannot be written here", why, _use("--export", "compressed-tensors"))
-    if choice.bits != 8 or choice.group > 0:
+    """Why activations cannot be rounded with such weights, or None."""
+    method, export, kind = METHOD[choice.method], EXPORT[choice.export], choice.activations
+    if kind in method.activations and kind in export.activations:
+        return _multiplied(choice) if kind else None
+    forms = [row.name for row in EXPORTS if kind in row.activations]
+    methods = [row.name for row in METHODS if kind in row.activations]
+    why = f"{_or(forms)} with {_or(methods)} can say how activations are to be rounded"
+    remedy = _use("--export", forms[0]) if kind in method.activations else _use("--method", methods[0])
+    return Refusal("8-bit activations cannot be written here", why, remedy)
+
+
+def _multiplied(choice: Choice) -> Refusal | None:
+    """Why programs that multiply integers with each other could not run the weights of a choice, or None."""
+    what = "8-bit activations do not go with these weights"
+    if choice.bits not in MULTIPLIED:
+        why = f"programs multiply them with weights of {_or(sorted(MULTIPLIED))} bits"
+        return Refusal(what, why, _use("--bits", nearest(choice.bits, tuple(MULTIPLIED))))
+    if choice.activations not in MULTIPLIED[choice.bits]:
+        why = f"beside weights of {choice.bits} bits programs round activations token by token"
+        return Refusal(what, why, f"Use --activations {MULTIPLIED[choice.bits][0]} or --bits 8")
+    if choice.bits == 8 and choice.group > 0:
         why = "programs that multiply integers need 8-bit weights with one scale for each row or tensor"
-        return Refusal("8-bit activations do not go with these weights", why, "Use --bits 8 --group channel")
+        return Refusal(what, why, "Use --group channel")
+    if choice.bits == 4 and choice.group == TENSOR:
+        return Refusal(what, "programs have one scale for each group or row of 4-bit weights", "Use --group channel")
     if not choice.symmetric:
         why = "programs that multiply integers have no zero points for weights"
         return Refusal("8-bit activations need symmetric weights", why, "Leave --asymmetric out")
@@ -282,7 +377,8 @@ def label(choice: Choice) -> str:
         return choice.method
     group = f"g{choice.group}" if choice.group > 0 else f"per {group_word(choice.group)}"
     name = "int" if choice.method == "int" else f"{choice.method} int"
-    return f"{name}{choice.bits} {group}{'' if choice.symmetric else ' asym'}{' a8' if choice.dynamic else ''}"
+    rounded = f" {ACTIVATION[choice.activations].word}" if choice.activations else ""
+    return f"{name}{choice.bits} {group}{'' if choice.symmetric else ' asym'}{rounded}"
 
 
 def _use(option: str, value: object) -> str:

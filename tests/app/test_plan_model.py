@@ -159,6 +159,12 @@ def test_the_fallback_sentence_counts_and_gives_the_true_size(qapp):
         ("blk.0.attn_q.bias", 0, "attn_q.bias", "other"),
         ("output.weight", None, "output", "output"),
         ("rope_freqs.weight", None, "rope_freqs", "other"),
+        ("model.layers.17.self_attn.q_proj.weight", 17, "self_attn.q_proj", "attention"),
+        ("model.layers.0.mlp.experts.3.down_proj.weight", 0, "mlp.experts.3.down_proj", "feed-forward"),
+        ("h.2.attn.c_proj.bias", 2, "attn.c_proj.bias", "other"),
+        ("model.layers.0.input_layernorm.weight", 0, "input_layernorm", "other"),
+        ("model.embed_tokens.weight", None, "model.embed_tokens", "embedding"),
+        ("lm_head.weight", None, "lm_head", "output"),
     ],
 )
 def test_names_tell_the_place(name, layer, module, group):
@@ -167,4 +173,4 @@ def test_names_tell_the_place(name, layer, module, group):
 
 
 def test_some_pattern_matches_every_name():
-    assert MODULES[-1].pattern == "*"
+    assert MODULES[-1].patterns == ("*",)

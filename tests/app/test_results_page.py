@@ -62,9 +62,9 @@ def test_a_job_can_be_asked_for(page):
 
 def test_the_plots_points_equal_the_table(page):
     rows = {row.name: row for row in page.table_model.rows}
-    points = dict(page.error_plot.points())
+    points = dict(page.plot("errors").points())
     assert points == {name: row.relative_rmse for name, row in rows.items() if row.snr_db is not None}
-    assert len(points) + len(page.error_plot.lossless()) == len(rows)
+    assert len(points) + len(page.plot("errors").lossless()) == len(rows)
 
 
 def test_a_finished_job_appears_by_itself(page, context):
@@ -80,12 +80,12 @@ def test_a_finished_job_appears_by_itself(page, context):
 def test_plot_heat_map_and_table_select_the_same_tensor(page):
     name = "blk.4.attn_v.weight"
     page.tabs.setCurrentIndex(1)
-    page.error_plot.tensor_selected.emit(name)
+    page.plot("errors").tensor_selected.emit(name)
     assert page.table.current().name == name
-    assert page.heat_map._map._selected == name
+    assert page.plot("layers")._map._selected == name
     page.table.select("blk.1.ffn_up.weight")
-    assert page.error_plot._selected == "blk.1.ffn_up.weight"
-    page.heat_map.tensor_selected.emit("blk.2.attn_q.weight")
+    assert page.plot("errors")._selected == "blk.1.ffn_up.weight"
+    page.plot("layers").tensor_selected.emit("blk.2.attn_q.weight")
     assert page.table.current().name == "blk.2.attn_q.weight"
 
 
@@ -93,7 +93,7 @@ def test_the_selection_stays_with_another_result_of_the_same_model(page, context
     page.select_tensor("blk.1.ffn_up.weight")
     page.show_job(add_finished(context.store, make_result(6, "/models/again.Q8_0.gguf")))
     assert page.result.output == "/models/again.Q8_0.gguf"
-    assert page.table.current().name == page.error_plot._selected == "blk.1.ffn_up.weight"
+    assert page.table.current().name == page.plot("errors")._selected == "blk.1.ffn_up.weight"
 
 
 def test_a_click_in_the_plot_takes_away_a_filter_that_hides_the_row(page):
@@ -104,15 +104,15 @@ def test_a_click_in_the_plot_takes_away_a_filter_that_hides_the_row(page):
 
 
 def test_the_words_about_lossless_tensors_lead_to_their_rows(page):
-    page.error_plot.lossless_requested.emit()
-    assert page.table.rows.rowCount() == len(page.error_plot.lossless())
+    page.plot("errors").lossless_requested.emit()
+    assert page.table.rows.rowCount() == len(page.plot("errors").lossless())
 
 
 def test_each_tab_shows_its_plot(page):
-    for at, wanted in ((0, page.error_plot), (1, page.heat_map), (2, page.bars)):
+    for at, wanted in ((0, page.plot("errors")), (1, page.plot("layers")), (2, page.plot("size"))):
         page.tabs.setCurrentIndex(at)
         assert wanted.isVisible()
-        assert page._current_plot() is wanted
+        assert page._stack.currentWidget() is wanted
 
 
 def test_the_table_is_exported_with_every_row(page, tmp_path, monkeypatch):
@@ -141,7 +141,7 @@ def test_chat_gets_the_result_and_its_source(page, qtbot, output):
 def test_a_file_that_is_gone_is_said_and_chat_is_off(page, output):
     output.unlink()
     page.activated()
-    assert page.head.missing.isVisible()
+    assert page.head.note.isVisible()
     assert not page.head.chat.isEnabled()
 
 
@@ -154,7 +154,7 @@ def test_plots_follow_the_theme(page, context):
     theme = context.theme
     before = theme.is_dark
     theme.set_mode("light" if before else "dark")
-    assert page.error_plot._plot.backgroundBrush().color() == theme.color("base")
+    assert page.plot("errors")._plot.backgroundBrush().color() == theme.color("base")
     theme.set_mode("dark" if before else "light")
 
 

@@ -22,6 +22,8 @@ NEW = {
     "chat_system_prompt": "Be brief.",
     "confirm_quit_with_jobs": False,
     "converter": "CONV",
+    "downloads_at_once": 3,
+    "download_limit": 2.5,
 }
 
 

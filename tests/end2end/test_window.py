@@ -78,13 +78,13 @@ def see_the_result(window: MainWindow, qtbot, output: Path) -> None:
     assert page.history.rowCount() == 1
     assert page.result.output == str(output)
     assert page.table_model.rowCount() == 272
-    qtbot.waitUntil(page.error_plot.isVisible, timeout=WAIT_MS)
+    qtbot.waitUntil(page.plot("errors").isVisible, timeout=WAIT_MS)
 
 
 def compare_plot_and_table(window: MainWindow) -> None:
     """For every measure: what lies on the screen equals what stands in the table, tensor by tensor."""
     page = window.page("results")
-    table, plot = page.table_model, page.error_plot
+    table, plot = page.table_model, page.plot("errors")
     for measure in MEASURES:
         plot.set_measure(measure.key)
         column = table.column_of(measure.key)

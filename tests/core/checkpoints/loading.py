@@ -76,7 +76,7 @@ def computed(folder: Path, options: MethodOptions) -> np.ndarray:
                 made = SOLVERS[own.choice.method](w, own, entry.stored.dtype, None)
                 layer = model.get_submodule(entry.module)
                 layer.weight.data = torch.from_numpy(made.values())
-                if own.choice.dynamic or options.export == "bitnet" or options.method == "llm-int8":
+                if own.choice.activations or options.export == "bitnet" or options.method == "llm-int8":
                     layer.register_forward_pre_hook(partial(in_eight_bits, options))
     return logits_of(model)
 
@@ -90,7 +90,7 @@ def in_eight_bits(options: MethodOptions, layer: Any, inputs: tuple[torch.Tensor
     x = inputs[0].half().float() if options.method == "llm-int8" else inputs[0]
     kept = (x.abs() >= 6.0).flatten(0, -2).any(0) if options.method == "llm-int8" else torch.zeros(x.shape[-1]).bool()
     small = torch.where(kept, 0.0, x)
-    scale = small.abs().amax(-1, keepdim=True).clamp_min(1e-5) / (127.5 if options.dynamic else 127.0)
+    scale = small.abs().amax(-1, keepdim=True).clamp_min(1e-5) / (127.5 if options.activations else 127.0)
     return (torch.where(kept, x, torch.round(small / scale).clamp(-128, 127) * scale),)
 
 

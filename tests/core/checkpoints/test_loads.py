@@ -21,7 +21,7 @@ MIXED = (
     MethodRule(pattern="gate_proj|up_proj", bits=5, group=64),
 )
 # 8-bit activations in half of the layers, 4-bit weights alone in the others.
-HALF = (MethodRule(pattern="mlp", bits=4, group=64, dynamic=False),)
+HALF = (MethodRule(pattern="mlp", bits=4, group=64, activations=""),)
 CASES = [
     *(
         MethodOptions(method="int", export="compressed-tensors", bits=bits, group=group, asymmetric=asymmetric)
@@ -37,10 +37,12 @@ CASES = [
         ]
     ),
     MethodOptions(method="int", export="compressed-tensors", group=32, restricted=True),
-    MethodOptions(method="int", export="compressed-tensors", bits=8, dynamic=True),
+    MethodOptions(method="int", export="compressed-tensors", bits=8, activations="dynamic"),
+    MethodOptions(method="int", export="compressed-tensors", bits=4, group=32, activations="dynamic"),
+    MethodOptions(method="int", export="compressed-tensors", bits=4, group=-1, activations="dynamic"),
     MethodOptions(method="int", export="compressed-tensors", group=32, skip=("layers.0", "down_proj")),
     MethodOptions(method="int", export="compressed-tensors", group=32, rules=MIXED),
-    MethodOptions(method="int", export="compressed-tensors", bits=8, dynamic=True, rules=HALF),
+    MethodOptions(method="int", export="compressed-tensors", bits=8, activations="dynamic", rules=HALF),
     MethodOptions(method="hqq", export="compressed-tensors", group=64),
     MethodOptions(method="nf4", export="bitsandbytes"),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True),
@@ -63,6 +65,7 @@ def name_of(options: MethodOptions) -> str:
         + "-asym" * options.asymmetric
         + "-skip" * bool(options.skip)
         + "-double" * options.double_quant
+        + f"-{options.activations}" * bool(options.activations)
     )
     return f"{options.method}{options.bits or ''}{group}{extras}-{options.export}"
 

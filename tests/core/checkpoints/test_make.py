@@ -139,7 +139,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "int", "export": "bf16", "group": 32, "range": "entropy"}, "--group channel"),
     ({"method": "int", "export": "bf16", "group": 32, "range": "minmax", "imatrix": "x"}, "--range mse"),
     ({"method": "int", "export": "bf16", "group": 32, "asymmetric": True, "restricted": True}, "--restricted"),
-    ({"method": "int", "export": "compressed-tensors", "dynamic": True}, "--bits 8"),
+    ({"method": "int", "export": "compressed-tensors", "bits": 5, "activations": "dynamic"}, "--bits 4"),
 ]
 
 

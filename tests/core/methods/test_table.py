@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, Choice, label, nearest, refusal
+from core.jobs import MethodOptions
+from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, RANGES, Choice, label, nearest, refusal
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -15,6 +16,15 @@ def test_rows_are_complete(method) -> None:
     assert all(name in EXPORT for name in method.exports)
     assert method.title
     assert method.sentence.endswith(".")
+    assert len(method.loss) == len(method.bits)
+    assert set(method.loss) <= set(range(1, 6))
+    assert method.loss_source
+    assert set(method.ranges) <= set(RANGES)
+    assert set(method.options) <= set(MethodOptions.model_fields)
+
+
+def test_one_method_is_recommended() -> None:
+    assert [method.name for method in METHODS if method.recommended] == ["gptq"]
 
 
 def all_choices() -> list[Choice]:
@@ -56,10 +66,23 @@ def test_refusals_name_a_legal_value() -> None:
     assert found.remedy == "Use --export bitsandbytes"
 
 
-def test_dynamic_activations() -> None:
-    assert refusal(Choice("int", "compressed-tensors", 8, -1, True, dynamic=True)) is None
-    assert refusal(Choice("int", "compressed-tensors", 4, -1, True, dynamic=True)) is not None
-    assert refusal(Choice("int", "gptq", 8, -1, True, dynamic=True)) is not None
+@pytest.mark.parametrize(
+    ("choice", "remedy"),
+    [
+        (Choice("int", "compressed-tensors", 8, -1, True, "dynamic"), ""),
+        (Choice("int", "compressed-tensors", 4, -1, True, "dynamic"), ""),
+        (Choice("gptq", "compressed-tensors", 4, 128, True, "dynamic"), ""),
+        (Choice("int", "compressed-tensors", 8, 128, True, "dynamic"), "Use --group channel"),
+        (Choice("int", "compressed-tensors", 4, 0, True, "dynamic"), "Use --group channel"),
+        (Choice("int", "compressed-tensors", 8, -1, False, "dynamic"), "Leave --asymmetric out"),
+        (Choice("int", "compressed-tensors", 6, -1, True, "dynamic"), "Use --bits 8"),
+        (Choice("int", "gptq", 8, -1, True, "dynamic"), "Use --export compressed-tensors"),
+        (Choice("hqq", "compressed-tensors", 4, 64, False, "dynamic"), "Use --method int"),
+    ],
+)
+def test_rounded_activations(choice: Choice, remedy: str) -> None:
+    found = refusal(choice)
+    assert (found.remedy if found else "") == remedy
 
 
 def test_labels_differ() -> None:
