@@ -48,6 +48,7 @@ from core.jobs import (
     QuantizeOptions,
     Value,
 )
+from core.recipe_file import Recipe
 from kernels.blocks import FORMATS
 
 DEBOUNCE_MS = 120
@@ -107,6 +108,10 @@ class QuantizePage(QWidget):
             InspectJob(source=path), self._take_summary, self._fail_summary, owner=self._asks_summary
         )
         self._ask_plan()
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Chooses what a recipe says for the present model."""
+        self.choice.load(recipe)
 
     def activated(self) -> None:
         """The page became visible: names that were free may be taken by now."""
