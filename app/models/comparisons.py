@@ -10,7 +10,7 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
 
 from app import text
 from app.models.columns import Column, RowsModel
-from app.models.names import model_title
+from app.models.names import model_title, short_titles
 from app.models.plan import mib
 from core.jobs import CategoryEvaluation, Disagreement, EvaluateResult, ModelEvaluation
 from core.report.front import pareto
@@ -22,10 +22,11 @@ translate = QCoreApplication.translate
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model with its figures. name: its path. title: as it is called in plots."""
+    """A model with its figures. name: its path. short: what tells it from the others it is shown with."""
 
     name: str
     evaluation: ModelEvaluation
+    short: str = ""
 
     @property
     def title(self) -> str:
@@ -53,7 +54,9 @@ class Comparison:
     @property
     def models(self) -> tuple[Measured, ...]:
         """Its models."""
-        return tuple(Measured(model.model, model) for model in self.result.models)
+        models = self.result.models
+        short = short_titles([model_title(model.model) for model in models])
+        return tuple(Measured(model.model, model, name) for model, name in zip(models, short, strict=True))
 
     @property
     def title(self) -> str:
@@ -153,9 +156,10 @@ class ComparisonModel(RowsModel):
 
     CONTEXT = "Comparisons"
     COLUMNS = (
-        Column("model", _T("Comparisons", "Model"), lambda row: row.title),
+        Column("model", _T("Comparisons", "Model"), lambda row: row.short),
         Column("bytes", _T("Comparisons", "Size, MiB"), lambda row: row.evaluation.bytes, mib, True),
         *figure_columns(),
+        Column("path", _T("Comparisons", "Path"), lambda row: row.name),
     )
 
     def decorate(self, row: Any, column: Column, role: int) -> Any:
@@ -187,7 +191,7 @@ class CategoriesModel(RowsModel):
     CONTEXT = "Comparisons"
     COLUMNS = (
         Column("category", _T("Comparisons", "Kind of text"), lambda row: row.evaluation.category),
-        Column("model", _T("Comparisons", "Model"), lambda row: row.model.title),
+        Column("model", _T("Comparisons", "Model"), lambda row: row.model.short),
         Column("tokens", _T("Comparisons", "Tokens"), lambda row: row.evaluation.tokens, text.exact, True),
         *figure_columns(),
     )

@@ -48,7 +48,7 @@ class ResultsPage(QWidget):
     Signals: chat_requested(model, source paths); job_requested(job) to measure something; recipe_requested(source,
     Recipe) to quantize by what a ranking says.
 
-    For tests: `comparison`, `ranking` and `measure` are the other views; `table_model.rows` the tuple of TensorResult in
+    For tests: `comparison`, `ranking` and `measure` are the other views; `table_model.rows` the TensorResults in
     the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar over the views of
     result_views that the result has, `plot(KEY)` one of their plots; `plot("errors").points()` is the list of (tensor
     name, value) as plotted. Plots are built when first shown, because pyqtgraph takes its time.

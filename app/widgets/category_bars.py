@@ -5,6 +5,7 @@ Importing this file imports pyqtgraph; pages do so only when a plot is first sho
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class CategoryBars(QWidget):
         self._theme = theme
         self._rows: list[OfCategory] = []
         self._categories: list[str] = []
-        self._models: list[str] = []
+        self._models: dict[str, str] = {}
         self.setObjectName("category_bars")
         self._build()
         theme.follow(self, self._redraw)
@@ -45,7 +46,7 @@ class CategoryBars(QWidget):
         """Shows its models."""
         self._rows = of_categories(comparison.models)
         self._categories = list(dict.fromkeys(row.evaluation.category for row in self._rows))
-        self._models = [model.name for model in comparison.models]
+        self._models = {model.name: model.short for model in comparison.models}
         title = translate("CategoryBars", "Mean KLD by kind of text: models made from {0}").format(comparison.title)
         self._title.setText(title)
         self.setAccessibleName(title)
@@ -126,11 +127,11 @@ class CategoryBars(QWidget):
         return FILLED / max(len(self._models), 1)
 
     def _place(self, row: OfCategory) -> float:
-        group, at = self._categories.index(row.evaluation.category), self._models.index(row.model.name)
+        group, at = self._categories.index(row.evaluation.category), list(self._models).index(row.model.name)
         return group + (at - (len(self._models) - 1) / 2) * self._width
 
     def _color(self, model: str) -> Any:
-        return self._theme.color(f"series{self._models.index(model) % SERIES}")
+        return self._theme.color(f"series{list(self._models).index(model) % SERIES}")
 
     def _shown(self, category: str) -> str:
         return model_title(category) if "/" in category or "\\" in category else category
@@ -139,9 +140,10 @@ class CategoryBars(QWidget):
         while self._flow.count():
             taken = self._flow.takeAt(0)
             if taken and taken.widget():
+                taken.widget().hide()
                 taken.widget().deleteLater()
-        for name in self._models:
-            entry = QLabel(f'<span style="color: {self._color(name).name()}">■</span> {model_title(name)}')
+        for name, short in self._models.items():
+            entry = QLabel(f'<span style="color: {self._color(name).name()}">■</span> {escape(short)}')
             entry.setToolTip(name)
             self._flow.addWidget(entry)
         self._legend.updateGeometry()

@@ -34,6 +34,8 @@ from app.widgets.filter_table import FilterTable
 from app.widgets.plot_export import export, export_menu
 
 PLOTS_HEIGHT = 240
+WORDS_WIDTH = 120
+PATH = len(ComparisonModel.COLUMNS) - 1
 SIZES, KINDS, TOKENS = range(3)
 
 
@@ -61,9 +63,7 @@ class ComparisonView(QWidget):
     def show_comparison(self, comparison: Comparison) -> None:
         """Shows its models; the selected one stays where it is among them."""
         self.comparison = comparison
-        self._title.setText(
-            self.tr("{0}: models measured against it on {1}").format(comparison.title, comparison.length)
-        )
+        self._title.setText(f"{comparison.title}, {comparison.length}")
         self._title.setToolTip(comparison.result.source)
         self.sentence.setText(finding(comparison))
         self._warnings.setText(" ".join(f"{words}." for words in comparison.result.warnings))
@@ -206,19 +206,19 @@ class ComparisonView(QWidget):
 
     def _make_tables(self) -> QStackedWidget:
         self._tables = QStackedWidget()
-        self.models_table = self._table(ComparisonModel(self), "comparison_models", self.tr("Filter models"), (160,))
-        self.kinds_table = self._table(CategoriesModel(self), "comparison_kinds", self.tr("Filter"), (96, 160))
-        self.tokens_table = self._table(TokensModel(self), "comparison_tokens", self.tr("Filter tokens"), (48, 64))
+        self.models_table = self._table(ComparisonModel(self), "comparison_models", self.tr("Filter models"), PATH)
+        self.kinds_table = self._table(CategoriesModel(self), "comparison_kinds", self.tr("Filter"), None)
+        self.tokens_table = self._table(TokensModel(self), "comparison_tokens", self.tr("Filter tokens"), 3)
         self.models_table.selected.connect(self._on_model)
         self.tokens_table.selected.connect(lambda row: self.plot(TOKENS).select(row.name if row else ""))
         self._tables.setMinimumHeight(136)
         return self._tables
 
-    def _table(self, model: Any, name: str, words: str, first: tuple[int, ...]) -> FilterTable:
+    def _table(self, model: Any, name: str, words: str, rest: int | None) -> FilterTable:
         table = FilterTable(self._theme, model, name)
         table.set_texts({"filter": words, "name": self.tr("Figures")})
-        widths = (*first, *([72] * (len(model.COLUMNS) - len(first))))
-        table.view.set_columns(Columns(widths, rest=len(first) - 1))
+        widths = tuple(WORDS_WIDTH if at in (0, rest) else 64 for at in range(len(model.COLUMNS)))
+        table.view.set_columns(Columns(widths, rest=rest))
         csv = QPushButton(self.tr("Export CSV"))
         self._theme.decorate(csv, "table")
         csv.clicked.connect(lambda: export(model, "csv", self._stem(), parent=self))

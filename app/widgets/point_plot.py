@@ -106,7 +106,11 @@ class PointPlot(QWidget):
 
     def reset_view(self) -> None:
         """Shows all points again."""
-        self._plot.getPlotItem().getViewBox().autoRange(padding=0.08)
+        if len(self._xy):
+            (x0, y0), (x1, y1) = self._xy.min(axis=0), self._xy.max(axis=0)
+            view = self._plot.getPlotItem().getViewBox()
+            view.setRange(xRange=(x0, x1), padding=0.06)
+            view.setRange(yRange=(y0, y1), padding=0.22)
 
     def scatter_items(self) -> list[pg.ScatterPlotItem]:
         """The drawn items, for vector export."""
@@ -209,10 +213,13 @@ class PointPlot(QWidget):
         )
 
     def _labels(self) -> list[Any]:
+        """Words beside the points, at that side where there is more room."""
         found = []
+        middle = (self._xy[:, 0].min() + self._xy[:, 0].max()) / 2 if len(self._xy) else 0.0
         for point, (x, y) in zip(self._shown, self._xy, strict=True):
             if point.label:
-                words = pg.TextItem(point.label, color=self._theme.color("text"), anchor=(0.5, 1.35))
+                side = (-0.05, 1.15) if x <= middle else (1.05, 1.15)
+                words = pg.TextItem(point.label, color=self._theme.color("text"), anchor=side)
                 words.setPos(x, y)
                 found.append(words)
         return found

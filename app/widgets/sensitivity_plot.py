@@ -22,8 +22,6 @@ translate = QCoreApplication.translate
 GLYPHS = dict(zip(SYMBOLS, "●■▼◆▲⬟★⬢", strict=True))
 # Pieces of several tensors: which series they are drawn in, and the words for it.
 PARTS = {"attn": 0, "ffn": 5}
-# Only the most sensitive are named at their points.
-LABELLED = 3
 
 
 class SensitivityPlot(PointPlot):
@@ -105,5 +103,5 @@ def _point(piece: Piece, rank: int, x: float) -> Point:
         text.number(piece.kld_99),
         text.size(piece.bytes),
     )
-    label = piece.name if rank <= LABELLED else ""
+    label = piece.name if rank == 1 else ""
     return Point(piece.name, x, piece.mean_kld, piece.mean_kld_error, series_of(piece), label, words)

@@ -113,6 +113,6 @@ def _point(model: Measured, measure: Measure, labelled: bool) -> Point:
         found.bytes / _MIB,
         measure.value(found),
         measure.error(found),
-        label=model.title if labelled else "",
+        label=model.short if labelled else "",
         words=words,
     )
