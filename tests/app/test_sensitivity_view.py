@@ -78,6 +78,6 @@ def test_the_rules_arrive_on_the_quantize_page(window):
     page = window.page("results")
     page.ranking.apply.click()
     assert window.current_page() == "quantize"
-    options = window.page("quantize").options
+    options = window.page("quantize").gguf.options
     assert options.target == "Q4_0"
     assert options.overrides == page.ranking.keeping.overrides
