@@ -15,6 +15,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
+    UploadJob,
 )
 from core.methods.table import GROUP_NAMES
 from core.recipe_file import part_words
@@ -56,6 +57,13 @@ def download(job: DownloadJob) -> list[str]:
     words += ["--out", job.output] if job.output else []
     words += ["--limit-rate", part_words(job.limit)] if job.limit else []
     return [*words, "--connections", str(job.connections)]
+
+
+def upload(job: UploadJob) -> list[str]:
+    """`upload`; a card that was changed by hand is told by its first words alone, since no command line holds it."""
+    words = ["upload", job.source, job.repo, "--revision", job.revision, *_repeated("--include", job.include)]
+    words += ["--message", job.message] if job.message else []
+    return words if job.private else [*words, "--public"]
 
 
 # ---------------------------------------------------------------- pieces

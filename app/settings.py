@@ -220,6 +220,9 @@ ROWS: tuple[Setting, ...] = (
     ),
     Setting("model_files", "paths", (), "", "", ""),
     Setting("quantize_types", "paths", (), "", "", ""),
+    Setting("hub_favourites", "paths", (), "", "", ""),
+    Setting("hub_recent", "paths", (), "", "", ""),
+    Setting("hub_context", "integer", 4096, "", "", "", limits=(512, 1 << 20)),
     Setting("quantize_fit", "text", "fast", "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
