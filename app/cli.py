@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from app import cli_estimate, cli_evaluate, cli_hub
+from app import cli_estimate, cli_evaluate, cli_hub, cli_sensitivity
 from app import cli_text as text
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
@@ -56,6 +56,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     Sampling,
+    SensitivityResult,
     VerifyJob,
 )
 from core.store import JobRecord, Store
@@ -200,6 +201,7 @@ def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         options=method_options(options),
+        device=options.device,
         threads=options.threads,
     )
 
@@ -287,6 +289,18 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
 def run_evaluate(options: argparse.Namespace) -> int:
     """`evaluate MODEL... --against SRC`."""
     return answer(cli_evaluate.asked_evaluation(options), options, cli_evaluate.evaluated)
+
+
+def run_sensitivity(options: argparse.Namespace) -> int:
+    """`sensitivity SRC --to TYPE`."""
+    compute_where_asked(options)
+    job = cli_sensitivity.asked_sensitivity(options)
+    result = run_job(job)
+    assert isinstance(result, SensitivityResult)
+    cli_sensitivity.save_recipe(result, options, job.options)
+    words = cli_sensitivity.ranked(result, options.keep_type, options.grow)
+    print(result.model_dump_json(by_alias=True) if options.json else words, flush=True)
+    return 0
 
 
 def run_chat(options: argparse.Namespace) -> int:
@@ -479,6 +493,12 @@ COMMANDS: tuple[
         "perplexity, KL divergence and agreement of models with their original on a text",
         cli_evaluate.add_evaluate_options,
         run_evaluate,
+    ),
+    (
+        "sensitivity",
+        "which parts of a model suffer most from a quantization, and what to keep in higher precision",
+        cli_sensitivity.add_sensitivity_options,
+        run_sensitivity,
     ),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("search", "find models on the Hugging Face Hub", cli_hub.add_search, run_search),

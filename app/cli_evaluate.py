@@ -62,7 +62,7 @@ def evaluated(result: EvaluateResult) -> str:
     parts.append(
         facts(
             ("Original", f"{result.source} ({size(result.source_bytes)})"),
-            ("Its perplexity", _with_error(first.ppl_base, first.ppl_base_error, 3)),
+            ("Its perplexity", with_error(first.ppl_base, first.ppl_base_error, 3)),
             ("Text", ", ".join(result.datasets)),
             ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
             ("Time", duration(result.seconds)),
@@ -79,13 +79,13 @@ def _figures(models: Sequence[ModelEvaluation]) -> str:
         (
             Path(model.model).name,
             size(model.bytes),
-            _with_error(model.ppl, model.ppl_error, 3),
-            _with_error(model.ln_ratio, model.ln_ratio_error, 4),
-            _with_error(model.mean_kld, model.mean_kld_error, 5),
+            with_error(model.ppl, model.ppl_error, 3),
+            with_error(model.ln_ratio, model.ln_ratio_error, 4),
+            with_error(model.mean_kld, model.mean_kld_error, 5),
             f"{model.median_kld:.5f}",
             f"{model.kld_99:.4f}",
-            _with_error(model.rms_dp, model.rms_dp_error, 2),
-            _with_error(model.same_top_p, model.same_top_p_error, 2),
+            with_error(model.rms_dp, model.rms_dp_error, 2),
+            with_error(model.same_top_p, model.same_top_p_error, 2),
         )
         for model in models
     ]
@@ -95,7 +95,7 @@ def _figures(models: Sequence[ModelEvaluation]) -> str:
 def _by_category(models: Sequence[ModelEvaluation]) -> str:
     headers = ("Mean KLD of", *(found.category for found in models[0].categories))
     rows = [
-        (Path(model.model).name, *(_with_error(part.mean_kld, part.mean_kld_error, 5) for part in model.categories))
+        (Path(model.model).name, *(with_error(part.mean_kld, part.mean_kld_error, 5) for part in model.categories))
         for model in models
     ]
     return table(headers, rows, " " + "r" * (len(headers) - 1))
@@ -131,5 +131,6 @@ def _line(words: str) -> str:
     return "".join("⏎" if letter == "\n" else letter if letter.isprintable() else "·" for letter in words)
 
 
-def _with_error(value: float, error: float, digits: int) -> str:
+def with_error(value: float, error: float, digits: int) -> str:
+    """'0.0123 ± 0.0004'."""
     return f"{value:.{digits}f} ± {error:.{digits}f}"

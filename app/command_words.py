@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.cli_methods import GPTQ_OPTIONS
 from core.jobs import (
     CheckpointJob,
     DownloadJob,
@@ -15,6 +16,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     QuantizeOptions,
+    SensitivityJob,
     UploadJob,
 )
 from core.methods.table import GROUP_NAMES
@@ -34,7 +36,7 @@ def quantize_many(job: QuantizeManyJob) -> list[str]:
 
 def checkpoint(job: CheckpointJob) -> list[str]:
     """`quantize --method`."""
-    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job)]
+    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job), *_device(job)]
 
 
 def imatrix(job: ImatrixJob) -> list[str]:
@@ -49,6 +51,15 @@ def evaluate(job: EvaluateJob) -> list[str]:
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
     return words + _windows(job) + _threads(job) + _device(job)
+
+
+def sensitivity(job: SensitivityJob) -> list[str]:
+    """`sensitivity`."""
+    options = job.options
+    words = ["sensitivity", job.source, "--to", options.target, "--by", job.by, "--fit", options.fit]
+    words += [*(["--pure"] if options.pure else []), *(["--imatrix", options.imatrix] if options.imatrix else [])]
+    words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    return [*words, "--context", str(job.context), "--chunks", str(job.chunks), *_threads(job), *_device(job)]
 
 
 def download(job: DownloadJob) -> list[str]:
@@ -121,6 +132,9 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
+    for name, option in GPTQ_OPTIONS.items():
+        value = getattr(options, name)
+        words += [_option(option), str(value)] if value != MethodOptions.model_fields[name].default else []
     words += ["--activations", options.activations] if options.activations else []
     flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]

@@ -21,6 +21,7 @@ from core.jobs import (
     Job,
     QuantizeJob,
     QuantizeManyJob,
+    SensitivityJob,
     UploadJob,
 )
 
@@ -87,6 +88,10 @@ def _evaluate_title(job: EvaluateJob) -> str:
     return _tr("{0} measured against {1}").format(", ".join(map(short, job.models)), short(job.source))
 
 
+def _sensitivity_title(job: SensitivityJob) -> str:
+    return _tr("Sensitivity of {0} to {1}").format(short(job.source), job.options.target)
+
+
 def _download_title(job: DownloadJob) -> str:
     return _tr("Download {0}").format(job.repo)
 
@@ -112,7 +117,8 @@ KINDS: dict[str, JobKind] = {
         _checkpoint_title, words.checkpoint, lambda answer: (answer.output,), models=True, page="results"
     ),
     "imatrix": JobKind(_imatrix_title, words.imatrix, lambda answer: (answer.output,)),
-    "evaluate": JobKind(_evaluate_title, words.evaluate),
+    "evaluate": JobKind(_evaluate_title, words.evaluate, page="results"),
+    "sensitivity": JobKind(_sensitivity_title, words.sensitivity, page="results"),
     "download": JobKind(
         _download_title,
         words.download,

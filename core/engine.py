@@ -19,6 +19,7 @@ FUNCTIONS: dict[str, str] = {
     "quantize": "core.pipeline:quantize",
     "quantize_many": "core.pipeline:quantize_many",
     "checkpoint_plan": "core.checkpoints.decide:plan",
+    "checkpoint_preflight": "core.checkpoints.preflight:preflight",
     "checkpoint": "core.checkpoints.make:quantize",
     "estimate": "core.estimating:estimate",
     "preflight": "core.preflight:preflight",
@@ -26,9 +27,16 @@ FUNCTIONS: dict[str, str] = {
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",
     "imatrix": "core.importance:imatrix",
-    "search": "core.hub.client:search",
+    "search": "core.hub.search:search",
     "download": "core.hub.download:download",
+    "hub_page": "core.hub.page:page",
+    "fit": "core.hub.fit:fit",
+    "account": "core.hub.account:account",
+    "hub_cache": "core.hub.stored:hub_cache",
+    "trash": "core.hub.trash:trash",
+    "upload": "core.hub.publish:upload",
     "evaluate": "core.evaluation.run:evaluate",
+    "sensitivity": "core.evaluation.sensitivity:sensitivity",
 }
 
 

@@ -46,7 +46,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         progress.stage("Reading the text")
         tokenizer = networks[0].tokenizer
         windows = read_windows(job, tokenizer)
-        base, *scores = scores_of(networks, windows.ids, _spare_folder(), progress)
+        base, *scores = scores_of(networks, windows.ids, spare_folder(), progress)
         models = tuple(
             _model(network, windows, base, own, tokenizer) for network, own in zip(networks[1:], scores, strict=True)
         )
@@ -93,7 +93,7 @@ def _tokens(source: Source) -> Sequence[Any]:
     return list(found)
 
 
-def _spare_folder() -> Path:
+def spare_folder() -> Path:
     """Where hidden states may go. Raises OutputNotWritable."""
     folder = data_dir()
     try:

@@ -52,19 +52,27 @@ def scores_of(
     limit = int(psutil.virtual_memory().available * SHARE) // len(networks)
     with ExitStack() as stack, torch.no_grad():
         states = [stack.enter_context(HiddenStates((*ids.shape, network.width), folder, limit)) for network in networks]
-        _through_layers(networks, states, ids, progress)
-        return _compared(networks, states, ids, progress)
+        layers = sum(network.layers for network in networks)
+        progress.stage("Running the models", layers * len(ids), "windows")
+        through_layers(networks, states, ids, progress)
+        progress.stage("Comparing", len(ids), "windows")
+        return compared(networks, states, ids, progress)
 
 
-def _through_layers(
+def embedded(network: Network, hidden: HiddenStates, ids: NDArray[np.int64], progress: Progress, done: int = 0) -> None:
+    """Fills the hidden states with what meets the first layer. done: windows of the stage that are done."""
+    for batch in hidden.batches:
+        progress.update(done, "embedding")
+        hidden[batch] = network.embed(ids[batch])
+
+
+def through_layers(
     networks: Sequence[Network], states: Sequence[HiddenStates], ids: NDArray[np.int64], progress: Progress
 ) -> None:
+    """Fills the hidden states of every network with what leaves its last layer; a window in a layer is a unit."""
     done = 0
-    progress.stage("Running the models", sum(network.layers for network in networks) * len(ids), "windows")
     for network, hidden in zip(networks, states, strict=True):
-        for batch in hidden.batches:
-            progress.update(0, "embedding")
-            hidden[batch] = network.embed(ids[batch])
+        embedded(network, hidden, ids, progress)
     for number in range(max(network.layers for network in networks)):
         for network, hidden in zip(networks, states, strict=True):
             if number < network.layers:
@@ -81,24 +89,31 @@ def _through_layer(network: Network, number: int, hidden: HiddenStates, progress
     progress.update(done + len(hidden), note)
 
 
-def _compared(
-    networks: Sequence[Network], states: Sequence[HiddenStates], ids: NDArray[np.int64], progress: Progress
+def compared(
+    networks: Sequence[Network],
+    states: Sequence[HiddenStates],
+    ids: NDArray[np.int64],
+    progress: Progress,
+    done: int = 0,
 ) -> tuple[Scores, ...]:
+    """The scores of every network against the first, from what left their last layers.
+
+    done: windows of the stage that are done before. Raises NonFiniteActivations, what reading raises, and Cancelled.
+    """
     windows, context = ids.shape
     first = first_scored(context)
     shape = (windows, context - 1 - first)
     found = [Scores(np.empty(shape), np.zeros(shape), np.empty(shape, np.int64)) for _ in networks]
-    progress.stage("Comparing", windows, "windows")
     for batch in states[0].batches:
         hidden = [state[batch][:, first : context - 1].to(n.device) for n, state in zip(networks, states, strict=True)]
-        sums, divergences = _batch(networks, hidden, ids[batch, first + 1 :], progress, batch.start)
+        sums, divergences = _batch(networks, hidden, ids[batch, first + 1 :], progress, done + batch.start)
         rows = (-1, shape[1])
         for number, (scores, softmax) in enumerate(zip(found, sums, strict=True)):
             scores.nll[batch] = softmax.nll.reshape(rows).cpu().numpy()
             scores.top[batch] = softmax.top.reshape(rows).cpu().numpy()
             if number:
                 scores.kld[batch] = divergences[number - 1].kld.reshape(rows).cpu().numpy()
-        progress.update(batch.stop)
+        progress.update(done + batch.stop)
     for network, scores in zip(networks, found, strict=True):
         if not (np.isfinite(scores.nll).all() and np.isfinite(scores.kld).all()):
             raise NonFiniteActivations(str(network.source.path), network.head.name)

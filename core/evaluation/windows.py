@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import TextTooShort
-from core.jobs import EvaluateJob
+from core.jobs import EvaluateJob, SensitivityJob
 from core.texts import Text, TextTokenizer, own_texts, tokens_of, windows
 
 
@@ -29,7 +29,7 @@ def first_scored(context: int) -> int:
     return context // 2
 
 
-def read_windows(job: EvaluateJob, tokenizer: TextTokenizer) -> Windows:
+def read_windows(job: EvaluateJob | SensitivityJob, tokenizer: TextTokenizer) -> Windows:
     """The windows of the job's texts, each text cut by itself, in turns, so that a few of them are of every kind.
 
     A file of the user's is its own category, by its path. Raises TextTooShort where no text gives a window, or one of

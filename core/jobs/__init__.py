@@ -21,6 +21,7 @@ from core.jobs.chat import Sampling as Sampling
 from core.jobs.checkpoints import ActivationFigures as ActivationFigures
 from core.jobs.checkpoints import CheckpointJob as CheckpointJob
 from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
+from core.jobs.checkpoints import CheckpointPreflightJob as CheckpointPreflightJob
 from core.jobs.checkpoints import CheckpointResult as CheckpointResult
 from core.jobs.checkpoints import ClippingFigures as ClippingFigures
 from core.jobs.checkpoints import Histogram as Histogram
@@ -45,6 +46,27 @@ from core.jobs.hub import HubModel as HubModel
 from core.jobs.hub import SearchJob as SearchJob
 from core.jobs.hub import SearchResult as SearchResult
 from core.jobs.hub import SkippedFile as SkippedFile
+from core.jobs.hub import SortOrder as SortOrder
+from core.jobs.hub_cache import CachedRepo as CachedRepo
+from core.jobs.hub_cache import CachedRevision as CachedRevision
+from core.jobs.hub_cache import HubCacheJob as HubCacheJob
+from core.jobs.hub_cache import HubCacheResult as HubCacheResult
+from core.jobs.hub_cache import PartialDownload as PartialDownload
+from core.jobs.hub_cache import TrashItem as TrashItem
+from core.jobs.hub_cache import TrashJob as TrashJob
+from core.jobs.hub_cache import TrashResult as TrashResult
+from core.jobs.hub_cache import Use as Use
+from core.jobs.hub_page import AccountJob as AccountJob
+from core.jobs.hub_page import AccountResult as AccountResult
+from core.jobs.hub_page import FitForm as FitForm
+from core.jobs.hub_page import FitJob as FitJob
+from core.jobs.hub_page import FitResult as FitResult
+from core.jobs.hub_page import HubFile as HubFile
+from core.jobs.hub_page import HubPage as HubPage
+from core.jobs.hub_page import HubPageJob as HubPageJob
+from core.jobs.hub_page import HubRevision as HubRevision
+from core.jobs.hub_page import HubVariant as HubVariant
+from core.jobs.hub_page import TokenSource as TokenSource
 from core.jobs.importance import ImatrixJob as ImatrixJob
 from core.jobs.importance import ImatrixResult as ImatrixResult
 from core.jobs.importance import ImatrixTensor as ImatrixTensor
@@ -57,6 +79,9 @@ from core.jobs.models import ScanResult as ScanResult
 from core.jobs.models import TensorInfo as TensorInfo
 from core.jobs.models import TensorStats as TensorStats
 from core.jobs.models import TensorStatsJob as TensorStatsJob
+from core.jobs.publishing import UploadedFile as UploadedFile
+from core.jobs.publishing import UploadJob as UploadJob
+from core.jobs.publishing import UploadResult as UploadResult
 from core.jobs.quantizing import Check as Check
 from core.jobs.quantizing import CompareJob as CompareJob
 from core.jobs.quantizing import CompareResult as CompareResult
@@ -78,6 +103,12 @@ from core.jobs.quantizing import TensorResult as TensorResult
 from core.jobs.quantizing import VerifyJob as VerifyJob
 from core.jobs.quantizing import VerifyResult as VerifyResult
 from core.jobs.quantizing import results_of as results_of
+from core.jobs.sensitivity import Grain as Grain
+from core.jobs.sensitivity import Piece as Piece
+from core.jobs.sensitivity import PieceTensor as PieceTensor
+from core.jobs.sensitivity import SensitivityFigures as SensitivityFigures
+from core.jobs.sensitivity import SensitivityJob as SensitivityJob
+from core.jobs.sensitivity import SensitivityResult as SensitivityResult
 from core.values import Value as Value
 
 Job = Annotated[
@@ -88,6 +119,7 @@ Job = Annotated[
     | QuantizeJob
     | QuantizeManyJob
     | CheckpointPlanJob
+    | CheckpointPreflightJob
     | CheckpointJob
     | EstimateJob
     | PreflightJob
@@ -98,7 +130,14 @@ Job = Annotated[
     | ImatrixJob
     | SearchJob
     | DownloadJob
-    | EvaluateJob,
+    | HubPageJob
+    | FitJob
+    | AccountJob
+    | HubCacheJob
+    | TrashJob
+    | UploadJob
+    | EvaluateJob
+    | SensitivityJob,
     Field(discriminator="kind"),
 ]
 
@@ -130,7 +169,14 @@ Result = (
     | ImatrixResult
     | SearchResult
     | DownloadResult
+    | HubPage
+    | FitResult
+    | AccountResult
+    | HubCacheResult
+    | TrashResult
+    | UploadResult
     | EvaluateResult
+    | SensitivityResult
 )
 
 
@@ -142,6 +188,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "quantize": QuantizeResult,
     "quantize_many": QuantizeManyResult,
     "checkpoint_plan": Plan,
+    "checkpoint_preflight": PreflightResult,
     "checkpoint": CheckpointResult,
     "estimate": EstimateResult,
     "preflight": PreflightResult,
@@ -151,5 +198,12 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "imatrix": ImatrixResult,
     "search": SearchResult,
     "download": DownloadResult,
+    "hub_page": HubPage,
+    "fit": FitResult,
+    "account": AccountResult,
+    "hub_cache": HubCacheResult,
+    "trash": TrashResult,
+    "upload": UploadResult,
     "evaluate": EvaluateResult,
+    "sensitivity": SensitivityResult,
 }

@@ -38,7 +38,8 @@ class MethodOptions(Value):
     name of core.methods.table.ACTIVATIONS, "" = the method's own way. imatrix: path of an importance matrix for the
     search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that `skip`
     leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the program's own;
-    samples: at most so many windows of `length` tokens.
+    samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
+    core.methods.calibration.Calibration.
     """
 
     method: str
@@ -59,6 +60,10 @@ class MethodOptions(Value):
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
+    act_order: Literal["static", "groups", "off"] = "static"
+    damp: float = Field(default=0.01, gt=0, le=1)
+    sinks: float = Field(default=64.0, ge=1, le=1e6)
+    target: float = Field(default=0.0, ge=0, le=1)
 
 
 class CheckpointPlanJob(Value):
@@ -66,6 +71,15 @@ class CheckpointPlanJob(Value):
 
     kind: Literal["checkpoint_plan"] = "checkpoint_plan"
     source: str
+    options: MethodOptions
+
+
+class CheckpointPreflightJob(Value):
+    """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult."""
+
+    kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
+    source: str
+    output: str
     options: MethodOptions
 
 
@@ -77,6 +91,7 @@ class CheckpointJob(Value):
     output: str
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Histogram(Value):
@@ -113,6 +128,7 @@ class LayerFigures(Value):
 
     error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
     rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
+    tokens: how many met it, of an expert those that chose it.
     """
 
     name: str
@@ -121,6 +137,7 @@ class LayerFigures(Value):
     rounded_error: float
     damp: float = 0.0
     guarded: bool = False
+    tokens: int = 0
 
 
 class ClippingFigures(Value):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -70,8 +71,12 @@ class Layer:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """(windows, length, width) -> the same shape; every window is a text of its own from position 0."""
+        return self.through(self.module, hidden)
+
+    def through(self, module: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """The same through another module in its place, such as a copy of it."""
         args, kwargs = self._network.arguments(hidden.shape[1])[self.number]
-        out = self.module(hidden, *args, **kwargs)
+        out = module(hidden, *args, **kwargs)
         return cast("torch.Tensor", out[0] if isinstance(out, tuple) else out)
 
 
@@ -205,6 +210,15 @@ class Network:
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer and chat template; closed with the network."""
         return Tokenizer(self.source)
+
+    def reading(self, source: Source) -> Network:
+        """The same network with weights read from another source of the same tensors; it needs no closing.
+
+        Both share their modules: no layer of one may be in memory while one of the other is.
+        """
+        other = copy(self)
+        other.source = source
+        return other
 
     def close(self) -> None:
         """Ends the tokenizer."""

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from app import cli, cli_evaluate, cli_hub, job_kinds
+from app import cli, cli_evaluate, cli_hub, cli_sensitivity, job_kinds
 from core.engine import FUNCTIONS
 from core.jobs import (
     CheckpointJob,
@@ -17,6 +17,7 @@ from core.jobs import (
     MethodRule,
     QuantizeJob,
     QuantizeOptions,
+    SensitivityJob,
 )
 from core.jobs import QuantizeManyJob as Many
 
@@ -29,6 +30,7 @@ METHODS = (
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
     MethodOptions(method="gptq", export="gptq", range="mse", text=("/a/t.txt",), samples=7, length=64),
+    MethodOptions(method="gptq", export="gptq", act_order="groups", damp=0.05, sinks=8, target=0.5),
     MethodOptions(
         method="int",
         export="compressed-tensors",
@@ -40,7 +42,10 @@ METHODS = (
         ),
     ),
 )
-CHECKPOINTS = tuple(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS)
+CHECKPOINTS = (
+    *(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS),
+    CheckpointJob(source="/m/a", output="/m/b", options=METHODS[0], device="cuda"),
+)
 IMATRICES = (
     ImatrixJob(source="/m/a.gguf", output="/m/i.gguf"),
     ImatrixJob(source="/m/a.gguf", output="/m/i", context=64, chunks=3, process_output=True, device="cuda"),
@@ -51,6 +56,20 @@ EVALUATIONS = (
     EvaluateJob(source="/m/a", models=("/m/b", "/m/c"), categories=("chat", "code"), context=256, chunks=4, threads=1),
     EvaluateJob(source="/m/a", models=("/m/b",), text=("/m/x.txt",), device="cuda"),
 )
+SENSITIVITIES = (
+    SensitivityJob(source="/m/a.gguf", options=QuantizeOptions(target="Q4_K_M")),
+    SensitivityJob(
+        source="/m/a",
+        options=QuantizeOptions(target="Q3_K", pure=True, fit="best", imatrix="/m/i.gguf"),
+        by="tensor",
+        categories=("chat",),
+        context=64,
+        chunks=0,
+        threads=2,
+        device="cuda",
+    ),
+    SensitivityJob(source="/m/a", options=QuantizeOptions(target="Q4_0"), by="layer", text=("/m/x.txt",)),
+)
 DOWNLOADS = (
     DownloadJob(repo="a/b"),
     DownloadJob(repo="a/b", revision="v1", include=("*Q8_0*",), output="/m/here", connections=2, limit=2_000_000),
@@ -59,6 +78,7 @@ EXAMPLES = {
     "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
     "imatrix": (cli.asked_imatrix, IMATRICES),
     "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
+    "sensitivity": (cli_sensitivity.asked_sensitivity, SENSITIVITIES),
     "download": (cli_hub.download_job, DOWNLOADS),
     "quantize": (
         cli.asked_quantization,

@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "imatrix",
     "evaluate",
+    "sensitivity",
     "chat",
     "search",
     "download",
@@ -51,14 +52,14 @@ def test_every_command_and_target_is_documented() -> None:
     usage = subprocess.run(
         [sys.executable, "main.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    commands = re.findall(r"^    (\w+) ", usage, re.MULTILINE)
+    commands = re.findall(r"^    (\w+)(?: |$)", usage, re.MULTILINE)
     assert set(COMMANDS) < set(commands)
     assert [command for command in commands if f"| `{command}" not in README] == []
     assert [mix.name for mix in MIXES if mix.name not in README] == []
 
 
 @pytest.mark.parametrize(
-    "command", ["plan", "quantize", "estimate", "imatrix", "evaluate", "chat", "search", "download"]
+    "command", ["plan", "quantize", "estimate", "imatrix", "evaluate", "sensitivity", "chat", "search", "download"]
 )
 def test_every_option_is_documented(command: str) -> None:
     usage = subprocess.run(
