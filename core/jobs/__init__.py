@@ -24,6 +24,7 @@ from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
 from core.jobs.checkpoints import CheckpointPreflightJob as CheckpointPreflightJob
 from core.jobs.checkpoints import CheckpointResult as CheckpointResult
 from core.jobs.checkpoints import ClippingFigures as ClippingFigures
+from core.jobs.checkpoints import ExpertCoverage as ExpertCoverage
 from core.jobs.checkpoints import Histogram as Histogram
 from core.jobs.checkpoints import LayerFigures as LayerFigures
 from core.jobs.checkpoints import MethodOptions as MethodOptions
