@@ -37,6 +37,7 @@ GLYPHS: dict[str, str] = {
     "retry": "arrow-clockwise",
     "up": "arrow-up",
     "down": "arrow-down",
+    "fold": "caret-down",
     "copy": "copy",
     "log": "terminal-window",
     "search": "magnifying-glass",

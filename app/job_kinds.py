@@ -93,7 +93,8 @@ def _sensitivity_title(job: SensitivityJob) -> str:
 
 
 def _download_title(job: DownloadJob) -> str:
-    return _tr("Download {0}").format(job.repo)
+    what = f"{job.repo}: {job.include[0]}" if len(job.include) == 1 else job.repo
+    return _tr("Download {0}").format(what)
 
 
 def _upload_title(job: UploadJob) -> str:

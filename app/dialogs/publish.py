@@ -82,6 +82,7 @@ class PublishDialog(QDialog):
             repo=self.repo(),
             private=self.private.isChecked(),
             card=card if card != self._written else "",
+            base=self.base.text().strip() if is_repo(self.base.text().strip()) else "",
         )
 
     # ------------------------------------------------------------ composition
@@ -115,25 +116,32 @@ class PublishDialog(QDialog):
         group = QButtonGroup(self)
         group.addButton(self.private)
         group.addButton(self.public)
-        owner, name = QLabel(self.tr("&Owner")), QLabel(self.tr("Repository &name"))
-        owner.setBuddy(self.owner)
-        name.setBuddy(self.name)
+        repository, base = QLabel(self.tr("&Repository")), QLabel(self.tr("&Made from"))
+        repository.setBuddy(self.owner)
+        self.owner.setAccessibleName(self.tr("Owner of the repository"))
+        self.owner.lineEdit().setPlaceholderText(self.tr("owner"))
+        self.name.setAccessibleName(self.tr("Name of the repository"))
+        self.base = QLineEdit()
+        self.base.setObjectName("publish_base")
+        self.base.setPlaceholderText(self.tr("owner/name of the original on the Hub, where it is not known"))
+        base.setBuddy(self.base)
         visible = QLabel(self.tr("Visibility"))
         row = QHBoxLayout()
         row.setSpacing(8)
         row.addWidget(self.owner)
         row.addWidget(QLabel("/"))
-        row.addWidget(name)
         row.addWidget(self.name, 1)
         grid = QGridLayout()
         grid.setHorizontalSpacing(16)
         grid.setVerticalSpacing(8)
         grid.setColumnStretch(1, 1)
-        grid.addWidget(owner, 0, 0)
+        grid.addWidget(repository, 0, 0)
         grid.addLayout(row, 0, 1)
-        grid.addWidget(visible, 1, 0)
-        grid.addWidget(self.private, 1, 1)
-        grid.addWidget(self.public, 2, 1)
+        grid.addWidget(base, 1, 0)
+        grid.addWidget(self.base, 1, 1)
+        grid.addWidget(visible, 2, 0)
+        grid.addWidget(self.private, 2, 1)
+        grid.addWidget(self.public, 3, 1)
         return grid
 
     def _make_tabs(self) -> QTabWidget:
@@ -176,6 +184,7 @@ class PublishDialog(QDialog):
     def _connect(self) -> None:
         self.owner.currentTextChanged.connect(self._on_edited)
         self.name.textChanged.connect(self._on_edited)
+        self.base.textChanged.connect(self._on_edited)
 
     # ------------------------------------------------------------ reactions
 

@@ -115,7 +115,7 @@ def location(model: ModelSummary) -> str:
     if model.is_sample:
         return _tr("bundled")
     if repo := repo_in(model.path):
-        return _tr("Hugging Face cache: {0}").format(repo)
+        return _tr("cache, {0}").format(repo)
     folder = str(Path(model.path).parent)
     home = str(Path.home())
     return f"~{folder[len(home) :]}" if folder.startswith(home) else folder

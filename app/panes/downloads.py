@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app import job_kinds, text
 from app.context import AppContext
-from app.models.jobs import JobRow
+from app.models.jobs import JobRow, ordered
 from app.widgets.downloads_panel import DownloadsPanel
 from core.progress import Snapshot
 from core.store import JobRecord
@@ -34,7 +34,7 @@ class Downloads(QWidget):
 
     def refresh(self) -> None:
         """Reads the queue anew."""
-        records = [record for record in self.context.store.summaries() if _is_shown(record)]
+        records = ordered([record for record in self.context.store.summaries() if _is_shown(record)])
         self.panel.show_rows([self._row(record) for record in records])
 
     def _row(self, record: JobRecord) -> JobRow:

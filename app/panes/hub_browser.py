@@ -153,6 +153,7 @@ class HubBrowser(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
         layout.addWidget(self.results, 1)
+        self.results.foot.addWidget(self.filters.judged)
         main.setMinimumWidth(320)
         self.inspector.setMinimumWidth(340)
         self._fold.toggled.connect(lambda _on: self._show_side())
@@ -353,7 +354,7 @@ class HubBrowser(QWidget):
             revision=page.revision,
             include=variant.include if variant else (),
             output=output,
-            limit=int(self.context.settings.value("download_limit") * 2**20),
+            limit=self.context.settings.value("download_limit") << 20,
         )
 
     def _download_into_folder(self) -> None:

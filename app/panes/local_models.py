@@ -124,7 +124,7 @@ class LocalModels(QWidget):
             }
         )
         place, architecture = self.model.column_of("location"), self.model.column_of("architecture")
-        self.table.view.set_columns(Columns((176, 88, 88, 60, 80, 72), rest=place, spare=(architecture, place)))
+        self.table.view.set_columns(Columns((176, 88, 88, 60, 80, 104), rest=place, spare=(architecture, place)))
         self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         full = QWidget()
         layout = QVBoxLayout(full)

@@ -21,7 +21,7 @@ from app.theme import Theme
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.job_inspector import is_offered
 
-ROWS_SHOWN = 3
+ROWS_SHOWN = 2
 ROW_HEIGHT = 40
 ICON = 16
 # key: icon; what each asks for, words in _Row.
@@ -60,10 +60,21 @@ class DownloadsPanel(QFrame):
         self._area.setWidgetResizable(True)
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._area.setWidget(inside)
+        self._fold = QToolButton()
+        self._fold.setObjectName("downloads_fold")
+        self._fold.setCheckable(True)
+        self._fold.setChecked(True)
+        self._fold.setToolTip(self.tr("Show or hide the list of downloads"))
+        self._fold.setAccessibleName(self._fold.toolTip())
+        theme.decorate(self._fold, "fold", "muted")
+        self._fold.toggled.connect(self._area.setVisible)
+        head = QHBoxLayout()
+        head.addWidget(self._title, 1)
+        head.addWidget(self._fold)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(16, 8, 8, 8)
-        layout.setSpacing(4)
-        layout.addWidget(self._title)
+        layout.setContentsMargins(16, 4, 8, 4)
+        layout.setSpacing(0)
+        layout.addLayout(head)
         layout.addWidget(self._area)
         self.hide()
 
@@ -147,7 +158,8 @@ class _Row(QWidget):
         self.bar.setValue(round(1000 * row.fraction))
         self.words.setText(self._words(row))
         for key, button in self._buttons.items():
-            button.setVisible(is_offered(key, row))
+            # What can be cancelled leaves the list once that is done.
+            button.setVisible(is_offered(key, row) and not (key == "remove" and is_offered("cancel", row)))
         self._recolor()
 
     def button(self, key: str) -> QToolButton:

@@ -32,7 +32,7 @@ LIBRARIES = ("transformers", "gguf", "peft", "sentence-transformers", "mlx", "on
 
 
 class HubFilters(QWidget):
-    """The box for words, `query`, is placed by whoever shows this.
+    """The box for words, `query`, and the choice of a context, `judged`, are placed by whoever shows this.
 
     changed: (SearchJob) whenever anything that is looked for is another. context_changed: tokens.
     """
@@ -153,14 +153,14 @@ class HubFilters(QWidget):
         label.setProperty("role", "muted")
         label.setBuddy(self.context)
         explain(label, "context")
-        judged = QWidget()
-        row = QHBoxLayout(judged)
+        self.judged = QWidget()
+        row = QHBoxLayout(self.judged)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addWidget(label)
         row.addWidget(self.context)
         flow = FlowLayout(spacing=8, line_spacing=8)
-        for part in (self.sort, self.format, self.size, self.task, self.library, self.author, judged):
+        for part in (self.sort, self.format, self.size, self.task, self.library, self.author):
             flow.addWidget(part)
         self._lower = QWidget()
         self._lower.setLayout(flow)

@@ -102,7 +102,7 @@ class HubResults(QWidget):
         return view
 
     def _make_full(self) -> QWidget:
-        foot = QHBoxLayout()
+        self.foot = foot = QHBoxLayout()
         foot.setSpacing(8)
         foot.addWidget(self.count, 1)
         foot.addWidget(self.more)

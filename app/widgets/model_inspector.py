@@ -110,6 +110,7 @@ class ModelInspector(QWidget):
 
     def _show_facts(self, model: ModelSummary) -> None:
         while (item := self._facts.takeAt(0)) is not None:
+            item.widget().hide()
             item.widget().deleteLater()
         for number, (name, value) in enumerate(facts(model)):
             row, column = divmod(number, FACT_COLUMNS)
