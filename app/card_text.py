@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 # Longer cards take longer to lay out than a window may stand still.
 LONGEST = 30_000
 _CODE = re.compile(
-    r"(^[ ]{0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^[ ]{0,3}(?P=fence)[ ]*$|\Z)"
+    r"(^[ ]{0,3}(?P<fence>`{3,12}|~{3,12})[^\n]*\n.*?(?:^[ ]{0,3}(?P=fence)[ ]*$|\Z)"
     r"|(?<!`)(?P<ticks>`{1,4})(?!`).{1,900}?(?<!`)(?P=ticks)(?!`))",
     re.DOTALL | re.MULTILINE,
 )

@@ -72,9 +72,11 @@ def download(job: DownloadJob) -> list[str]:
 
 def upload(job: UploadJob) -> list[str]:
     """`upload`; a card that was changed by hand is told by its first words alone, since no command line holds it."""
-    words = ["upload", job.source, job.repo, "--revision", job.revision, *_repeated("--include", job.include)]
-    words += ["--message", job.message] if job.message else []
-    return words if job.private else [*words, "--public"]
+    words = ["upload", job.source, job.repo, "--private" if job.private else "--public", "--revision", job.revision]
+    words += _repeated("--include", job.include)
+    for name in ("base", "license", "message"):
+        words += [_option(name), getattr(job, name)] if getattr(job, name) else []
+    return [*words, "--connections", str(job.connections)]
 
 
 # ---------------------------------------------------------------- pieces
