@@ -71,7 +71,7 @@ def download(job: DownloadJob) -> list[str]:
 
 
 def upload(job: UploadJob) -> list[str]:
-    """`upload`; a card that was changed by hand is told by its first words alone, since no command line holds it."""
+    """`upload`, without a card that was changed by hand, which no command line holds."""
     words = ["upload", job.source, job.repo, "--private" if job.private else "--public", "--revision", job.revision]
     words += _repeated("--include", job.include)
     for name in ("base", "license", "message"):
