@@ -27,11 +27,8 @@ class ModelsPage(QWidget):
 
     quantize_requested = Signal(str)
     chat_requested = Signal(str)
-<<<<<<< HEAD
-    publish_requested = Signal(str)
-=======
     measure_requested = Signal(str)
->>>>>>> hub
+    publish_requested = Signal(str)
     add_file_requested = Signal()
     add_folder_requested = Signal()
     job_requested = Signal(object)
@@ -58,6 +55,7 @@ class ModelsPage(QWidget):
         for signal in (
             "quantize_requested",
             "chat_requested",
+            "measure_requested",
             "publish_requested",
             "add_file_requested",
             "add_folder_requested",
@@ -157,122 +155,8 @@ class ModelsPage(QWidget):
         if place and not self.select(place):
             self.context.library.add(place)
 
-<<<<<<< HEAD
     def _show(self, number: int) -> None:
         self._panes.setCurrentWidget(self.hub if number == HUB else self.local)
         self._switch.button(number).setChecked(True)
         for key, box in self._tools.items():
             box.setVisible(key == number)
-=======
-    def _make_split(self) -> InspectorSplit:
-        self._list.setMinimumWidth(320)
-        self._side.setMinimumWidth(340)
-        self._fold.toggled.connect(self._side.setVisible)
-        return InspectorSplit("models_split", self._list, self._side, INSPECTOR_WIDTH, INSPECTOR_SHARE)
-
-    def _connect(self) -> None:
-        library = self.context.library
-        library.changed.connect(self.refresh)
-        library.busy_changed.connect(lambda busy: self._show_state())
-        library.arrived.connect(self.select)
-        self.table.selected.connect(self._on_selected)
-        self.table.activated.connect(lambda row: self._quantize())
-        self.table.view.customContextMenuRequested.connect(self._show_menu)
-        self.inspector.quantize_clicked.connect(self._quantize)
-        self.inspector.chat_clicked.connect(self._chat)
-        self.inspector.reveal_clicked.connect(self._reveal)
-        self.inspector.remove_clicked.connect(self._remove)
-        self.inspector.tensor_selected.connect(self._ask_stats)
-        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table.view)
-        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
-        delete.activated.connect(self._remove)
-
-    # ------------------------------------------------------------ reactions
-
-    def _show_state(self) -> None:
-        library = self.context.library
-        error = library.error()
-        words = self.tr("Looking for models…") if library.is_busy else ""
-        if error is not None and not library.is_busy:
-            words = " ".join(sentences(error))
-        self._state.setText(words)
-        self._state.setVisible(bool(words))
-        is_empty = library.is_scanned and not library.models() and not library.problems() and error is None
-        self._list.setCurrentIndex(int(is_empty))
-
-    def _on_selected(self, row: LibraryRow | None) -> None:
-        if row is None:
-            self._summary = None
-            self._side.setCurrentIndex(1)
-            return
-        if self._summary is not None and self._summary.path == row.name and self._summary.tensors:
-            return
-        self._summary = row.model
-        self.inspector.show_model(row.model)
-        self._side.setCurrentIndex(0)
-        self.context.questions.ask(InspectJob(source=row.name), self._take_summary, self._refuse, owner=self)
-
-    def _take_summary(self, answer: Value) -> None:
-        assert isinstance(answer, ModelSummary)
-        self._summary = answer
-        self.inspector.show_model(answer)
-        job = EstimateJob(source=answer.path)
-        self.context.questions.ask(job, self.inspector.memory.show_result, owner=self.inspector.memory)
-
-    def _refuse(self, report: ErrorReport) -> None:
-        self.inspector.say(" ".join(sentences(report)))
-
-    def _ask_stats(self, tensor: str) -> None:
-        if self._summary is not None:
-            job = TensorStatsJob(source=self._summary.path, tensor=tensor)
-            self.context.questions.ask(job, self._take_stats, self._refuse, owner=self.inspector)
-
-    def _take_stats(self, answer: Value) -> None:
-        assert isinstance(answer, TensorStats)
-        self.inspector.show_stats(answer)
-
-    def _bring_sample(self) -> None:
-        sample = sample_path()
-        if sample is not None:
-            self.context.library.add(str(sample))
-
-    def _try_sample(self) -> None:
-        sample = next((model for model in self.context.library.models() if model.is_sample), None)
-        if sample is not None:
-            self.quantize_requested.emit(sample.path)
-
-    def _quantize(self) -> None:
-        if self._summary is not None:
-            self.quantize_requested.emit(self._summary.path)
-
-    def _chat(self) -> None:
-        if self._summary is not None:
-            self.chat_requested.emit(self._summary.path)
-
-    def _reveal(self) -> None:
-        if self._summary is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self._summary.path).parent)))
-
-    def _remove(self) -> None:
-        if self._summary is not None:
-            self.context.library.remove(self._summary.path)
-
-    def _copy_path(self) -> None:
-        if self._summary is not None:
-            QGuiApplication.clipboard().setText(self._summary.path)
-
-    def _show_menu(self, at: QPoint) -> None:
-        if self._summary is None:
-            return
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction(self.tr("Quantize"), self._quantize)
-        menu.addAction(self.tr("Chat"), self._chat).setEnabled(self._summary.format == "gguf")
-        path = self._summary.path
-        menu.addAction(self.tr("Measure…"), lambda: self.measure_requested.emit(path))
-        menu.addSeparator()
-        menu.addAction(self.tr("Reveal in folder"), self._reveal)
-        menu.addAction(self.tr("Copy path"), self._copy_path)
-        menu.addAction(self.tr("Remove from list"), self._remove)
-        menu.popup(self.table.view.viewport().mapToGlobal(at))
->>>>>>> hub

@@ -35,6 +35,7 @@ class LocalModels(QWidget):
 
     quantize_requested = Signal(str)
     chat_requested = Signal(str)
+    measure_requested = Signal(str)
     publish_requested = Signal(str)
     job_requested = Signal(object)
     said = Signal(str)
@@ -313,6 +314,8 @@ class LocalModels(QWidget):
         menu.addSeparator()
         menu.addAction(self.tr("Reveal in folder"), self._reveal)
         menu.addAction(self.tr("Copy path"), self._copy_path)
+        path = self._summary.path
+        menu.addAction(self.tr("Measure…"), lambda: self.measure_requested.emit(path))
         menu.addAction(self.tr("Publish…"), self._publish)
         menu.addSeparator()
         menu.addAction(self.tr("Remove from list"), self._remove)
