@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
-from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS
+from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
 
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
@@ -42,6 +42,9 @@ OF_CHECKPOINTS = (
     "range",
     "double_quant",
     "activations",
+    "activation_range",
+    "prestep",
+    "alpha",
     "skip",
     "rule",
     "text",
@@ -71,6 +74,19 @@ def range_of(argument: str) -> dict[str, object]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)}, percentile:NUMBER and LOW:HIGH")
+
+
+def activation_range(argument: str) -> dict[str, object]:
+    """A rule or `percentile:99.99`, as fields of MethodOptions. Raises what argparse shows."""
+    name, _, number = argument.partition(":")
+    if argument in RULES:
+        return {"activation_range": argument}
+    try:
+        if name == "percentile" and number:
+            return {"activation_range": name, "activation_percentile": float(number)}
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)} and percentile:NUMBER")
 
 
 # Words of a rule that need no number.
@@ -118,6 +134,14 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
     add("--activations", default="", choices=[row.name for row in ACTIVATIONS], help="8-bit activations as well")
+    add(
+        "--activation-range",
+        type=activation_range,
+        metavar="RULE",
+        help=f"what the scale of static activations covers: {', '.join(RULES)} or percentile:NUMBER (mse)",
+    )
+    add("--prestep", default="", choices=[row.name for row in PRESTEPS], help="scales folded into the weights first")
+    add("--alpha", type=float, metavar="X", help="how much of outliers SmoothQuant moves into the weights (0.5)")
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
@@ -160,6 +184,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "restricted": options.restricted,
             "double_quant": options.double_quant,
             "activations": options.activations,
+            "prestep": options.prestep,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
             "rules": tuple(options.rule),
@@ -167,5 +192,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "samples": options.samples,
             "length": options.length,
             **(options.range or {}),
+            **(options.activation_range or {}),
+            **({} if options.alpha is None else {"alpha": options.alpha}),
         }
     )

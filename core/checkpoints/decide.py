@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.checkpoints.layouts import LAYOUTS, Contents, Matrix
+from core.checkpoints.layouts import LAYOUTS, Contents, Matrix, input_slots
 from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
@@ -228,7 +228,7 @@ def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance
     own = settings.of(entry.name) if entry.is_linear else None
     if own is not None:
         matrix = _matrix(source, entry)
-        slots = tuple(LAYOUTS[own.choice.export].slots(own, matrix))
+        slots = (*LAYOUTS[own.choice.export].slots(own, matrix), *input_slots(own, matrix))
         weighted = bool(own.imatrix) and _is_weighted(entry, importance)
         by_rule = ", by a rule" if own is not settings else ""
         reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"

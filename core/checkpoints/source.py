@@ -31,7 +31,7 @@ class Entry:
     """One stored tensor. file: which of the folder's files it is in. gguf: its name in a GGUF, '' where it has none.
 
     is_linear: the weights (rows, columns) of a linear layer of a decoder layer. is_expert: one of several that take
-    turns.
+    turns. shift: what the model adds to the weights of a norm.
     """
 
     stored: StoredTensor
@@ -39,6 +39,7 @@ class Entry:
     gguf: str = ""
     is_linear: bool = False
     is_expert: bool = False
+    shift: float = 0.0
 
     @property
     def name(self) -> str:
@@ -81,6 +82,7 @@ class CheckpointSource:
         }
         kinds = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
         checked = checked_config(str(folder), family, self.config)
+        self.dimensions = checked.dimensions
         places = {source: place for place in placements(checked, kinds) for source in place.sources}
         self.entries = tuple(_entry(number, entry, places.get(name)) for name, (number, entry) in stored.items())
         self._readers = [RangeReader(file) for file in self.files]
@@ -131,7 +133,7 @@ def _entry(file: int, stored: StoredTensor, place: Placement | None) -> Entry:
         and not place.rule.transposed
         and stored.name.endswith(".weight")
     )
-    return Entry(stored, file, place.target, is_linear, place.rule.per_expert)
+    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, place.rule.shift)
 
 
 # Small files that belong to a model besides its weights and its config.json.
