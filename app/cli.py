@@ -201,6 +201,7 @@ def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
         source=os.path.abspath(options.source),
         output=os.path.abspath(options.out),
         options=method_options(options),
+        device=options.device,
         threads=options.threads,
     )
 

@@ -11,6 +11,9 @@ from app.cli_options import BadUsage
 from core.jobs import MethodOptions
 from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
 
+ACT_ORDERS = ("static", "groups", "off")
+# Fields of MethodOptions that have a value of their own where the option is not given, and the option's name.
+GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
 OF_GGUF = (
@@ -48,6 +51,10 @@ OF_CHECKPOINTS = (
     "skip",
     "rule",
     "text",
+    "act_order",
+    "damp",
+    "sinks",
+    "asymmetric_target",
 )
 
 
@@ -145,6 +152,10 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
+    add("--act-order", choices=ACT_ORDERS, help="gptq: columns by importance, the same inside groups, or as they are")
+    add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
+    add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
+    add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
     add(
         "--rule",
         type=rule,
@@ -168,8 +179,6 @@ def check_kind(options: argparse.Namespace) -> None:
     if options.method and not options.export:
         names = ", ".join(export.name for export in EXPORTS)
         raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
-    if options.method and getattr(options, "device", "cpu") != "cpu":
-        raise BadUsage("Checkpoints are made on the processor", remedy="Leave --device out")
 
 
 def method_options(options: argparse.Namespace) -> MethodOptions:
@@ -194,5 +203,6 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             **(options.range or {}),
             **(options.activation_range or {}),
             **({} if options.alpha is None else {"alpha": options.alpha}),
+            **{field: value for field in GPTQ_OPTIONS if (value := getattr(options, GPTQ_OPTIONS[field])) is not None},
         }
     )

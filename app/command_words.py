@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.cli_methods import GPTQ_OPTIONS
 from core.jobs import (
     CheckpointJob,
     DownloadJob,
@@ -34,7 +35,7 @@ def quantize_many(job: QuantizeManyJob) -> list[str]:
 
 def checkpoint(job: CheckpointJob) -> list[str]:
     """`quantize --method`."""
-    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job)]
+    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job), *_device(job)]
 
 
 def imatrix(job: ImatrixJob) -> list[str]:
@@ -127,6 +128,9 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += ["--activation-range", _activation_range(options)] if options.activation_range else []
     words += ["--prestep", options.prestep] if options.prestep else []
     words += ["--alpha", str(options.alpha)] if options.alpha != MethodOptions.model_fields["alpha"].default else []
+    for name, option in GPTQ_OPTIONS.items():
+        value = getattr(options, name)
+        words += [_option(option), str(value)] if value != MethodOptions.model_fields[name].default else []
     flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
 

@@ -65,8 +65,8 @@ def _ends(made: Linear, rows: np.ndarray) -> tuple[Floats, Floats]:
     return (scheme.lowest - zeros - half) * scales, (scheme.highest - zeros + half) * scales
 
 
-def layer_figures(item: Item, solved: Solved) -> LayerFigures:
-    """What the method reports of a matrix."""
+def layer_figures(item: Item, solved: Solved, tokens: int) -> LayerFigures:
+    """What the method reports of a matrix. tokens: how many inputs it met."""
     energy = max(solved.energy, 1e-30)
     return LayerFigures(
         name=item.entry.name,
@@ -75,6 +75,7 @@ def layer_figures(item: Item, solved: Solved) -> LayerFigures:
         rounded_error=solved.rounded_loss / energy,
         damp=solved.damp,
         guarded=solved.guarded,
+        tokens=tokens,
     )
 
 

@@ -33,7 +33,8 @@ from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
 from core.checkpoints.solve import Quantized
 from core.checkpoints.source import CheckpointSource, carried_files
-from core.errors import NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
+from core.cuda import require_cuda
+from core.errors import IllegalMethod, NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
 from core.formats.atomic_folder import AtomicFolder
 from core.formats.safetensors_writer import SafetensorsWriter
 from core.jobs import CheckpointJob, CheckpointResult, ClippingFigures, TensorResult
@@ -64,6 +65,7 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
         torch.set_num_threads(job.threads)
     with CheckpointSource(Path(job.source)) as source:
         decided = decide(source, settings)
+        _check_device(job, decided)
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
         with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
@@ -75,6 +77,15 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
             folder.commit()
         shutil.rmtree(folder_for(target), ignore_errors=True)
         return _result(job, decided, measures, digest, time.monotonic() - began)
+
+
+def _check_device(job: CheckpointJob, decided: Decided) -> None:
+    """Raises DeviceNotAvailable, and IllegalMethod for a device that would have nothing to do."""
+    if job.device == "cuda":
+        if not decided.is_calibrated:
+            method = decided.settings.choice.method
+            raise IllegalMethod(f"{method} is computed on the processor", "it needs no text", "Leave --device out")
+        require_cuda()
 
 
 @dataclass(slots=True)
@@ -105,7 +116,7 @@ def _maker(
 
     if not decided.is_calibrated:
         return alone, ()
-    from core.checkpoints.calibrated import solve  # torch's networks, which the other methods do without
+    from core.checkpoints.calibrated import solve, solved_layer  # torch's networks, which other methods do without
 
     solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
     solutions.close()
@@ -113,7 +124,7 @@ def _maker(
 
     @functools.lru_cache(maxsize=1)
     def layer(number: int) -> dict[str, Linear]:
-        return solutions.read(number, decided.scheme_of)
+        return solved_layer(solutions, number, decided)
 
     def made(item: Item, w: Floats) -> Quantized:
         number = int(item.entry.gguf.split(".")[1])

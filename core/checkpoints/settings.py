@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from core.errors import IllegalMethod, InvalidPattern, did_you_mean
 from core.jobs import MethodOptions, MethodRule
+from core.methods.calibration import USUAL, Calibration
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
 from core.methods.smoothquant import ALPHA
@@ -51,6 +52,7 @@ class Settings:
     inputs: of activations. prestep: what is folded into the weights first, '' = nothing. tokens: how many are looked at
     by a method that is calibrated, at most. own_text: it is the user's. skip: names that stay as they are. rules: what
     names that a pattern finds get instead, None where they stay as they are.
+    calibration: how a method that is calibrated works.
     """
 
     choice: Choice
@@ -64,6 +66,7 @@ class Settings:
     own_text: bool
     skip: tuple[re.Pattern[str], ...]
     rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
+    calibration: Calibration = USUAL
 
     def scheme(self, dtype: str) -> Scheme:
         """The linear integers of weights stored in `dtype`."""
@@ -122,6 +125,9 @@ def settled(options: MethodOptions) -> Settings:
     made = replace(own, rules=rules)
     if options.text and not made.is_calibrated:
         raise IllegalMethod(f"{options.method} needs no text", "", "Leave --text out")
+    if made.calibration != USUAL and all(other.choice.method != "gptq" for other in made.every):
+        names = "--act-order, --damp, --sinks and --asymmetric-target"
+        raise IllegalMethod(f"{options.method} does not solve layers", "", f"Leave {names} out")
     return made
 
 
@@ -202,6 +208,7 @@ def _settled(options: MethodOptions) -> Settings:
         options.samples * options.length,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
+        calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),
     )
 
 

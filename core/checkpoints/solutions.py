@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,12 @@ import numpy as np
 
 from core.errors import OutputNotWritable, ReadFailed
 from core.formats.atomic_folder import lock_folder
-from core.jobs import MethodOptions
-from core.methods.gptq import Solved
-from core.methods.linear import Linear, Scheme
+from core.values import Value
 
 # Raised whenever the same input would be solved differently.
-FORM = 2
+FORM = 3
 IDENTITY = "identity.json"
-PARTS = ("codes", "scales", "zeros")
+Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def folder_for(output: Path) -> Path:
@@ -34,7 +32,7 @@ def folder_for(output: Path) -> Path:
     return output.with_name(f".{output.name}.layers")
 
 
-def fingerprint(options: MethodOptions, files: Iterable[Path], ids: np.ndarray[Any, Any]) -> dict[str, Any]:
+def fingerprint(options: Value, files: Iterable[Path], ids: np.ndarray[Any, Any]) -> dict[str, Any]:
     """What the solutions depend on: options, the source's files, the tokens."""
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return {
@@ -79,11 +77,9 @@ class Solutions:
         """The layers that are solved."""
         return sorted(int(path.stem.removeprefix("layer-")) for path in self.folder.glob("layer-*.npz"))
 
-    def keep(self, layer: int, found: Mapping[str, Solved]) -> None:
-        """Keeps a layer's matrices by their names in the source. Raises OutputNotWritable."""
-        arrays: dict[str, Any] = {}
-        for name, solved in found.items():
-            arrays |= {f"{name}|{part}": getattr(solved.linear, part) for part in PARTS}
+    def keep(self, layer: int, found: Mapping[str, Arrays]) -> None:
+        """Keeps arrays of a layer's matrices, by the names of these. Raises OutputNotWritable."""
+        arrays: dict[str, Any] = {f"{name}|{part}": of[part] for name, of in found.items() for part in of}
         part = self._path(layer).with_suffix(".part")
         try:
             with part.open("wb") as file:
@@ -94,15 +90,18 @@ class Solutions:
         except OSError as error:
             raise OutputNotWritable(str(part), error.strerror or str(error)) from error
 
-    def read(self, layer: int, scheme_of: Callable[[str], Scheme]) -> dict[str, Linear]:
-        """A layer's matrices by their names, whose integers are those that `scheme_of` says. Raises ReadFailed."""
+    def read(self, layer: int) -> dict[str, Arrays]:
+        """A layer's matrices by their names. Raises ReadFailed."""
         path = self._path(layer)
+        found: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
         try:
             with np.load(path) as arrays:
-                names = dict.fromkeys(key.rpartition("|")[0] for key in arrays)
-                return {name: Linear(scheme_of(name), *(arrays[f"{name}|{part}"] for part in PARTS)) for name in names}
+                for key in arrays:
+                    name, _, part = key.rpartition("|")
+                    found.setdefault(name, {})[part] = arrays[key]
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise ReadFailed(str(path), "it is damaged; remove it, and its layer is quantized again") from error
+        return dict(found)
 
     def _path(self, layer: int) -> Path:
         return self.folder / f"layer-{layer:05}.npz"

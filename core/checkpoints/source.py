@@ -31,7 +31,7 @@ class Entry:
     """One stored tensor. file: which of the folder's files it is in. gguf: its name in a GGUF, '' where it has none.
 
     is_linear: the weights (rows, columns) of a linear layer of a decoder layer. is_expert: one of several that take
-    turns. shift: what the model adds to the weights of a norm.
+    turns, expert: which. shift: what the model adds to the weights of a norm.
     """
 
     stored: StoredTensor
@@ -39,6 +39,7 @@ class Entry:
     gguf: str = ""
     is_linear: bool = False
     is_expert: bool = False
+    expert: int = 0
     shift: float = 0.0
 
     @property
@@ -84,7 +85,7 @@ class CheckpointSource:
         checked = checked_config(str(folder), family, self.config)
         self.dimensions = checked.dimensions
         places = {source: place for place in placements(checked, kinds) for source in place.sources}
-        self.entries = tuple(_entry(number, entry, places.get(name)) for name, (number, entry) in stored.items())
+        self.entries = tuple(_entry(name, *found, places.get(name)) for name, found in stored.items())
         self._readers = [RangeReader(file) for file in self.files]
 
     def bytes_of(self, entry: Entry) -> NDArray[np.uint8]:
@@ -123,7 +124,7 @@ def _read(folder: Path) -> tuple[SafetensorsFile, ...]:
     return read_checkpoint(folder)
 
 
-def _entry(file: int, stored: StoredTensor, place: Placement | None) -> Entry:
+def _entry(name: str, file: int, stored: StoredTensor, place: Placement | None) -> Entry:
     if place is None:
         return Entry(stored, file)
     is_linear = (
@@ -133,7 +134,8 @@ def _entry(file: int, stored: StoredTensor, place: Placement | None) -> Entry:
         and not place.rule.transposed
         and stored.name.endswith(".weight")
     )
-    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, place.rule.shift)
+    number = place.sources.index(name)
+    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, number, place.rule.shift)
 
 
 # Small files that belong to a model besides its weights and its config.json.

@@ -40,7 +40,8 @@ class MethodOptions(Value):
     weights beforehand, "" = nothing, or the method's own; alpha: SmoothQuant's. imatrix: path of an importance matrix
     for the search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that
     `skip` leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the
-    program's own; samples: at most so many windows of `length` tokens.
+    program's own; samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
+    core.methods.calibration.Calibration.
     """
 
     method: str
@@ -65,6 +66,10 @@ class MethodOptions(Value):
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
+    act_order: Literal["static", "groups", "off"] = "static"
+    damp: float = Field(default=0.01, gt=0, le=1)
+    sinks: float = Field(default=64.0, ge=1, le=1e6)
+    target: float = Field(default=0.0, ge=0, le=1)
 
 
 class CheckpointPlanJob(Value):
@@ -83,6 +88,7 @@ class CheckpointJob(Value):
     output: str
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class Histogram(Value):
@@ -119,6 +125,7 @@ class LayerFigures(Value):
 
     error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
     rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
+    tokens: how many met it, of an expert those that chose it.
     """
 
     name: str
@@ -127,6 +134,7 @@ class LayerFigures(Value):
     rounded_error: float
     damp: float = 0.0
     guarded: bool = False
+    tokens: int = 0
 
 
 class ClippingFigures(Value):

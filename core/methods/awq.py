@@ -94,14 +94,15 @@ def candidates(problem: Problem) -> list[Floats]:
 def weight_sizes(w: Floats) -> Floats:
     """The mean over the rows of each column's magnitude as a share of its row's largest: float32 (columns,)."""
     largest = np.maximum(np.abs(w).max(axis=1, keepdims=True), np.float32(1e-30))
-    sizes: Floats = (np.abs(w) / largest).mean(axis=0)
+    sizes: Floats = (np.abs(w) / largest).mean(axis=0).astype(np.float32)
     return sizes
 
 
 def _centred(scales: np.ndarray) -> Floats:
     """Scales whose largest and smallest are as far from 1."""
     scales = np.maximum(scales, TINY)
-    return (scales / np.sqrt(scales.max() * scales.min())).astype(np.float32)
+    centred: Floats = (scales / np.sqrt(scales.max() * scales.min())).astype(np.float32)
+    return centred
 
 
 def clipped(w: Floats, moments: torch.Tensor, scheme: Scheme) -> Linear:

@@ -1,56 +1,59 @@
 """GPTQ: rounds a layer's columns one after another and lets the ones that follow make up for each one's error.
 
 The error that counts is that of the layer's output, tr(dW H dW') with H the moments of its inputs. Source: Frantar et
-al., GPTQ, arXiv 2210.17323. Grids are fitted group by group on the weights as they are when the loop arrives there,
-columns counted by H's diagonal. The order of columns is a matter of the loop alone: groups keep their natural members,
-so nothing about the order is stored. Where plain rounding has the smaller error, it is taken.
+al., GPTQ, arXiv 2210.17323. The grid is given; its blocks are fitted on the weights as they are when the loop arrives
+there, columns counted by H's diagonal. The order of columns is a matter of the loop alone: blocks keep their natural
+members, so nothing about the order is stored. Where plain rounding has the smaller error, it is taken.
+
+With `drift` the target is what the original layer made of the original inputs instead of the inputs as they have become
+(Li et al., GPTAQ, arXiv 2504.02692): with X the inputs now and X0 those of the original model, W X0 is best met by
+W + W (X0 X' - X X') H^-1.
+
+Rows do not know each other, so a few are worked on at a time, and what is held beside the matrix is small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from core.methods.hessian import DAMP, factor
-from core.methods.linear import Floats, Linear, Scheme, grid
-from core.methods.ranges import RULES, RangeSetting
-from core.methods.table import CHANNEL, TENSOR
-from kernels.cpu.columns import quantize_columns
+from core.methods.calibration import DAMP, Order
+from core.methods.grids import Codes, Fitted, Grid
+from core.methods.hessian import Factor, factor
+from core.methods.linear import Floats
+from kernels.column_loop import quantize_columns
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
-SEARCHED = RangeSetting("mse")
-Order = Literal["natural", "groups", "columns"]
-# (weights of one group (rows, g), importance of its columns (g,)) -> scales, zero points: float32 (rows,)
-Fit = Callable[[Floats, Floats], tuple[Floats, Floats]]
+# Weights that are worked on at a time.
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How GPTQ works. ranges: how grids are fitted. damp: the share of the mean that is added to H's diagonal.
+    """How GPTQ works. damp: the share of the mean that is added to H's diagonal, at least.
 
-    order: which columns come first. `columns`: those that matter most, with every group's grid fitted beforehand;
-    `groups`: whole groups, and inside each its columns, with grids fitted as the loop arrives; `natural`: as they are.
+    order: which columns come first. `static`: those that matter most, with every block's grid fitted beforehand;
+    `groups`: whole blocks, and inside each its columns, with grids fitted as the loop arrives; `off`: as they are.
     """
 
-    ranges: RangeSetting = SEARCHED
-    order: Order = "columns"
+    order: Order = "static"
     damp: float = DAMP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solved:
-    """A layer's result. loss: tr(dW H dW') of what is given back, rounded_loss: of plain rounding, energy: of all of W.
+    """A layer's result: `made`, what the grid makes of a matrix. loss: tr(dW H dW') of what is given back.
 
-    damp: what was added in the end. guarded: plain rounding was better, and is what is given back.
+    rounded_loss: of plain rounding. energy: of all of W. damp: what was added in the end. guarded: plain rounding was
+    better, and is what is given back.
     """
 
-    linear: Linear
+    made: Any
     loss: float
     rounded_loss: float
     energy: float
@@ -58,144 +61,194 @@ class Solved:
     guarded: bool
 
 
-def quantize(w: Floats, hessian: torch.Tensor, scheme: Scheme, setting: Setting) -> Solved:
-    """A matrix (rows, columns) as linear integers, given the moments of its inputs, float32 (columns, columns).
+class Inputs:
+    """What matrices that share their inputs are solved with: moments, float32 (columns, columns), on any device.
 
-    Raises ValueError where groups do not divide the rows or are the whole tensor, NotDefinite.
+    Their factor is made once and kept for the next matrix whose columns come in the same order.
     """
-    if scheme.group == TENSOR:
-        raise ValueError("GPTQ fits grids row by row, not for a whole tensor")
-    length = w.shape[1] if scheme.group == CHANNEL else scheme.group
-    if w.shape[1] % length:
-        raise ValueError(f"rows of {w.shape[1]} weights cannot be divided into groups of {length}")
-    importance = np.maximum(hessian.diagonal().cpu().numpy().astype(np.float32), 0)
-    plan = _Plan.of(importance, length, setting.order)
-    turned = torch.from_numpy(plan.columns)
-    factored = factor(hessian[turned][:, turned], setting.damp)
-    current = np.ascontiguousarray(w[:, plan.columns], np.float32)
-    current[:, factored.dead.cpu().numpy()] = 0
-    fit = _fit(scheme, setting.ranges)
-    loop = _Loop(current, factored.upper.cpu().numpy(), plan, scheme, fit, importance)
-    compensated = loop.run(w)
-    rounded = _assembled(w, _all_grids(w, importance, length, fit), scheme)
-    losses = [loss(w - item.values(), hessian) for item in (compensated, rounded)]
+
+    def __init__(self, hessian: torch.Tensor) -> None:
+        self.hessian = hessian
+        self.importance: Floats = np.maximum(hessian.diagonal().cpu().numpy().astype(np.float32), 0)
+        self._made: tuple[NDArray[np.int64], float, Factor] | None = None
+
+    def factored(self, columns: NDArray[np.int64], damp: float) -> Factor:
+        """The factor in an order of columns. Raises NotDefinite."""
+        known = self._made
+        if known is None or known[1] != damp or not np.array_equal(known[0], columns):
+            self._made = known = None  # which gives its memory back before the next is made
+            self._made = known = (columns, damp, factor(self.hessian, damp, torch.from_numpy(columns)))
+        return known[2]
+
+
+def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Floats | None = None) -> Solved:
+    """A matrix (rows, columns) on a grid.
+
+    drift: W (X0 X' - X X') as above, as much of it as is wanted, (rows, columns). Raises NotDefinite.
+    """
+    plan = _Plan.of(inputs.importance, grid, setting.order)
+    factored = inputs.factored(plan.columns, setting.damp)
+    work = _Work(inputs.hessian, factored, plan, grid, inputs.importance)
+    step = max(1, CHUNK // w.shape[1])
+    parts = [
+        work.rows(w[first : first + step], None if drift is None else drift[first : first + step])
+        for first in range(0, len(w), step)
+    ]
+    losses = [sum(part.losses[kind] for part in parts) for kind in range(2)]
     guarded = not losses[0] < losses[1]
-    return Solved(rounded if guarded else compensated, min(losses), losses[1], loss(w, hessian), factored.damp, guarded)
+    made = grid.joined([part.made[int(guarded)] for part in parts])
+    energy = sum(part.energy for part in parts)
+    return Solved(made, min(losses), losses[1], energy, factored.damp, guarded)
 
 
-def loss(difference: Floats, hessian: torch.Tensor) -> float:
+def loss(difference: Floats | torch.Tensor, hessian: torch.Tensor) -> float:
     """The error of a layer's output per input, tr(dW H dW')."""
-    d = torch.from_numpy(difference).to(hessian.device)
+    d = torch.as_tensor(difference).to(hessian.device)
     return float(((d @ hessian) * d).sum(dtype=torch.float64))
-
-
-def _fit(scheme: Scheme, ranges: RangeSetting) -> Fit:
-    own = Scheme(scheme.bits, CHANNEL, scheme.symmetric, scheme.full_range, scheme.scale_type, scheme.first_zero)
-
-    def fit(group: Floats, importance: Floats) -> tuple[Floats, Floats]:
-        group = np.ascontiguousarray(group)
-        # A group that no input reaches counts its columns alike.
-        weights = importance if importance.any() else np.ones_like(importance)
-        return grid(*RULES[ranges.rule](group, weights / weights.max(), own, ranges), own)
-
-    return fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """The order of the loop. columns: the natural column at each place. group_of: the natural group of each place.
+    """The order of the loop. columns: the natural column at each place. group_of: which scale each place has.
 
-    fitted_first: whether grids are fitted before the loop, because columns of several groups take turns.
+    fitted_first: whether grids are fitted before the loop, because columns of several blocks take turns.
     """
 
     columns: NDArray[np.int64]
     group_of: NDArray[np.int64]
-    length: int
     fitted_first: bool
 
     @classmethod
-    def of(cls, importance: Floats, length: int, order: Order) -> _Plan:
-        natural = np.arange(len(importance))
+    def of(cls, importance: Floats, grid: Grid, order: Order) -> _Plan:
+        length = grid.length
         groups = importance.reshape(-1, length)
-        if order == "columns":
+        if order == "static":
             columns = np.argsort(-importance, kind="stable")
         elif order == "groups":
             inside = np.argsort(-groups, axis=1, kind="stable") + length * np.arange(len(groups))[:, None]
             columns = inside[np.argsort(-groups.mean(axis=1), kind="stable")].reshape(-1)
         else:
-            columns = natural
-        return cls(columns, columns // length, length, order == "columns" or length == len(importance))
+            columns = np.arange(len(importance))
+        return cls(columns, columns // grid.step, order == "static" or length == len(importance))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Loop:
-    """One matrix on its way through the columns; `w` and `upper` in the order of the loop."""
+class _Rows:
+    """Some rows. made, losses: compensated, and plainly rounded."""
 
-    w: Floats
-    upper: Floats
+    made: tuple[Any, Any]
+    losses: tuple[float, float]
+    energy: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """A matrix' inputs, and the grid its rows are to be brought to. importance: H's diagonal, (columns,)."""
+
+    hessian: torch.Tensor
+    factored: Factor
     plan: _Plan
-    scheme: Scheme
-    fit: Fit
+    grid: Grid
     importance: Floats
 
-    def run(self, original: Floats) -> Linear:
-        """Every block of columns, then what it leaves to all that follow."""
-        plan, columns = self.plan, self.w.shape[1]
-        codes = np.empty(self.w.shape, np.int8)
-        scales, zeros = (np.ones((len(self.w), columns // plan.length), np.float32) for _ in range(2))
-        if plan.fitted_first:
-            scales, zeros = _all_grids(original, self.importance, plan.length, self.fit)
+    def rows(self, w: Floats, drift: Floats | None) -> _Rows:
+        """Both ways for a few rows."""
+        device, order = self.hessian.device, torch.from_numpy(self.plan.columns)
+        natural = [self._fit(w, place) for place in range(w.shape[1] // self.grid.length)]
+        wanted = torch.from_numpy(np.ascontiguousarray(w[:, self.plan.columns])).to(device)
+        if drift is not None:
+            turned = torch.from_numpy(np.ascontiguousarray(drift[:, self.plan.columns])).to(device)
+            wanted += turned @ self.factored.upper.T @ self.factored.upper
+        current = wanted.clone()
+        current[:, self.factored.dead] = 0
+        codes, grids = _Loop(current, self, natural).run()
+        compensated = self.grid.assembled(codes, grids)
+        rounded = self.grid.assembled(self._rounded(w, natural), natural)
+        target = torch.empty_like(wanted)
+        target[:, order.to(device)] = wanted
+        losses = [
+            loss(target - torch.from_numpy(made.values()).to(device), self.hessian) for made in (compensated, rounded)
+        ]
+        energy = loss(np.ascontiguousarray(w), self.hessian)
+        return _Rows((compensated, rounded), (losses[0], losses[1]), energy)
+
+    def _fit(self, w: Floats, place: int) -> Fitted:
+        part = slice(place * self.grid.length, (place + 1) * self.grid.length)
+        return self.grid.fit(w[:, part], self.importance[part])
+
+    def _rounded(self, w: Floats, grids: list[Fitted]) -> Codes:
+        scales, offsets = _tables(grids)
+        scale, offset = (np.repeat(table, self.grid.step, axis=1) for table in (scales, offsets))
+        codes: Codes = np.clip(np.rint((w - offset) / scale), *self.grid.ends).astype(np.int8)
+        return codes
+
+
+def _tables(grids: list[Fitted]) -> tuple[Floats, Floats]:
+    """Scales and offsets of all columns, (rows, groups of columns) each."""
+    scales, offsets = (
+        np.concatenate([getattr(part, name) for part in grids], axis=1) for name in ("scales", "offsets")
+    )
+    return np.ascontiguousarray(scales, np.float32), np.ascontiguousarray(offsets, np.float32)
+
+
+class _Loop:
+    """Rows (rows, columns) in the order of the loop on their way through the columns, which changes them."""
+
+    def __init__(self, w: torch.Tensor, work: _Work, grids: list[Fitted]) -> None:
+        self._w, self._plan, self._grid, self._importance = w, work.plan, work.grid, work.importance
+        self._upper = work.factored.upper
+        self._grids = list(grids)
+        self._scales, self._offsets = (torch.from_numpy(table).to(w.device) for table in _tables(grids))
+
+    def run(self) -> tuple[Codes, list[Fitted]]:
+        """Every block of columns, then what it leaves to all that follow: q in natural order, and the grids."""
+        columns = self._w.shape[1]
+        codes = torch.empty(self._w.shape, dtype=torch.int8, device=self._w.device)
         for start in range(0, columns, BLOCK):
             end = min(start + BLOCK, columns)
-            errors = self._block(start, end, codes, scales, zeros)
-            later = torch.from_numpy(self.w[:, end:])
-            later -= torch.from_numpy(errors) @ torch.from_numpy(self.upper[start:end, end:])
-        natural = np.empty_like(codes)
-        natural[:, plan.columns] = codes
-        shape = self.scheme.scale_shape(*self.w.shape)
-        return Linear(self.scheme, natural, scales.reshape(shape), zeros.astype(np.int8).reshape(shape))
+            errors = self._block(start, end, codes)
+            self._w[:, end:].addmm_(errors, self._upper[start:end, end:], alpha=-1)
+        natural = np.empty(codes.shape, np.int8)
+        natural[:, self._plan.columns] = codes.cpu().numpy()
+        return natural, self._grids
 
-    def _block(self, start: int, end: int, codes: NDArray[np.int8], scales: Floats, zeros: Floats) -> Floats:
-        """Rounds columns [start, end), group by group: their errors over the factor's diagonal, (rows, columns)."""
-        plan, block = self.plan, np.ascontiguousarray(self.w[:, start:end])
-        errors = np.empty_like(block)
-        at = start
+    def _block(self, start: int, end: int, codes: torch.Tensor) -> torch.Tensor:
+        """Rounds columns [start, end), grid by grid: their errors over the factor's diagonal, (rows, columns)."""
+        block = self._w[:, start:end].contiguous()
+        errors = torch.empty_like(block)
+        length, at = self._grid.length, start
         while at < end:
-            stop = end if plan.fitted_first else min(end, (at // plan.length + 1) * plan.length)
-            if not plan.fitted_first and at % plan.length == 0:
-                self._fit_group(at, block, start, scales, zeros)
-            rest = np.ascontiguousarray(block[:, at - start :])
-            factor_part = self.upper[at:end, at:end]
-            ends = (self.scheme.lowest, self.scheme.highest)
-            group_of = plan.group_of[at:stop]
-            codes[:, at:stop], errors[:, at - start : stop - start] = quantize_columns(
-                rest, factor_part, scales, -scales * zeros, group_of, ends
+            stop = end
+            if not self._plan.fitted_first:
+                stop = min(end, (at // length + 1) * length)
+                if at % length == 0:
+                    self._fit(at, block, start)
+            rest = block[:, at - start :].contiguous()
+            found = quantize_columns(
+                rest,
+                self._upper[at:end, at:end].contiguous(),
+                self._scales,
+                self._offsets,
+                self._plan.group_of[at:stop],
+                self._grid.ends,
             )
+            codes[:, at:stop], errors[:, at - start : stop - start] = found
             block[:, at - start :] = rest
             at = stop
         return errors
 
-    def _fit_group(self, at: int, block: Floats, start: int, scales: Floats, zeros: Floats) -> None:
-        """The grid of the group that begins at a place, on its weights as they are now."""
-        stop = at + self.plan.length
+    def _fit(self, at: int, block: torch.Tensor, start: int) -> None:
+        """The grid of the block of columns that begins at a place, on its weights as they are now."""
+        stop = at + self._grid.length
         inside = min(stop, start + block.shape[1])
-        now = np.concatenate([block[:, at - start : inside - start], self.w[:, inside:stop]], axis=1)
-        group = self.plan.group_of[at]
-        scales[:, group], zeros[:, group] = self.fit(now, self.importance[self.plan.columns[at:stop]])
-
-
-def _all_grids(w: Floats, importance: Floats, length: int, fit: Fit) -> tuple[Floats, Floats]:
-    """Every group's grid on the weights as they came: float32 (rows, groups) each."""
-    parts = [slice(first, first + length) for first in range(0, w.shape[1], length)]
-    grids = [fit(w[:, part], importance[part]) for part in parts]
-    scales, zeros = (np.ascontiguousarray(np.stack(values, axis=1)) for values in zip(*grids, strict=True))
-    return scales, zeros
-
-
-def _assembled(w: Floats, grids: tuple[Floats, Floats], scheme: Scheme) -> Linear:
-    """Plain rounding to given grids (rows, groups)."""
-    scales, zeros = grids
-    length = w.shape[1] // scales.shape[1]
-    scale, zero = np.repeat(scales, length, axis=1), np.repeat(zeros, length, axis=1)
-    codes = np.clip(np.rint(w / scale) + zero, scheme.lowest, scheme.highest).astype(np.int8)
-    return Linear(scheme, codes, scales, zeros.astype(np.int8))
+        now = torch.cat([block[:, at - start : inside - start], self._w[:, inside:stop]], dim=1)
+        places = self._plan.columns[at:stop]
+        number = int(places.min()) // self._grid.length
+        # A grid knows its columns in their natural order.
+        natural = np.argsort(places, kind="stable")
+        found = self._grid.fit(now.cpu().numpy()[:, natural], self._importance[places[natural]])
+        self._grids[number] = found
+        groups = found.scales.shape[1]
+        part = slice(number * groups, (number + 1) * groups)
+        self._scales[:, part] = torch.from_numpy(found.scales).to(self._w.device)
+        self._offsets[:, part] = torch.from_numpy(found.offsets).to(self._w.device)

@@ -5,11 +5,13 @@ Sources: Frantar et al., GPTQ, arXiv 2210.17323; damping that grows until the fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-DAMP = 0.01
+from core.methods.calibration import DAMP
+
 DAMP_STEP = 0.02
 MOST_DAMP = 1.0
 
@@ -17,28 +19,46 @@ MOST_DAMP = 1.0
 class Hessian:
     """H = sum of weight * x x' over inputs x, over the sum of the weights; float32 (columns, columns)."""
 
-    def __init__(self, columns: int, device: str = "cpu") -> None:
+    def __init__(self, columns: int, device: torch.device | str = "cpu") -> None:
         self._sum = torch.zeros(columns, columns, device=device)
         self.weight = 0.0
 
-    def add(self, x: torch.Tensor, weights: torch.Tensor | None = None) -> None:
-        """Counts inputs (tokens, columns) in, each as often as its weight (tokens,) says, or once."""
+    def add(self, x: torch.Tensor, weights: torch.Tensor | None = None, other: torch.Tensor | None = None) -> None:
+        """Counts inputs (tokens, columns) in, each as often as its weight (tokens,) says, or once.
+
+        other: what else stands before x' in place of x, (tokens, columns).
+        """
         x = x.to(self._sum.device, torch.float32)
-        if weights is not None:
-            x = x * weights.to(x.device, torch.float32).sqrt()[:, None]
-        self._sum.addmm_(x.T, x)
+        before = x if other is None else other.to(x.device, torch.float32)
+        after = x if weights is None else x * weights.to(x.device, torch.float32)[:, None]
+        self._sum.addmm_(before.T, after)
         self.weight += float(weights.sum()) if weights is not None else len(x)
 
+    def blend(self, other: torch.Tensor, weight: float) -> None:
+        """Counts moments (columns, columns) in as if so many inputs had them."""
+        self._sum.add_(other, alpha=weight)
+        self.weight += weight
+
+    @staticmethod
+    def of_all(parts: Sequence[Hessian]) -> torch.Tensor:
+        """H of several together, which stay as they are."""
+        total = parts[0]._sum.clone()
+        for part in parts[1:]:
+            total += part._sum
+        return total / max(sum(part.weight for part in parts), 1.0)
+
     def mean(self) -> torch.Tensor:
-        """H; all zero where nothing was counted."""
-        return self._sum / max(self.weight, 1.0)
+        """H; all zero where nothing was counted. Nothing is to be counted in afterwards."""
+        self._sum /= max(self.weight, 1.0)
+        self.weight = min(self.weight, 1.0)
+        return self._sum
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
     """U, upper triangular with inverse (H + damping) = U'U. damp: the share of the mean diagonal that was added.
 
-    dead: the columns that no input reached, bool (columns,).
+    dead: the columns that no input reached, bool (columns,). Both in the order that was asked for.
     """
 
     upper: torch.Tensor
@@ -50,24 +70,28 @@ class NotDefinite(ValueError):
     """No damping made the moments positive definite: there are NaNs or infinities in them."""
 
 
-def factor(hessian: torch.Tensor, damp: float = DAMP) -> Factor:
-    """The factor of a matrix of moments (columns, columns). Raises NotDefinite.
+def factor(hessian: torch.Tensor, damp: float = DAMP, columns: torch.Tensor | None = None) -> Factor:
+    """The factor of a matrix of moments (columns, columns), in the order of `columns`. Raises NotDefinite.
 
     With H turned by half (both orders reversed) and its Cholesky factor turned back, H = R R' with R upper triangular,
-    so U is R's inverse: one Cholesky and one triangular inverse, and no inverse of H.
+    so U is R's inverse: one Cholesky and one triangular inverse, and no inverse of H. At no time are more than three
+    matrices of its size held, H among them.
     """
-    h = hessian.clone()
-    diagonal = h.diagonal()
-    dead = diagonal <= 0
-    diagonal[dead] = 1.0
-    mean = diagonal.mean()
-    added = 0.0
+    order = torch.arange(len(hessian)) if columns is None else columns
+    backwards = order.flip(0).to(hessian.device)
+    dead = hessian.diagonal() <= 0
+    mean = torch.where(dead, 1.0, hessian.diagonal()).mean()
     while damp <= MOST_DAMP:
-        diagonal += (damp - added) * mean
-        added = damp
-        lower, failed = torch.linalg.cholesky_ex(h.flip(0, 1))
-        if not failed and bool(torch.isfinite(lower).all()):
-            identity = torch.eye(len(h), device=h.device)
-            return Factor(torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True), damp, dead)
+        turned = hessian[backwards][:, backwards]
+        diagonal = turned.diagonal()
+        diagonal[dead[backwards]] = 1.0
+        diagonal += damp * mean
+        lower, failed = torch.linalg.cholesky_ex(turned)
+        del turned, diagonal
+        if not failed and bool(torch.isfinite(lower.diagonal()).all()):
+            inverse = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+            torch.linalg.solve_triangular(lower, inverse, upper=False, out=inverse)
+            del lower
+            return Factor(inverse.flip(0, 1), damp, dead[order.to(dead.device)])
         damp += DAMP_STEP if damp < 10 * DAMP_STEP else damp
     raise NotDefinite("the moments of the inputs are not positive definite")

@@ -71,8 +71,12 @@ class Layer:
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         """(windows, length, width) -> the same shape; every window is a text of its own from position 0."""
+        return self.through(self.module, hidden)
+
+    def through(self, module: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """The same through another module in its place, such as a copy of it."""
         args, kwargs = self._network.arguments(hidden.shape[1])[self.number]
-        out = self.module(hidden, *args, **kwargs)
+        out = module(hidden, *args, **kwargs)
         return cast("torch.Tensor", out[0] if isinstance(out, tuple) else out)
 
 

@@ -1,7 +1,12 @@
-"""The column loop of GPTQ: kernels/reference/columns.py with torch, on whatever device its tensors are."""
+"""The column loop of GPTQ: kernels/reference/columns.py with torch, on whatever device its tensors are.
+
+The specification of the Triton kernel (triton_columns.py) beside it.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -10,12 +15,12 @@ def quantize_columns(
     factor: torch.Tensor,
     scales: torch.Tensor,
     offsets: torch.Tensor,
-    group_of: list[int],
+    group_of: npt.NDArray[np.int64],
     ends: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """As kernels.reference.columns.quantize_columns; all tensors on one device, w changed in place."""
     codes, errors = [], []
-    for j, group in enumerate(group_of):
+    for j, group in enumerate(group_of.tolist()):
         scale, offset = scales[:, group], offsets[:, group]
         code = torch.clamp(torch.round((w[:, j] - offset) * (1 / scale)), *ends)
         error = (w[:, j] - (scale * code + offset)) * (1 / factor[j, j])

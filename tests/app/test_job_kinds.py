@@ -40,8 +40,12 @@ METHODS = (
             MethodRule(pattern="v_proj", keep=True),
         ),
     ),
+    MethodOptions(method="gptq", export="gptq", act_order="groups", damp=0.05, sinks=8, target=0.5),
 )
-CHECKPOINTS = tuple(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS)
+CHECKPOINTS = (
+    *(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS),
+    CheckpointJob(source="/m/a", output="/m/b", options=METHODS[0], device="cuda"),
+)
 IMATRICES = (
     ImatrixJob(source="/m/a.gguf", output="/m/i.gguf"),
     ImatrixJob(source="/m/a.gguf", output="/m/i", context=64, chunks=3, process_output=True, device="cuda"),

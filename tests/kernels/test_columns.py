@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from kernels import column_loop
 from kernels.cpu import columns as cpu
 from kernels.gpu import columns as gpu
 from kernels.reference import columns as reference
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def case(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -34,10 +43,55 @@ def test_every_backend_is_the_specification(rows: int, columns: int, count: int,
     assert np.array_equal(compiled[1], errors)
     assert np.array_equal(found[:, count:], wanted[:, count:])
     tensors = [torch.from_numpy(array.copy()) for array in (w, factor, scales, offsets)]
-    turned = gpu.quantize_columns(*tensors, group_of.tolist(), ends)
+    turned = gpu.quantize_columns(*tensors, group_of, ends)
     assert np.mean(turned[0].numpy() == codes) > 0.999
     if np.array_equal(turned[0].numpy(), codes):
         assert np.allclose(tensors[0].numpy()[:, count:], wanted[:, count:], atol=1e-4)
+
+
+def test_the_loop_for_each_device() -> None:
+    assert column_loop.loop_for("mps") is gpu.quantize_columns
+    arrays = case(40, 16)
+    codes, errors = reference.quantize_columns(arrays[0].copy(), *arrays[1:], np.zeros(16, np.int64), (-8, 7))
+    found = column_loop.quantize_columns(*(torch.from_numpy(a) for a in arrays), np.zeros(16, np.int64), (-8, 7))
+    assert np.array_equal(found[0], codes)
+    assert np.array_equal(found[1], errors)
+
+
+INTERPRETED = """
+import numpy as np, torch
+from kernels.gpu import columns, triton_columns
+from tests.kernels.test_columns import case
+for rows, count, ends in ((1, 1, (0, 3)), (31, 5, (-8, 7)), (33, 16, (0, 3))):
+    arrays, group_of = case(rows, 16), np.arange(count) % 2
+    wanted, found = ([torch.from_numpy(array.copy()) for array in arrays] for _ in range(2))
+    codes, errors = columns.quantize_columns(*wanted, group_of, ends)
+    ours = triton_columns.quantize_columns(*found, group_of, ends)
+    assert torch.equal(ours[0], codes)
+    assert torch.allclose(ours[1], errors, atol=1e-5)
+    assert torch.allclose(found[0][:, count:], wanted[0][:, count:], atol=1e-5)
+"""
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from kernels.gpu.triton_columns import ROWS, _columns
+pointers = {"w": "*fp32", "factor": "*fp32", "scales": "*fp32", "offsets": "*fp32", "group_of": "*i32"}
+numbers = dict.fromkeys(("rows", "columns", "count", "groups", "factor_stride"), "i32")
+sizes = {"row_count": ROWS, "column_count": 128}
+signature = pointers | {"codes": "*i8", "errors": "*fp32"} | numbers | {"lowest": "fp32", "highest": "fp32"}
+source = ASTSource(fn=_columns, signature=signature | dict.fromkeys(sizes, "constexpr"), constexprs=sizes)
+made = triton.compile(source, target=GPUTarget("cuda", 80, 32))
+assert ".local" not in made.asm["ptx"], "the tile of a program does not fit its registers"
+"""
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: builds of torch with CUDA bring it")
+@pytest.mark.parametrize(("script", "interpreted"), [(INTERPRETED, "1"), (COMPILED, "0")])
+def test_triton_is_the_specification(script: str, interpreted: str) -> None:
+    """In its interpreter, and compiled for a GPU, which need not be there."""
+    known = {**os.environ, "TRITON_INTERPRET": interpreted, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    subprocess.run([sys.executable, "-c", script], env=known, cwd=ROOT, check=True, timeout=240)
 
 
 def test_worked_example() -> None:

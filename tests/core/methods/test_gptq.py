@@ -8,11 +8,12 @@ import torch
 
 from core.methods import gptq
 from core.methods.gptq import Setting
+from core.methods.grids import IntegerGrid
 from core.methods.hessian import Hessian, NotDefinite, factor
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
 
-MINMAX = RangeSetting("minmax")
+MINMAX, MSE = RangeSetting("minmax"), RangeSetting("mse")
 
 
 def inputs(columns: int = 256, tokens: int = 700, seed: int = 0) -> torch.Tensor:
@@ -31,6 +32,12 @@ def moments(x: torch.Tensor) -> torch.Tensor:
 
 def weights(rows: int = 96, columns: int = 256, seed: int = 1) -> np.ndarray:
     return (np.random.default_rng(seed).standard_t(5, (rows, columns)) * 0.02).astype(np.float32)
+
+
+def solved(
+    w: np.ndarray, h: torch.Tensor, scheme: Scheme, setting: Setting, ranges: RangeSetting = MSE, **more: np.ndarray
+) -> gptq.Solved:
+    return gptq.quantize(w, gptq.Inputs(h), IntegerGrid(scheme, ranges, w.shape[1]), setting, **more)
 
 
 def test_moments_and_weights_of_tokens() -> None:
@@ -66,22 +73,21 @@ def test_orders_that_must_hold(bits: int, symmetric: bool) -> None:
     """GPTQ with searched scales, then GPTQ, then searched rounding, then rounding."""
     w, h = weights(), moments(inputs())
     scheme = Scheme(bits, 64, symmetric, scale_type="F16")
-    plain = gptq.quantize(w, h, scheme, Setting(MINMAX, "natural"))
-    searched = gptq.quantize(w, h, scheme, Setting(order="natural"))
+    plain = solved(w, h, scheme, Setting(order="off"), MINMAX)
+    searched = solved(w, h, scheme, Setting(order="off"))
     assert plain.loss <= plain.rounded_loss
     assert searched.loss < searched.rounded_loss < plain.rounded_loss
     if bits <= 4:
         assert searched.loss < plain.loss
     assert not searched.guarded
-    assert searched.loss == pytest.approx(gptq.loss(w - searched.linear.values(), h))
+    assert searched.loss == pytest.approx(gptq.loss(w - searched.made.values(), h))
 
 
 @pytest.mark.parametrize("group", [-1, 32, 64, 128, 256])
 def test_the_order_of_columns_matters(group: int) -> None:
     w, h = weights(), moments(inputs())
     losses = {
-        order: gptq.quantize(w, h, Scheme(3, group), Setting(order=order)).loss
-        for order in ("natural", "groups", "columns")
+        order: solved(w, h, Scheme(3, group), Setting(order=order)).loss for order in ("natural", "groups", "columns")
     }
     assert losses["groups"] < losses["natural"]
     assert losses["columns"] < losses["natural"]
@@ -90,38 +96,62 @@ def test_the_order_of_columns_matters(group: int) -> None:
 def test_groups_longer_than_a_block_and_rows_that_blocks_do_not_divide() -> None:
     w, h = weights(33, 320), moments(inputs(320))
     for group in (-1, 160, 320):
-        made = gptq.quantize(w, h, Scheme(4, group), Setting(order="groups"))
-        assert made.linear.codes.shape == w.shape
+        made = solved(w, h, Scheme(4, group), Setting(order="groups"))
+        assert made.made.codes.shape == w.shape
         assert made.loss < 0.8 * made.rounded_loss
 
 
 def test_dead_columns() -> None:
     x = inputs()
     x[:, [3, 200]] = 0
-    made = gptq.quantize(weights(), moments(x), Scheme(4, 64), Setting())
-    assert np.isfinite(made.linear.values()).all()
+    made = solved(weights(), moments(x), Scheme(4, 64), Setting())
+    assert np.isfinite(made.made.values()).all()
     assert made.loss < made.rounded_loss
-    nothing = gptq.quantize(weights(), torch.zeros(256, 256), Scheme(4, 64), Setting())
-    assert np.isfinite(nothing.linear.values()).all()
+    nothing = solved(weights(), torch.zeros(256, 256), Scheme(4, 64), Setting())
+    assert np.isfinite(nothing.made.values()).all()
     assert nothing.guarded, "rounding is as good where nothing is known"
 
 
 def test_the_guard() -> None:
     """Uncorrelated inputs leave nothing to gain, and compensation must not lose."""
-    made = gptq.quantize(weights(), torch.eye(256), Scheme(4, 64), Setting())
+    made = solved(weights(), torch.eye(256), Scheme(4, 64), Setting())
     assert made.loss <= made.rounded_loss
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     w, h = weights(), moments(inputs())
-    lazy = gptq.quantize(w, h, Scheme(4, 32), Setting())
+    lazy = solved(w, h, Scheme(4, 32), Setting())
     monkeypatch.setattr(gptq, "BLOCK", 256)
-    whole = gptq.quantize(w, h, Scheme(4, 32), Setting())
-    assert np.mean(lazy.linear.codes == whole.linear.codes) > 0.98
+    whole = solved(w, h, Scheme(4, 32), Setting())
+    assert np.mean(lazy.made.codes == whole.made.codes) > 0.98
     assert whole.loss == pytest.approx(lazy.loss, rel=0.02)
 
 
 @pytest.mark.parametrize("group", [0, 96])
 def test_refusals(group: int) -> None:
     with pytest.raises(ValueError, match=r"tensor|divided"):
-        gptq.quantize(weights(), torch.eye(256), Scheme(4, group), Setting())
+        solved(weights(), torch.eye(256), Scheme(4, group), Setting())
+
+
+def test_rows_at_a_time_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, h = weights(), moments(inputs())
+    whole = solved(w, h, Scheme(4, 32, symmetric=False), Setting(order="groups"))
+    monkeypatch.setattr(gptq, "CHUNK", 40 * w.shape[1])
+    parts = solved(w, h, Scheme(4, 32, symmetric=False), Setting(order="groups"))
+    assert np.mean(whole.made.codes == parts.made.codes) > 0.98
+    assert parts.loss == pytest.approx(whole.loss, rel=0.02)
+    assert parts.energy == pytest.approx(whole.energy)
+
+
+def test_the_target_of_the_original_inputs() -> None:
+    """Inputs that an earlier layer has bent: aiming at what the original ones gave brings the output nearer to that."""
+    w, x0 = weights(), inputs()
+    x = x0 + 0.2 * x0.roll(1, 1) + 0.1 * inputs(seed=5)
+    h, cross = moments(x), x0.T @ x / len(x)
+    drift = w @ (cross - h).numpy()
+    original = x0 @ torch.from_numpy(w).T
+    errors = []
+    for share in (0.0, 1.0):
+        made = solved(w, h, Scheme(4, 64), Setting(), drift=np.float32(share) * drift)
+        errors.append(float((x @ torch.from_numpy(made.made.values()).T - original).square().mean()))
+    assert errors[1] < 0.5 * errors[0]

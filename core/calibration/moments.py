@@ -1,0 +1,114 @@
+"""What meets the matrices of a layer while a text passes it: second moments, for each set of matrices that see the same.
+
+Experts see few tokens each. What they share is blended into the moments of each, the more so the fewer tokens it met,
+so that even one that no token chose is quantized for the inputs that experts of its layer have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.calibration.units import Unit
+from core.methods.hessian import Hessian
+
+# Of how many inputs, as a part of the columns, the moments of all experts count in those of one.
+SHARED = 1 / 8
+
+
+class Inputs:
+    """What meets matrices that share their inputs. cross: of what met them in the original model, or None.
+
+    sinks: how often position 0 counts.
+    """
+
+    def __init__(self, units: Sequence[Unit], device: torch.device, sinks: float, crossed: bool) -> None:
+        self.units = tuple(units)
+        columns = units[0].linear.columns
+        self.hessian = Hessian(columns, device)
+        self.cross = Hessian(columns, device) if crossed else None
+        self.tokens = 0
+        self._sinks = sinks
+        self._original: torch.Tensor | None = None
+
+    def remember(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """A hook for the original model's module, which is called first."""
+        self._original = arguments[0].detach()
+
+    def count(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """A hook for the module as it is now; inputs (windows, length, columns), or (tokens, columns) of an expert."""
+        x = arguments[0].detach()
+        weights = None
+        if x.ndim > 2 and self._sinks != 1:
+            weights = torch.ones(x.shape[:-1], device=x.device)
+            weights[:, 0] = self._sinks
+            weights = weights.reshape(-1)
+        flat = x.reshape(-1, x.shape[-1])
+        self.tokens += len(flat)
+        self.hessian.add(flat, weights)
+        if self.cross is not None:
+            assert self._original is not None
+            self.cross.add(flat, weights, self._original.reshape(flat.shape))
+            self._original = None
+
+    def drift(self, share: float) -> list[Any]:
+        """Of each matrix `share` of W (X0 X' - X X') as float32 arrays (rows, columns), None without the original.
+
+        Call it once, after which the cross moments are gone.
+        """
+        if self.cross is None:
+            return [None] * len(self.units)
+        difference = self.cross.mean() - self.hessian.mean()
+        self.cross = None
+        return [
+            (share * (torch.from_numpy(unit.weights()).to(difference.device) @ difference)).cpu().numpy()
+            for unit in self.units
+        ]
+
+
+@contextmanager
+def watched(found: Sequence[Inputs], originals: Mapping[nn.Module, nn.Module]) -> Iterator[None]:
+    """Counts while the block runs. originals: the original model's module for each that is watched, or nothing."""
+    handles = []
+    for inputs in found:
+        module = inputs.units[0].module
+        if inputs.cross is not None:
+            handles.append(originals[module].register_forward_pre_hook(inputs.remember))
+        handles.append(module.register_forward_pre_hook(inputs.count))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def blend_experts(found: Sequence[Inputs]) -> None:
+    """Counts what all experts of a stage met into the moments of each."""
+    experts = [inputs for inputs in found if inputs.units[0].is_expert]
+    if not experts:
+        return
+    shared = Hessian.of_all([inputs.hessian for inputs in experts])
+    for inputs in experts:
+        inputs.hessian.blend(shared, SHARED * len(shared))
+
+
+def runs(units: Sequence[Unit], room: int) -> Iterator[list[list[Unit]]]:
+    """Matrices by what they see, as many sets at once as `room` bytes hold the moments of, but at least one."""
+    groups: dict[tuple[str, int], list[Unit]] = {}
+    for unit in units:
+        groups.setdefault(unit.inputs, []).append(unit)
+    left = list(groups.values())
+    while left:
+        fits = 0
+        used = 0
+        while fits < len(left):
+            used += 4 * left[fits][0].linear.columns ** 2
+            if fits and used > room:
+                break
+            fits += 1
+        yield left[:fits]
+        left = left[fits:]

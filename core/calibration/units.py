@@ -1,0 +1,93 @@
+"""The matrices of a layer that are quantized, in the order in which data meets them, and what the rest must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from core.methods.gptq import Solved
+from core.methods.grids import Grid, Values
+from core.methods.linear import Floats
+from core.network.network import Layer, Linear
+
+# Parts of GGUF names by the stage in which data meets them; each stage sees what the ones before it became.
+STAGES = (
+    ("attn_q", "attn_k", "attn_v", "attn_qkv"),
+    ("attn_output",),
+    ("ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp"),
+    ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
+)
+EXPERTS = "_exps"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """One matrix. name: what its solution is called. expert: which of `linear.modules` it is."""
+
+    name: str
+    linear: Linear
+    expert: int = 0
+
+    @property
+    def gguf(self) -> str:
+        """Its tensor in a GGUF file, which all experts share."""
+        return self.linear.tensor.name
+
+    @property
+    def part(self) -> str:
+        """Which of a layer's tensors it is: attn_q, ffn_down_exps, ..."""
+        return self.gguf.split(".")[2]
+
+    @property
+    def is_expert(self) -> bool:
+        """Whether only some of the tokens meet it."""
+        return self.part.endswith(EXPERTS)
+
+    @property
+    def inputs(self) -> tuple[str, int]:
+        """The same for all matrices of a stage that see the same."""
+        kind = self.part.rpartition("_")[2]
+        return kind if kind in ("exps", "shexp") else "", self.expert
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module with its `weight` (rows, columns)."""
+        return self.linear.modules[self.expert]
+
+    def weights(self) -> Floats:
+        """Its numbers as they are in memory now; they are not to be changed."""
+        numbers: Floats = self.module.get_parameter("weight").detach().cpu().numpy()
+        return numbers
+
+
+class Target(Protocol):
+    """What becomes of a model's matrices: a checkpoint's or a GGUF file's view of them."""
+
+    @property
+    def path(self) -> Path:
+        """The model, for messages."""
+
+    def units(self, layer: Layer) -> Sequence[Unit]:
+        """A layer's matrices that are quantized."""
+
+    def grid(self, unit: Unit) -> Grid | None:
+        """What a matrix is solved on; None where its method looks at nothing but its weights."""
+
+    def alone(self, unit: Unit) -> Values:
+        """A matrix by such a method."""
+
+    def has(self, layer: int) -> bool:
+        """Whether a layer's solution is there from an interrupted job."""
+
+    def restore(self, layer: int, units: Sequence[Unit]) -> Mapping[str, Values]:
+        """The solution of a layer, by the units' names."""
+
+    def keep(self, layer: int, solved: Mapping[str, tuple[Unit, Solved, int]]) -> None:
+        """Keeps a solution: of each matrix what was found, and how many inputs it met."""
+
+    def report(self, unit: Unit, solved: Solved, tokens: int) -> None:
+        """Tells who watches that a matrix is solved."""

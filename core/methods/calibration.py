@@ -1,0 +1,30 @@
+"""How methods that look at activations work; standard library only, so that settings need not load torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+# The share of the mean that is added to the diagonal of the moments, at least.
+DAMP = 0.01
+# How often position 0 counts in the moments of query, key and value. Measured with SmolLM2-135M, groups of 32 in 4
+# bits: mean KL divergence .195 without, .086 with it, and .213 for rounding with importance.
+SINKS = 64.0
+Order = Literal["static", "groups", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How layers are solved. order, damp: as in core.methods.gptq.Setting.
+
+    sinks: how often position 0 of a window counts for query, key and value. target: how much of the way the solution
+    goes from the output on its own inputs to that of the original model on its own, 0 to 1.
+    """
+
+    order: Order = "static"
+    damp: float = DAMP
+    sinks: float = SINKS
+    target: float = 0.0
+
+
+USUAL = Calibration()
