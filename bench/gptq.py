@@ -18,8 +18,10 @@ import torch
 
 from bench.report import Figure, show
 from core.methods import gptq
+from core.methods.grids import IntegerGrid
 from core.methods.hessian import factor
 from core.methods.linear import Scheme
+from core.methods.ranges import RangeSetting
 from kernels.cpu import columns as ours
 from kernels.cpu.parallel import available_threads
 from kernels.gpu import columns as plain
@@ -56,7 +58,7 @@ def loops(w: np.ndarray[Any, Any], upper: np.ndarray[Any, Any]) -> tuple[float, 
         ours.quantize_columns(w[:, :BLOCK].copy(), part, scales, zeros, group_of, (-8, 7))
 
     def run_plain() -> None:
-        plain.quantize_columns(torch.from_numpy(w[:, :BLOCK].copy()), *tensors, group_of.tolist(), (-8, 7))
+        plain.quantize_columns(torch.from_numpy(w[:, :BLOCK].copy()), *tensors, group_of, (-8, 7))
 
     run_ours()  # compiles
     run_plain()
@@ -94,7 +96,8 @@ def main() -> int:
 
 
 def _layer(w: np.ndarray[Any, Any], h: torch.Tensor) -> gptq.Solved:
-    return gptq.quantize(w, h, Scheme(4, GROUP), gptq.Setting())
+    grid = IntegerGrid(Scheme(4, GROUP), RangeSetting("mse"), w.shape[1])
+    return gptq.quantize(w, gptq.Inputs(h), grid, gptq.Setting())
 
 
 def _products(w: np.ndarray[Any, Any], upper: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What meets the matrices of a layer while a text passes it: second moments, for each set of matrices that see the same.
+"""What meets the matrices of a layer while a text passes it: second moments, for each set that sees the same.
 
 Experts see few tokens each. What they share is blended into the moments of each, the more so the fewer tokens it met,
 so that even one that no token chose is quantized for the inputs that experts of its layer have.

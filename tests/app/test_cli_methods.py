@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main
-from core.jobs import Plan, QuantizeResult
+from core.jobs import CheckpointResult, Plan
 from tests.core import hf_tiny
 
 CONFIG = {"hidden_size": 128, "intermediate_size": 256}
@@ -23,7 +23,7 @@ def test_quantize(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     wanted = ["--method", "int", "--bits", "3", "--group", "64", "--asymmetric", "--export", "gptq"]
     out = str(tmp_path / "out")
     assert main(["quantize", source, *wanted, "--out", out, "--json"]) == 0
-    result = QuantizeResult.model_validate_json(capfd.readouterr().out)
+    result = CheckpointResult.model_validate_json(capfd.readouterr().out)
     assert result.target == "int3 g64 asym (gptq)"
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["bits"] == 3
     assert main(["quantize", source, *wanted, "--out", out]) == 2
