@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.checkpoints.fold_rows import folded_norms
 from core.checkpoints.layouts import LAYOUTS, Contents, Matrix, input_slots
 from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
@@ -31,6 +32,7 @@ DEQUANTIZED = (
 ONLY_VLLM = (
     "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
 )
+FOLDED = "scales of the layers that it feeds are folded into it"
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
     ("output.", "the output layer stays as it is"),
@@ -54,9 +56,16 @@ class Item:
     settings: Settings | None = None
 
     @property
-    def is_calibrated(self) -> bool:
-        """Whether its method looks at activations."""
-        return self.settings is not None and METHOD[self.settings.choice.method].calibration
+    def has_integers(self) -> bool:
+        """Whether it becomes linear integers."""
+        return self.settings is not None and bool(METHOD[self.settings.choice.method].groups)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether its method, or how its inputs are rounded, looks at activations."""
+        return self.settings is not None and (
+            METHOD[self.settings.choice.method].calibration or self.settings.is_static
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +86,8 @@ class Decided:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether some matrix is quantized by a method that looks at activations."""
-        return any(item.is_calibrated for item in self.items)
+        """Whether activations are looked at, for some matrix or to fold scales."""
+        return bool(self.settings.prestep) or any(item.needs_text for item in self.items)
 
     def scheme_of(self, name: str) -> Scheme:
         """The linear integers of the matrix with this name."""
@@ -233,9 +242,12 @@ def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance
         by_rule = ", by a rule" if own is not settings else ""
         reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"
         return Item(entry, slots, _row(entry, slots, label(own.choice), reason, weighted), matrix, own)
+    is_folded = bool(settings.prestep) and entry.gguf.split(".")[2:3] in [
+        [name] for name in folded_norms(source.architecture)
+    ]
     dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
     slots = (Slot(stored.name, dtype, stored.shape),)
-    return Item(entry, slots, _row(entry, slots, dtype, _kept_reason(entry, settings)), None)
+    return Item(entry, slots, _row(entry, slots, dtype, FOLDED if is_folded else _kept_reason(entry, settings)), None)
 
 
 def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:

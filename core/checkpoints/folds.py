@@ -1,8 +1,6 @@
-"""THE table of where scales of a layer's inputs can be folded into what comes before it, family by family.
+"""Scales of a layer's inputs, folded into what comes before it without any error: where, which ones, and how.
 
-A norm's weights, or the rows of a matrix whose output reaches the next one unchanged up to sums over tokens, are
-divided by what the columns of the next are multiplied by: the network computes the same. Everything that a producer
-feeds is named as its consumer, so a norm that also feeds the router of a mixture is not in the table.
+Sources: Xiao et al., SmoothQuant, arXiv 2211.10438; Lin et al., AWQ, arXiv 2306.00978. What makes it exact is ours.
 """
 
 from __future__ import annotations
@@ -13,77 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.checkpoints.decide import Decided, Item
+from core.checkpoints.fold_rows import FOLDS, FoldRow
 from core.checkpoints.layouts import stored_floats
 from core.checkpoints.source import CheckpointSource, Entry
 from core.methods.linear import Floats
 from kernels import dispatch
 
 
-@dataclass(frozen=True, slots=True)
-class FoldRow:
-    """producer and consumers: parts of GGUF names. A producer's channels are its last rows, as many as there are.
-
-    heads: each channel of values is read by all query heads of its group, whose columns share one scale.
-    """
-
-    producer: str
-    consumers: tuple[str, ...]
-    heads: bool = False
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether the producer is a vector of weights."""
-        return self.producer.endswith("_norm")
-
-
-_NORM_ATTENTION = FoldRow("attn_norm", ("attn_q", "attn_k", "attn_v"))
-_VALUES = FoldRow("attn_v", ("attn_output",), heads=True)
-_NORM_MLP = FoldRow("ffn_norm", ("ffn_gate", "ffn_up"))
-_UP = FoldRow("ffn_up", ("ffn_down",))
-_GATED = (_NORM_ATTENTION, _VALUES, _NORM_MLP, _UP)
-# Three matrices in one, and two in one: values and the ungated half come last.
-_JOINED = (
-    FoldRow("attn_norm", ("attn_qkv",)),
-    FoldRow("attn_qkv", ("attn_output",), heads=True),
-    FoldRow("ffn_norm", ("ffn_up",)),
-    _UP,
-)
-FOLDS: dict[str, tuple[FoldRow, ...]] = {
-    "llama": _GATED,
-    "smollm3": _GATED,
-    "granite": _GATED,
-    "qwen2": _GATED,
-    "qwen3": _GATED,
-    "gemma": _GATED,
-    "gemma2": _GATED,
-    "gemma3": _GATED,
-    "qwen2moe": (_NORM_ATTENTION, _VALUES),
-    "qwen3moe": (_NORM_ATTENTION, _VALUES),
-    "olmo2": (_VALUES, _UP),  # its norms come after the matrices
-    "phi3": _JOINED,
-    "starcoder2": (_NORM_ATTENTION, _VALUES, FoldRow("ffn_norm", ("ffn_up",))),  # up goes through an activation
-    "bitnet": (),  # its matrices are rounded to three values when it runs
-    "gpt2": (),
-}
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
     """One place of one layer. channel_of: the scale of each column of the consumers, int (columns,).
 
-    bias: the producer's, which is divided as well; it and the producer's other parts are stored in 16 bits.
+    bias: the producer's, which is divided as well.
     """
 
     row: FoldRow
-    producer: Entry
-    bias: Entry | None
+    producer: Item
+    bias: Item | None
     consumers: tuple[Item, ...]
     channel_of: np.ndarray
 
     @property
     def name(self) -> str:
         """What of which layer."""
-        return self.producer.gguf.removesuffix(".weight")
+        return self.producer.entry.gguf.removesuffix(".weight")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +61,8 @@ class Change:
 
 
 Changes = Mapping[str, Change]
+# The fields of a Change.
+CHANGES = ("rows", "columns", "instead")
 
 
 def _both(one: Floats | None, other: Floats | None) -> Floats | None:
@@ -136,7 +89,7 @@ def _fold(source: CheckpointSource, row: FoldRow, items: Mapping[str, Item], lay
         return None
     bias = items.get(f"blk.{layer}.{row.producer}.bias")
     columns = found[0].entry.stored.shape[1]
-    return Fold(row, producer.entry, bias.entry if bias else None, tuple(found), _channels(source, row, columns))
+    return Fold(row, producer, bias, tuple(found), _channels(source, row, columns))
 
 
 def _channels(source: CheckpointSource, row: FoldRow, columns: int) -> np.ndarray:
@@ -156,16 +109,17 @@ def realized(source: CheckpointSource, fold: Fold) -> Callable[[Floats], Floats]
         return lambda wished: np.exp2(np.rint(np.log2(wished))).astype(np.float32)
     if not fold.row.is_norm:
         return lambda wished: wished
-    norm, dtype, shift = source.numbers(fold.producer), fold.producer.stored.dtype, fold.producer.shift
-    return lambda wished: _divided(norm, wished, dtype, shift)[0]
+    norm = source.numbers(fold.producer.entry)
+    return lambda wished: _divided(fold.producer, norm, wished)[0]
 
 
-def _divided(norm: Floats, scales: Floats, dtype: str, shift: float) -> tuple[Floats, Floats]:
-    """Scales that are exact for a norm's weights, and the weights as they are stored then."""
-    whole = norm + np.float32(shift)
-    data = stored_floats(whole / scales - np.float32(shift), dtype)
+def _divided(item: Item, norm: Floats, scales: Floats) -> tuple[Floats, Floats]:
+    """Scales that are exact for a norm's weights, and the weights as they are written then."""
+    dtype, shift = item.slots[0].dtype, np.float32(item.entry.shift)
+    whole = norm + shift
+    data = stored_floats(whole / scales - shift, dtype)
     stored = dispatch.decode(dtype, data, len(norm)).reshape(-1)
-    left = stored + np.float32(shift)
+    left = stored + shift
     usable = (whole != 0) & (left != 0) & np.isfinite(left)
     exact = np.where(usable, whole / np.where(usable, left, 1), np.float32(1)).astype(np.float32)
     return exact, np.where(usable, stored, norm).astype(np.float32)
@@ -176,13 +130,12 @@ def changes_of(source: CheckpointSource, fold: Fold, scales: Floats) -> dict[str
     columns = np.ascontiguousarray(scales[fold.channel_of])
     changes = {item.entry.name: Change(columns=columns) for item in fold.consumers}
     if fold.row.is_norm and fold.bias is None:
-        norm = source.numbers(fold.producer)
-        stored = _divided(norm, scales, fold.producer.stored.dtype, fold.producer.shift)[1]
-        return {**changes, fold.producer.name: Change(instead=stored)}
-    for entry in filter(None, (fold.producer, fold.bias)):
-        rows = np.ones(entry.stored.shape[0], np.float32)
+        stored = _divided(fold.producer, source.numbers(fold.producer.entry), scales)[1]
+        return {**changes, fold.producer.entry.name: Change(instead=stored)}
+    for item in filter(None, (fold.producer, fold.bias)):
+        rows = np.ones(item.entry.stored.shape[0], np.float32)
         rows[len(rows) - len(scales) :] /= scales
-        changes[entry.name] = Change(rows=rows)
+        changes[item.entry.name] = Change(rows=rows)
     return changes
 
 

@@ -100,19 +100,23 @@ class Histogram(Value):
 
 
 class ActivationFigures(Value):
-    """What meets a matrix on the calibration text; matrices of a layer that see the same have the same figures.
+    """What meets a matrix on the calibration text.
 
-    name: the matrix in the source. layer: of its decoder layer, from 0. low, high: the extremes. percentiles: (percent,
-    number) in ascending order. largest: the largest magnitude of each column. outliers: the columns where it reaches
-    `threshold`. range_low, range_high: what an 8-bit scale for the whole tensor covers, None where there is none.
+    name: the matrix in the source. shared: further ones that see the same. layer: their decoder layer, from 0. low,
+    high: the extremes. percentiles: (percent, number) in ascending order. columns: how many there are. largest: the
+    largest magnitude of each column, or of each of equally long runs of neighbouring columns where they are many.
+    outliers: the columns where it reaches `threshold`. range_low, range_high: what an 8-bit scale for the whole tensor
+    covers, None where there is none.
     """
 
     name: str
     layer: int
+    shared: tuple[str, ...] = ()
     low: float
     high: float
     percentiles: tuple[tuple[float, float], ...]
     histogram: Histogram
+    columns: int
     largest: tuple[float, ...]
     outliers: tuple[int, ...]
     threshold: float

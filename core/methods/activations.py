@@ -7,6 +7,7 @@ of the rules: Nagel et al., arXiv 2106.08295 (percentile, error); Migacz, 8-bit 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,12 +42,16 @@ class Observed:
         self._sum += magnitudes.sum(0, dtype=torch.float64)
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
         self._widen(max(-self.low, self.high))
-        if self.reach > 0:
+        if 0 < self.reach < np.inf:
             # An odd step is in time with no window, so that first tokens are counted as often as they are there.
             step = -(-x.numel() // COUNTED) | 1
             part = x[-self.tokens % step :: step]
             self.counts += torch.histc(part, BINS, -self.reach, self.reach).numpy().astype(np.int64)
         self.tokens += len(x)
+
+    def hook(self, module: Any, inputs: tuple[Any, ...]) -> None:
+        """Counts what meets a torch module, (…, columns); for its forward pre-hooks."""
+        self.add(inputs[0].reshape(-1, inputs[0].shape[-1]))
 
     def _widen(self, reach: float) -> None:
         """Doubles the steps until they reach far enough: two neighbours become one, around 0."""
