@@ -19,6 +19,7 @@ FUNCTIONS: dict[str, str] = {
     "quantize": "core.pipeline:quantize",
     "quantize_many": "core.pipeline:quantize_many",
     "checkpoint_plan": "core.checkpoints.decide:plan",
+    "checkpoint_preflight": "core.checkpoints.preflight:preflight",
     "checkpoint": "core.checkpoints.make:quantize",
     "estimate": "core.estimating:estimate",
     "preflight": "core.preflight:preflight",

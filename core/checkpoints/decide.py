@@ -235,19 +235,19 @@ def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
 def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance: ImportanceMatrix | None) -> Item:
     stored = entry.stored
     own = settings.of(entry.name) if entry.is_linear else None
+    rule = settings.rule_of(entry.name) if entry.is_linear else ""
     if own is not None:
         matrix = _matrix(source, entry)
         slots = (*LAYOUTS[own.choice.export].slots(own, matrix), *input_slots(own, matrix))
         weighted = bool(own.imatrix) and _is_weighted(entry, importance)
         by_rule = ", by a rule" if own is not settings else ""
         reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"
-        return Item(entry, slots, _row(entry, slots, label(own.choice), reason, weighted), matrix, own)
-    is_folded = bool(settings.prestep) and entry.gguf.split(".")[2:3] in [
-        [name] for name in folded_norms(source.architecture)
-    ]
+        row = _row(entry, slots, label(own.choice), reason, weighted)
+        return Item(entry, slots, row.model_copy(update={"rule": rule}), matrix, own)
     dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
     slots = (Slot(stored.name, dtype, stored.shape),)
-    return Item(entry, slots, _row(entry, slots, dtype, FOLDED if is_folded else _kept_reason(entry, settings)), None)
+    row = _row(entry, slots, dtype, _kept_reason(source, entry, settings))
+    return Item(entry, slots, row.model_copy(update={"rule": rule}), None)
 
 
 def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
@@ -261,9 +261,11 @@ def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
     return not entry.is_expert
 
 
-def _kept_reason(entry: Entry, settings: Settings) -> str:
+def _kept_reason(source: CheckpointSource, entry: Entry, settings: Settings) -> str:
     if entry.is_linear:
         return "left out by the user"
+    if settings.prestep and entry.gguf.split(".")[2:3] in [[name] for name in folded_norms(source.architecture)]:
+        return FOLDED
     return next((words for part, words in ROLES if part in entry.gguf), "not a linear layer of a decoder layer")
 
 

@@ -90,6 +90,12 @@ class Settings:
             return None
         return next((own for pattern, own in self.rules if pattern.search(name)), self)
 
+    def rule_of(self, name: str) -> str:
+        """The pattern of the rule that decides what a tensor gets; '' where none does."""
+        if any(pattern.search(name) for pattern in self.skip):
+            return ""
+        return next((pattern.pattern for pattern, _ in self.rules if pattern.search(name)), "")
+
     @property
     def every(self) -> tuple[Settings, ...]:
         """These settings and those of all rules."""

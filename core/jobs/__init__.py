@@ -21,6 +21,7 @@ from core.jobs.chat import Sampling as Sampling
 from core.jobs.checkpoints import ActivationFigures as ActivationFigures
 from core.jobs.checkpoints import CheckpointJob as CheckpointJob
 from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
+from core.jobs.checkpoints import CheckpointPreflightJob as CheckpointPreflightJob
 from core.jobs.checkpoints import CheckpointResult as CheckpointResult
 from core.jobs.checkpoints import ClippingFigures as ClippingFigures
 from core.jobs.checkpoints import Histogram as Histogram
@@ -94,6 +95,7 @@ Job = Annotated[
     | QuantizeJob
     | QuantizeManyJob
     | CheckpointPlanJob
+    | CheckpointPreflightJob
     | CheckpointJob
     | EstimateJob
     | PreflightJob
@@ -150,6 +152,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "quantize": QuantizeResult,
     "quantize_many": QuantizeManyResult,
     "checkpoint_plan": Plan,
+    "checkpoint_preflight": PreflightResult,
     "checkpoint": CheckpointResult,
     "estimate": EstimateResult,
     "preflight": PreflightResult,

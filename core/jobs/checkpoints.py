@@ -80,6 +80,15 @@ class CheckpointPlanJob(Value):
     options: MethodOptions
 
 
+class CheckpointPreflightJob(Value):
+    """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult."""
+
+    kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
+    source: str
+    output: str
+    options: MethodOptions
+
+
 class CheckpointJob(Value):
     """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: CheckpointResult."""
 
