@@ -144,14 +144,18 @@ class _Checkpoint(Target):
         w = unit.weights()
         energy = max(loss(w, moments), 1e-30)
         error = loss(w - made.values(), moments) / energy
-        figures = LayerFigures(
-            name=unit.name,
-            layer=layer_of(self._by_name[unit.name]),
-            error=error,
-            rounded_error=self._prepared.rounded_errors[unit.name],
-            tokens=self._prepared.tokens,
+        self._keep_figures(
+            LayerFigures(
+                name=unit.name,
+                layer=layer_of(self._by_name[unit.name]),
+                error=error,
+                rounded_error=self._prepared.rounded_errors[unit.name],
+                tokens=self._prepared.tokens,
+            )
         )
-        self._figures[unit.name] = figures
+
+    def _keep_figures(self, figures: LayerFigures) -> None:
+        self._figures[figures.name] = figures
         report(figures, self._progress)
 
     @contextmanager
@@ -174,15 +178,11 @@ class _Checkpoint(Target):
     def keep(self, layer: int, solved: Mapping[str, tuple[Unit, Solved, int]]) -> None:
         """Writes findings, then the solution, whose being there says that the layer is done."""
         assert self._watch is not None
-        figures = self._figures | {
-            name: layer_figures(self._by_name[name], found, tokens) for name, (_, found, tokens) in solved.items()
-        }
-        in_order = tuple(figures[name] for name in self._by_name if name in figures)
         activations = self._watch.figures(self._by_name)
         unusable = [row.name for row in activations if not math.isfinite(row.high - row.low)]
         if unusable:
             raise NonFiniteActivations(str(self.path), unusable[0])
-        findings.keep(self._solutions.folder, layer, Findings(layers=in_order, activations=activations))
+        findings.keep(self._solutions.folder, layer, Findings(layers=tuple(self._figures.values()), activations=activations))
         arrays: dict[str, dict[str, Any]] = {}
         for name, made in (self._made | {name: found.made for name, (_, found, _) in solved.items()}).items():
             arrays[name] = {part: getattr(made, part) for part in PARTS}
@@ -193,4 +193,4 @@ class _Checkpoint(Target):
 
     def report(self, unit: Unit, solved: Solved, tokens: int) -> None:
         """As a figure of the job's progress."""
-        report(layer_figures(self._by_name[unit.name], solved, tokens), self._progress)
+        self._keep_figures(layer_figures(self._by_name[unit.name], solved, tokens))
