@@ -182,9 +182,10 @@ class _Checkpoint(Target):
         unusable = [row.name for row in activations if not math.isfinite(row.high - row.low)]
         if unusable:
             raise NonFiniteActivations(str(self.path), unusable[0])
-        findings.keep(self._solutions.folder, layer, Findings(layers=tuple(self._figures.values()), activations=activations))
+        found = Findings(layers=tuple(self._figures.values()), activations=activations)
+        findings.keep(self._solutions.folder, layer, found)
         arrays: dict[str, dict[str, Any]] = {}
-        for name, made in (self._made | {name: found.made for name, (_, found, _) in solved.items()}).items():
+        for name, made in (self._made | {name: of.made for name, (_, of, _) in solved.items()}).items():
             arrays[name] = {part: getattr(made, part) for part in PARTS}
         for name, change in self._prepared.changes.items():
             parts = {part: value for part in CHANGES if (value := getattr(change, part)) is not None}

@@ -25,6 +25,7 @@ from core import memory
 from core.checkpoints import card
 from core.checkpoints.beforehand import Beforehand, beforehand
 from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
 from core.checkpoints.folds import FoldedSource
@@ -248,6 +249,7 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
         activations=tuple(figures for layer in measures.found for figures in layer.activations),
         layers=tuple(figures for layer in measures.found for figures in layer.layers),
+        experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
     )
 
