@@ -392,6 +392,9 @@ def _activations(choice: Choice) -> Refusal | None:
     method, export, kind = METHOD[choice.method], EXPORT[choice.export], choice.activations
     if kind in method.activations and kind in export.activations:
         return _multiplied(choice) if kind else None
+    if not kind:
+        why = "it is made for activations that are rounded as well"
+        return Refusal(f"{method.name} cannot round weights alone", why, _use("--activations", method.activations[0]))
     forms = [row.name for row in EXPORTS if kind in row.activations]
     methods = [row.name for row in METHODS if kind in row.activations]
     why = f"{_or(forms)} with {_or(methods)} can say how activations are to be rounded"
