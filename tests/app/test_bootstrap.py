@@ -44,7 +44,7 @@ def wait_for(path: Path) -> None:
 
 
 def hears_signals(process: subprocess.Popen) -> bool:
-    """Whether a process has its own answer to SIGTERM: Linux shows them as a mask. Elsewhere it is taken for granted."""
+    """Whether a process has its own answer to SIGTERM, which Linux shows as a mask; elsewhere that is assumed."""
     if sys.platform != "linux":
         return True
     status = Path(f"/proc/{process.pid}/status").read_text()
