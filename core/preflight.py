@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from core import errors
-from core.errors import BitwrightError, size
-from core.estimate.architectures import KNOWN
+from core.checks import architecture, check_of, folder_problem, licence, memory, room
+from core.errors import BitwrightError
 from core.estimate.fitting import verdict
 from core.estimate.machine import read_machine
 from core.estimate.overhead import correction as overhead_correction
@@ -36,31 +33,7 @@ from core.sources.pruned import without_layers
 from core.speed import machine_name, time_missing
 from core.store import JobRecord, Store
 
-# On which step of the ladder an error stands; what is not listed is one of choice.
-STEP_OF: dict[type[BitwrightError], str] = {
-    errors.SourceNotFound: "files",
-    errors.NotAModel: "files",
-    errors.TruncatedFile: "files",
-    errors.InvalidHeader: "files",
-    errors.MissingParts: "files",
-    errors.ReadFailed: "files",
-    errors.UnsupportedType: "architecture",
-    errors.UnknownArchitecture: "architecture",
-    errors.CannotConvert: "architecture",
-    errors.DiskFull: "disk",
-    errors.OutputNotWritable: "disk",
-    errors.OutputIsSource: "disk",
-    errors.IllegalType: "tensors",
-    errors.TensorIsKept: "tensors",
-    errors.FallbackRefused: "tensors",
-    errors.NonFiniteWeights: "tensors",
-}
-# Free room left beside the output that nobody notices.
-ROOM = 1 << 30
 USUAL_CONTEXT = 4096
-# Parts of licence names that restrict what a copy may be used or shared for.
-RESTRICTED = ("nc", "noncommercial", "non-commercial", "research", "other", "proprietary", "llama", "gemma")
-OPEN = ("apache-2.0", "mit", "bsd", "cc-by-4.0", "cc0", "openrail", "cc-by-sa")
 # Results of one pass end together.
 SAME_PASS_S = 2.0
 
@@ -95,13 +68,6 @@ def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
         return PreflightResult(checks=(check_of(error),))
 
 
-def check_of(error: BitwrightError) -> Check:
-    """An error as a step that failed."""
-    step = STEP_OF.get(type(error), "choice")
-    cause = f"{error.what}: {error.why}" if error.why else error.what
-    return Check.model_validate({"step": step, "level": "error", "cause": cause, "fix": error.remedy})
-
-
 def _checks(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Check]:
     """One check or several for each step, in order."""
     yield _choice(job, source, prepared.plan)
@@ -110,11 +76,11 @@ def _checks(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[C
         level="fine",
         cause=f"All {len(source.files)} files are complete." if len(source.files) > 1 else "The file is complete.",
     )
-    yield _architecture(source)
+    yield architecture(source.architecture)
     yield from _disk(job, source, prepared)
-    yield _memory(prepared.plan)
+    yield memory(prepared.plan)
     yield _tensors(prepared.plan)
-    yield _licence(source)
+    yield licence(source.license)
     yield _running(source, prepared.plan)
 
 
@@ -133,58 +99,22 @@ def _choice(job: PreflightJob, source: Source, made: Plan) -> Check:
     )
 
 
-def _architecture(source: Source) -> Check:
-    name = source.architecture or "none named"
-    if source.architecture in KNOWN:
-        return Check(step="architecture", level="fine", cause=f"The architecture {name} is known.")
-    return Check(
-        step="architecture",
-        level="risk",
-        cause=f"The architecture {name} is not known here: types are chosen by the names of its tensors alone.",
-        fix="Look through the plan, and try the result in the program that is to run it",
-    )
-
-
 def _disk(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Check]:
-    folder = Path(os.path.abspath(job.output)).parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        reason = f"{folder} is a folder that cannot be written to" if folder.is_dir() else f"{folder} is no folder"
-        yield check_of(errors.OutputNotWritable(job.output, reason))
+    problem = folder_problem(job.output)
+    if problem is not None:
+        yield problem
         return
     count = len(prepared.parts)
     paths = [path_of(Path(job.output), number, count) for number in range(count)]
     if any(path.exists() and os.path.samefile(path, file) for path in paths for file in source.files):
         yield check_of(errors.OutputIsSource(job.output))
         return
-    needed, free = prepared.plan.bytes, shutil.disk_usage(folder).free
-    if needed > free:
-        yield check_of(errors.DiskFull(job.output, needed, free))
-    elif free - needed < ROOM:
-        yield Check(
-            step="disk",
-            level="risk",
-            cause=f"The output takes {size(needed)} and leaves only {size(free - needed)} free.",
-            fix="Free some space, or choose a folder on another disk",
-        )
-    else:
-        yield Check(step="disk", level="fine", cause=f"The output takes {size(needed)}; {size(free)} are free.")
+    yield room(job.output, prepared.plan.bytes)
     replaced = [path.name for path in paths if path.exists()]
     if replaced:
         yield Check(
             step="disk", level="risk", cause=f"Replaces {', '.join(replaced)}.", fix="Choose another name to keep it"
         )
-
-
-def _memory(made: Plan) -> Check:
-    needed, free = made.memory_bytes, int(psutil.virtual_memory().available)
-    if needed <= free:
-        return Check(step="memory", level="fine", cause=f"Needs about {size(needed)} of memory; {size(free)} are free.")
-    return Check(
-        step="memory",
-        level="risk",
-        cause=f"Needs about {size(needed)} of memory, and only {size(free)} are free.",
-        fix="Close other programs or unload chat models first",
-    )
 
 
 def _tensors(made: Plan) -> Check:
@@ -197,29 +127,6 @@ def _tensors(made: Plan) -> Check:
         cause=f"{len(fallen)} of {len(made.tensors)} tensors do not fit the type meant for them and get a larger one.",
         fix="Choose a type with blocks of 32, such as Q8_0, Q5_0 or IQ4_NL, where the size matters",
     )
-
-
-def _licence(source: Source) -> Check:
-    name = source.license
-    if not name:
-        cause = "The model does not name its licence: look it up at its source before you share the result."
-        return Check(step="licence", level="fine", cause=cause)
-    if _is_restricted(name):
-        return Check(
-            step="licence",
-            level="risk",
-            cause=f"The licence {name} sets conditions that hold for the result too.",
-            fix="Read it before you share the result",
-        )
-    return Check(step="licence", level="fine", cause=f"The licence is {name}.")
-
-
-def _is_restricted(name: str) -> bool:
-    folded = name.casefold()
-    if any(folded.startswith(known) for known in OPEN):
-        return False
-    words = folded.replace("_", "-").replace(".", "-").replace(" ", "-").split("-")
-    return any(part in RESTRICTED or part.rstrip("0123456789") in RESTRICTED for part in words)
 
 
 def _running(source: Source, made: Plan) -> Check:

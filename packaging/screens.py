@@ -111,7 +111,7 @@ def show_quantize(stage: Stage) -> None:
     stage.window.quantize(stage.sample)
     page = stage.window.page("quantize")
     stage.wait("the model", lambda: page.plan is not None)
-    page.allow.setChecked(True)
+    page.gguf.pane.allow.setChecked(True)
     stage.wait("the plan", page.button.isEnabled)
 
 
@@ -120,8 +120,8 @@ def show_several(stage: Stage) -> None:
     from core.recipes import find_recipe
 
     page = stage.window.page("quantize")
-    page.choice.load(find_recipe("published-set"))
-    stage.wait("the plans", lambda: len(page.plans) == len(page.choice.targets))
+    page.gguf.pane.load(find_recipe("published-set"))
+    stage.wait("the plans", lambda: len(page.planner.plans) == len(page.gguf.pane.targets))
 
 
 def show_rules(stage: Stage) -> None:
@@ -130,18 +130,18 @@ def show_rules(stage: Stage) -> None:
     from core.recipes import find_recipe
 
     page = stage.window.page("quantize")
-    page.choice.load(find_recipe("best-4bit"))
+    page.gguf.pane.load(find_recipe("best-4bit"))
     rules = (("attn_(v|qkv)", "Q6_K"), ("blk\\.(0|1|2)\\.", "Q8_0"), ("ffn_(down", "Q5_0"))
-    page.choice.rules.model.set_overrides(tuple(Override(tensor=name, type=kind) for name, kind in rules))
-    page.choice.tabs.setCurrentIndex(1)
+    page.gguf.pane.rules.model.set_overrides(tuple(Override(tensor=name, type=kind) for name, kind in rules))
+    page.gguf.pane.tabs.setCurrentIndex(1)
     stage.wait("the plan", lambda: page.plan is not None and any(row.rule for row in page.plan.tensors))
 
 
 def show_advanced(stage: Stage) -> None:
     """The rare options."""
     page = stage.window.page("quantize")
-    page.choice.tabs.setCurrentIndex(2)
-    page.choice.recipes.save_button.setChecked(True)
+    page.gguf.pane.tabs.setCurrentIndex(2)
+    page.gguf.pane.recipes.save_button.setChecked(True)
 
 
 def show_running(stage: Stage) -> None:

@@ -18,11 +18,12 @@ from PySide6.QtWidgets import (
 )
 
 from app.glossary import explain
+from app.models.cards import card_of_mix
 from app.widgets.advanced_options import AdvancedOptions
+from app.widgets.choice_card import ChoiceCards
 from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.recipe_row import RecipeRow
 from app.widgets.rules_table import RulesTable
-from app.widgets.type_card import TypeCards
 from core.catalog import COPY, MIXES, TARGETS
 from core.jobs import Fit, Plan, QuantizeOptions
 from core.recipe_file import Recipe
@@ -39,11 +40,14 @@ TYPES_TAB, RULES_TAB, ADVANCED_TAB = range(3)
 class ChoicePane(QWidget):
     """Signals: changed() when the plan is another; targets_changed() when the types are.
 
+    state_changed() when a rule that is being written is another, which may be faulty.
+
     For tests: objectNames `choice_tabs`, `several_targets`, `fit`, `allow_requantize`, and those of its parts.
     """
 
     changed = Signal()
     targets_changed = Signal()
+    state_changed = Signal()
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,7 +55,8 @@ class ChoicePane(QWidget):
         self._loading = False
         self.setMinimumWidth(344)
         self.recipes = RecipeRow(theme)
-        self.cards = TypeCards((*MIXES, COPY), theme)
+        self.cards = ChoiceCards([card_of_mix(mix) for mix in (*MIXES, COPY)], "target", theme)
+        self.cards.setAccessibleName(self.tr("Type"))
         self.several = QCheckBox(self.tr("Se&veral"))
         self.several.setObjectName("several_targets")
         self.several.setAccessibleName(self.tr("Several types in one pass"))
@@ -197,6 +202,7 @@ class ChoicePane(QWidget):
         self.cards.chosen.connect(self._retarget)
         self.rules.model.changed.connect(self._announce)
         self.rules.model.dataChanged.connect(self._show_tabs)
+        self.rules.model.dataChanged.connect(self.state_changed)
         self.advanced.changed.connect(self._announce)
         self.fit.currentIndexChanged.connect(self._announce)
         self.imatrix.changed.connect(self._announce)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from core.checkpoints.layouts import LAYOUTS, Contents, Matrix
+from core.checkpoints.experts import WARNINGS, check_experts
+from core.checkpoints.fold_rows import folded_norms
+from core.checkpoints.layouts import LAYOUTS, Contents, Matrix, input_slots
 from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
@@ -31,12 +33,14 @@ DEQUANTIZED = (
 ONLY_VLLM = (
     "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
 )
+FOLDED = "scales of the layers that it feeds are folded into it"
+ROUTER = "ffn_gate_inp"
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
     ("output.", "the output layer stays as it is"),
     ("norm", "norms stay as they are"),
     (".bias", "biases stay as they are"),
-    ("ffn_gate_inp", "the router of experts stays as it is"),
+    (ROUTER, "the router of experts stays as it is"),
 )
 
 
@@ -54,9 +58,16 @@ class Item:
     settings: Settings | None = None
 
     @property
-    def is_calibrated(self) -> bool:
-        """Whether its method looks at activations."""
-        return self.settings is not None and METHOD[self.settings.choice.method].calibration
+    def has_integers(self) -> bool:
+        """Whether it becomes linear integers."""
+        return self.settings is not None and bool(METHOD[self.settings.choice.method].groups)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether its method, or how its inputs are rounded, looks at activations."""
+        return self.settings is not None and (
+            METHOD[self.settings.choice.method].calibration or self.settings.is_static
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,13 @@ class Decided:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether some matrix is quantized by a method that looks at activations."""
-        return any(item.is_calibrated for item in self.items)
+        """Whether activations are looked at, for some matrix or to fold scales."""
+        return bool(self.settings.prestep) or any(item.needs_text for item in self.items)
+
+    @property
+    def experts(self) -> dict[str, int]:
+        """The numbers of experts by the names of their matrices."""
+        return {item.entry.name: item.entry.expert for item in self.items if item.entry.is_expert}
 
     def scheme_of(self, name: str) -> Scheme:
         """The linear integers of the matrix with this name."""
@@ -117,7 +133,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         is_chosen = bool(settings.skip or settings.rules)
         reason = "all its linear layers were left out" if is_chosen else "its layers are not plain linear layers"
         raise NothingToQuantize(str(source.path), reason)
-    kept = ["lm_head", *(item.entry.module for item in items if item.entry.is_linear and item.matrix is None)]
+    kept = ["lm_head", *(item.entry.module for item in items if _is_kept_linear(item))]
     files = file_names([path.name for path in source.files])
     rows = tuple(item.row for item in items)
     elements = sum(row.elements for row in rows)
@@ -145,6 +161,11 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         for file in range(len(files))
     )
     return replace(decided, plan=decided.plan.model_copy(update={"bytes": total}))
+
+
+def _is_kept_linear(item: Item) -> bool:
+    """Whether programs take it for a linear layer that is quantized unless they are told: routers of experts, too."""
+    return item.matrix is None and (item.entry.is_linear or ROUTER in item.entry.gguf)
 
 
 def _target(settings: Settings, quantized: Sequence[Item]) -> str:
@@ -192,9 +213,7 @@ def index_of(decided: Decided) -> tuple[str, dict[str, object]] | None:
 def _check(source: CheckpointSource, settings: Settings) -> None:
     """Refuses a model or a group that the form cannot hold. Raises IllegalMethod."""
     export = EXPORT[settings.choice.export]
-    if export.name != "bf16" and any(entry.is_expert for entry in source.entries):
-        why = f"how {export.title} stores the experts of {source.label} has not been proven"
-        raise IllegalMethod(f"Mixtures of experts cannot be written as {export.name}", why, "Use --export bf16")
+    check_experts(source, settings)
     layout = LAYOUTS[export.name]
     for entry in source.entries:
         own = settings.of(entry.name) if entry.is_linear else None
@@ -226,16 +245,19 @@ def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
 def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance: ImportanceMatrix | None) -> Item:
     stored = entry.stored
     own = settings.of(entry.name) if entry.is_linear else None
+    rule = settings.rule_of(entry.name) if entry.is_linear else ""
     if own is not None:
         matrix = _matrix(source, entry)
-        slots = tuple(LAYOUTS[own.choice.export].slots(own, matrix))
+        slots = (*LAYOUTS[own.choice.export].slots(own, matrix), *input_slots(own, matrix))
         weighted = bool(own.imatrix) and _is_weighted(entry, importance)
         by_rule = ", by a rule" if own is not settings else ""
         reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"
-        return Item(entry, slots, _row(entry, slots, label(own.choice), reason, weighted), matrix, own)
+        row = _row(entry, slots, label(own.choice), reason, weighted)
+        return Item(entry, slots, row.model_copy(update={"rule": rule}), matrix, own)
     dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
     slots = (Slot(stored.name, dtype, stored.shape),)
-    return Item(entry, slots, _row(entry, slots, dtype, _kept_reason(entry, settings)), None)
+    row = _row(entry, slots, dtype, _kept_reason(source, entry, settings))
+    return Item(entry, slots, row.model_copy(update={"rule": rule}), None)
 
 
 def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
@@ -249,9 +271,11 @@ def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
     return not entry.is_expert
 
 
-def _kept_reason(entry: Entry, settings: Settings) -> str:
+def _kept_reason(source: CheckpointSource, entry: Entry, settings: Settings) -> str:
     if entry.is_linear:
         return "left out by the user"
+    if settings.prestep and entry.gguf.split(".")[2:3] in [[name] for name in folded_norms(source.architecture)]:
+        return FOLDED
     return next((words for part, words in ROLES if part in entry.gguf), "not a linear layer of a decoder layer")
 
 
@@ -294,4 +318,6 @@ def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
             f"{apart} has another form than the layers that vLLM joins it with; "
             "vLLM asks for the same in query, key and value, and in gate and up."
         )
+    if any(item.entry.is_expert for item in quantized):
+        warnings += WARNINGS.get(settings.choice.export, ())
     return tuple(warnings)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from core.errors import NotDownloaded, SeveralModels, UnsafeCache
 from core.hub.names import REMOTE as REMOTE
-from core.hub.names import is_commit, is_repo, problem_of, split_id
+from core.hub.names import is_commit, is_repo, problem_of
+from core.hub.names import split_id as split_id
 
+_WEIGHTS = (".gguf", ".safetensors", ".bin")
 _PART_OF_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -34,6 +36,7 @@ class RepoCache:
     def __init__(self, root: Path, repo: str) -> None:
         folder = f"models--{repo.replace('/', '--')}"
         self.root = root
+        self.repo = repo
         self.folder = root / folder
         self.blobs = self.folder / "blobs"
         self._locks = root / ".locks" / folder
@@ -72,6 +75,16 @@ class RepoCache:
             raise UnsafeCache(str(path), os.path.realpath(path))
 
 
+def cached_repos(root: Path) -> list[RepoCache]:
+    """The models in a cache, by name. A folder of another name, or one that is a link out of it, is none."""
+    found = []
+    for folder in sorted(root.glob("models--*")):
+        repo = folder.name.removeprefix("models--").replace("--", "/", 1)
+        if folder.is_dir() and not folder.is_symlink() and RepoCache(root, repo).folder == folder:
+            found.append(RepoCache(root, repo))
+    return found
+
+
 def local_source(source: str) -> str:
     """A source as a path: itself, or where it is a model's id (OWNER/NAME, or OWNER/NAME/FILE), its place in the cache.
 
@@ -83,7 +96,7 @@ def local_source(source: str) -> str:
     cache = RepoCache(cache_root(), repo)
     commit = cache.commit_of("main")
     if commit is None or not cache.snapshot(commit).is_dir():
-        if file or os.path.isdir(source.partition("/")[0]) or repo.endswith((".gguf", ".safetensors", ".bin")):
+        if file or os.path.isdir(source.partition("/")[0]) or repo.endswith(_WEIGHTS):
             return source  # a path with a typing error is likelier
         raise NotDownloaded(repo)
     found = cache.snapshot(commit) / file if file else _model_in(cache.snapshot(commit), repo)
@@ -93,17 +106,30 @@ def local_source(source: str) -> str:
     return str(found)
 
 
+def may_be_id(source: str) -> bool:
+    """Whether a text that is no path can be OWNER/NAME or OWNER/NAME/FILE."""
+    repo, _ = split_id(source)
+    return not os.path.lexists(source) and is_repo(repo) and not repo.endswith(_WEIGHTS)
+
+
+def part_pattern(file: str) -> str:
+    """A pattern of names, as a DownloadJob takes it, of a file and the other parts of the model it is one part of."""
+    literal = re.sub(r"([*?[])", r"[\1]", file)
+    return _PART_OF_SPLIT.sub(r"-*-of-\2.gguf", literal)
+
+
 def _model_in(snapshot: Path, repo: str) -> Path:
     """The folder of a checkpoint; of a repository of GGUF files its only model. Raises SeveralModels."""
     if (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")):
         return snapshot
-    models = sorted(_first_parts(snapshot))
+    models = sorted(first_parts(snapshot))
     if len(models) > 1:
         raise SeveralModels(repo, [path.relative_to(snapshot).as_posix() for path in models])
     return models[0] if models else snapshot
 
 
-def _first_parts(snapshot: Path) -> Iterator[Path]:
+def first_parts(snapshot: Path) -> Iterator[Path]:
+    """The GGUF files in a folder, of those in parts the first."""
     for path in snapshot.rglob("*.gguf"):
         part = _PART_OF_SPLIT.search(path.name)
         if part is None or int(part[1]) == 1:

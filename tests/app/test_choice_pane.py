@@ -38,7 +38,7 @@ def page(context, qtbot, small, tmp_path):
 
 
 def settle(page, qtbot):
-    qtbot.waitUntil(lambda: page._summary is not None and not page._soon.isActive() and not page._awaited, timeout=WAIT)
+    qtbot.waitUntil(lambda: page._summary is not None and page.is_settled, timeout=WAIT)
 
 
 def part(page, kind, name):
@@ -49,7 +49,7 @@ def part(page, kind, name):
 
 def choose(page, qtbot, *names):
     part(page, QCheckBox, "several_targets").setChecked(len(names) > 1)
-    page.cards.choose_all(names)
+    page.gguf.pane.cards.choose_all(names)
     settle(page, qtbot)
 
 
@@ -70,10 +70,10 @@ def job_of_command(page):
 
 def test_several_types_are_one_job_with_a_plan_and_a_file_each(page, qtbot, tmp_path):
     choose(page, qtbot, "Q4_K_M", "Q8_0")
-    assert set(page.plans) == {"Q4_K_M", "Q8_0"}
+    assert set(page.planner.plans) == {"Q4_K_M", "Q8_0"}
     tabs = part(page, QTabBar, "plan_tabs")
     assert tabs.isVisible()
-    assert [tabs.tabData(at) for at in range(tabs.count())] == list(page.choice.targets)
+    assert [tabs.tabData(at) for at in range(tabs.count())] == list(page.gguf.pane.targets)
     for at in range(tabs.count()):
         tabs.setCurrentIndex(at)
         assert page.plan.target == tabs.tabData(at)
@@ -92,10 +92,10 @@ def test_at_least_one_type_stays_chosen(page, qtbot):
     choose(page, qtbot, "Q4_K_M", "Q8_0")
     for name in ("Q8_0", "Q4_K_M", "Q4_K_M"):
         part(page, QAbstractButton, f"target_{name}").click()
-    assert page.choice.targets == ("Q4_K_M",)
+    assert page.gguf.pane.targets == ("Q4_K_M",)
     part(page, QCheckBox, "several_targets").setChecked(False)
     part(page, QAbstractButton, "target_Q6_K").click()
-    assert page.choice.targets == ("Q6_K",)
+    assert page.gguf.pane.targets == ("Q6_K",)
     assert part(page, QLineEdit, "output_name").text() == "Small-Q6_K.gguf"
 
 
@@ -120,7 +120,7 @@ def test_types_and_search_are_remembered(page, context, qtbot):
     page.button.click()
     again = QuantizePage(context)
     qtbot.addWidget(again)
-    assert (set(again.choice.targets), again.options.fit) == ({"Q4_K_M", "Q8_0"}, "best")
+    assert (set(again.gguf.pane.targets), again.gguf.options.fit) == ({"Q4_K_M", "Q8_0"}, "best")
 
 
 def test_results_of_one_job_are_shown_for_each_type(window, qtbot, small, tmp_path):
@@ -148,7 +148,7 @@ def test_results_of_one_job_are_shown_for_each_type(window, qtbot, small, tmp_pa
 
 
 def add_rule(page, pattern, type_name):
-    rules = page.choice.rules
+    rules = page.gguf.pane.rules
     part(page, QAbstractButton, "add_rule").click()
     row = rules.model.rowCount() - 1
     rules.model.setData(rules.model.index(row, PATTERN), pattern)
@@ -159,18 +159,18 @@ def test_rules_decide_and_say_how_many_tensors(page, qtbot):
     add_rule(page, "attn_(q|k)", "Q8_0")
     add_rule(page, "attn", "F16")
     settle(page, qtbot)
-    model = page.choice.rules.model
+    model = page.gguf.pane.rules.model
     assert [model.index(row, COUNT).data() for row in range(2)] == ["4", "4"]
     assert [types_of(page.plan)[f"blk.1.attn_{name}.weight"] for name in "qv"] == ["Q8_0", "F16"]
-    page.choice.rules.view.selectRow(1)
+    page.gguf.pane.rules.view.selectRow(1)
     part(page, QAbstractButton, "rule_up").click()
     settle(page, qtbot)
-    assert page.options.overrides[0] == Override(tensor="attn", type="F16")
+    assert page.gguf.options.overrides[0] == Override(tensor="attn", type="F16")
     assert [model.index(row, COUNT).data() for row in range(2)] == ["8", "0"]
     part(page, QAbstractButton, "remove_rule").click()
     settle(page, qtbot)
-    assert page.options.overrides == (Override(tensor="attn_(q|k)", type="Q8_0"),)
-    assert page.choice.tabs.tabText(1) == "Rules (1)"
+    assert page.gguf.options.overrides == (Override(tensor="attn_(q|k)", type="Q8_0"),)
+    assert page.gguf.pane.tabs.tabText(1) == "Rules (1)"
 
 
 def test_a_single_tensor_goes_before_a_rule(page, qtbot):
@@ -188,7 +188,7 @@ def test_a_faulty_expression_is_said_below_the_table_and_stops_nothing_else(page
     assert types_of(page.plan) == types_of(before)
     assert not page.button.isEnabled()
     assert "no regular expression" in page.preview.text()
-    page.choice.rules.model.setData(page.choice.rules.model.index(0, PATTERN), "attn_q")
+    page.gguf.pane.rules.model.setData(page.gguf.pane.rules.model.index(0, PATTERN), "attn_q")
     settle(page, qtbot)
     assert page.button.isEnabled()
 
@@ -203,32 +203,32 @@ def test_an_expression_that_finds_nothing_is_a_problem_of_the_plan(page, qtbot):
 
 
 def test_every_preset_is_in_the_menu_and_can_be_chosen(page, qtbot):
-    page.choice.recipes.fill()
-    words = [action.text() for action in page.choice.recipes.menu.actions()]
+    page.gguf.pane.recipes.fill()
+    words = [action.text() for action in page.gguf.pane.recipes.menu.actions()]
     for recipe in presets():
         assert any(recipe.name in word for word in words)
-        page.choice.load(recipe)
-        assert page.choice.targets == tuple(name for name in page.cards.cards if name in recipe.targets)
-        assert page.choice.recipe().options.model_copy(update={"target": ""}) == recipe.options.model_copy(
+        page.gguf.pane.load(recipe)
+        assert page.gguf.pane.targets == tuple(name for name in page.gguf.pane.cards.cards if name in recipe.targets)
+        assert page.gguf.pane.recipe().options.model_copy(update={"target": ""}) == recipe.options.model_copy(
             update={"target": ""}
         )
-        assert page.choice.recipes.choose_button.text() == recipe.name.replace("&", "&&")
+        assert page.gguf.pane.recipes.choose_button.text() == recipe.name.replace("&", "&&")
     settle(page, qtbot)
 
 
 def test_a_change_after_a_recipe_is_said(page, qtbot):
-    page.choice.load(find_recipe("embeddings-high"))
+    page.gguf.pane.load(find_recipe("embeddings-high"))
     settle(page, qtbot)
     assert types_of(page.plan)["token_embd.weight"] == "Q8_0"
-    page.pure.setChecked(True)
-    assert page.choice.recipes.choose_button.text().endswith("(changed)")
+    page.gguf.pane.pure.setChecked(True)
+    assert page.gguf.pane.recipes.choose_button.text().endswith("(changed)")
 
 
 def test_what_is_chosen_is_saved_as_a_recipe(page, qtbot):
     choose(page, qtbot, "Q5_K_M", "Q8_0")
     add_rule(page, "ffn_down", "Q8_0")
     part(page, QComboBox, "fit").setCurrentIndex(1)
-    page.pure.setChecked(True)
+    page.gguf.pane.pure.setChecked(True)
     part(page, QAbstractButton, "save_recipe").click()
     assert not part(page, QAbstractButton, "write_recipe").isEnabled()
     part(page, QLineEdit, "recipe_name").setText("My mix")
@@ -239,18 +239,18 @@ def test_what_is_chosen_is_saved_as_a_recipe(page, qtbot):
     assert (saved.name, saved.description, set(saved.targets)) == ("My mix", "For a test.", {"Q5_K_M", "Q8_0"})
     assert (saved.options.fit, saved.options.pure) == ("best", True)
     assert saved.options.overrides == (Override(tensor="ffn_down", type="Q8_0"),)
-    page.choice.load(find_recipe("balanced-4bit"))
-    page.choice.load(saved)
-    assert page.choice.recipe().options == saved.options
-    page.choice.recipes.fill()
-    assert any("My mix" in action.text() for action in page.choice.recipes.menu.actions())
+    page.gguf.pane.load(find_recipe("balanced-4bit"))
+    page.gguf.pane.load(saved)
+    assert page.gguf.pane.recipe().options == saved.options
+    page.gguf.pane.recipes.fill()
+    assert any("My mix" in action.text() for action in page.gguf.pane.recipes.menu.actions())
 
 
 def test_a_faulty_recipe_file_says_what_is_wrong(page, tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text('name = "x"\ndescription = "y"\ntargets = ["Q9"]\n')
-    page.choice.recipes.open_path(path)
-    assert "targets: Q9 is not known" in page.choice.recipes.problem.text()
+    page.gguf.pane.recipes.open_path(path)
+    assert "targets: Q9 is not known" in page.gguf.pane.recipes.problem.text()
 
 
 # ---------------------------------------------------------------- the rare options, and the command
@@ -282,9 +282,9 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
     page.context.settings.set("threads", 1)
     choose(page, qtbot, *targets)
     set_everything(page)
-    page.choice.changed.emit()
+    page.gguf.pane.changed.emit()
     settle(page, qtbot)
-    job = page.job()
+    job = page.jobs()[-1]
     assert isinstance(job, QuantizeManyJob if len(targets) > 1 else QuantizeJob)
     options = job.options
     assert (options.fit, options.split_max_bytes, options.include_weights) == (
@@ -299,47 +299,47 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
 
 
 def test_the_copied_command_of_plain_choices_is_the_same_job(page):
-    assert job_of_command(page) == page.job()
+    assert job_of_command(page) == page.jobs()[-1]
 
 
 def test_a_copy_is_a_type_like_others(page, qtbot):
     choose(page, qtbot, "COPY")
     assert {row.source_type == row.target_type for row in page.plan.tensors} == {True}
-    assert job_of_command(page) == page.job()
-    assert "0.00" not in page.choice.cards.cards["COPY"].accessibleDescription()
+    assert job_of_command(page) == page.jobs()[-1]
+    assert "0.00" not in page.gguf.pane.cards.cards["COPY"].accessibleDescription()
 
 
 def test_faulty_options_are_said_where_they_are(page, qtbot):
     files = part(page, QComboBox, "files")
     files.setCurrentIndex(files.findData("size"))
     part(page, QLineEdit, "split_max_size").setText("much")
-    page.choice.advanced._typed()
-    assert "much is no size" in page.choice.advanced.note.text()
-    page.choice.changed.emit()
+    page.gguf.pane.advanced._typed()
+    assert "much is no size" in page.gguf.pane.advanced.note.text()
+    page.gguf.pane.changed.emit()
     settle(page, qtbot)
     assert not page.button.isEnabled()
     files.setCurrentIndex(files.findData("keep"))
-    assert page.options.keep_split
+    assert page.gguf.options.keep_split
     layers = part(page, QLineEdit, "prune_layers")
     for wrong in ("1-3", "one", ",", "-1", "99999999999"):
         layers.setText(wrong)
-        page.choice.advanced._typed()
-        assert f"{wrong} is no list of layer numbers" in page.choice.advanced.note.text()
+        page.gguf.pane.advanced._typed()
+        assert f"{wrong} is no list of layer numbers" in page.gguf.pane.advanced.note.text()
     layers.setText(" 1, 0,1")
-    page.choice.advanced._typed()
-    assert page.choice.advanced.note.text() == ""
-    assert page.options.prune_layers == (0, 1)
-    page.choice.forget()
-    assert page.options.prune_layers == ()
+    page.gguf.pane.advanced._typed()
+    assert page.gguf.pane.advanced.note.text() == ""
+    assert page.gguf.options.prune_layers == (0, 1)
+    page.gguf.pane.forget()
+    assert page.gguf.options.prune_layers == ()
     part(page, QPlainTextEdit, "override_kv").setPlainText("nonsense")
-    assert "not of the form KEY=TYPE:VALUE" in page.choice.advanced.note.text()
+    assert "not of the form KEY=TYPE:VALUE" in page.gguf.pane.advanced.note.text()
 
 
 def test_the_tabs_are_reached_by_keyboard(page, qtbot):
-    page.choice.tabs.setFocus()
+    page.gguf.pane.tabs.setFocus()
     for at in (1, 2):
-        qtbot.keyClick(page.choice.tabs, Qt.Key.Key_Right)
-        assert page.choice.tabs.currentIndex() == at
+        qtbot.keyClick(page.gguf.pane.tabs, Qt.Key.Key_Right)
+        assert page.gguf.pane.tabs.currentIndex() == at
     assert part(page, QCheckBox, "strict").isVisible()
 
 
@@ -347,7 +347,7 @@ def test_the_tabs_are_reached_by_keyboard(page, qtbot):
 
 
 def test_an_importance_matrix_is_computed_first_and_kept(page, qtbot, small):
-    page.imatrix.set_text(())
+    page.gguf.pane.imatrix.set_text(())
     choose(page, qtbot, "IQ2_XXS")
     assert page.problem.isHidden()
     assert any(row.weighted for row in page.plan.tensors)
@@ -365,13 +365,13 @@ def test_an_importance_matrix_is_computed_first_and_kept(page, qtbot, small):
     page.button.click()
     assert [type(job) for job in asked[2:]] == [QuantizeJob]
     Path(first.output).touch()
-    assert page.jobs() == (page.job(),)
+    assert page.jobs() == (page.jobs()[-1],)
 
 
 def test_the_command_computes_the_importance_matrix_first(page, qtbot, tmp_path):
     text = tmp_path / "my text.txt"
     text.write_text("words " * 100)
-    page.imatrix.set_text((str(text),))
+    page.gguf.pane.imatrix.set_text((str(text),))
     settle(page, qtbot)
     first, second = page.jobs()
     part(page, QAbstractButton, "copy_command").click()

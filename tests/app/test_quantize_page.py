@@ -35,7 +35,7 @@ def planned(page, sample, qtbot, tmp_path):
     """The page with the sample's plan, writing to a folder of this test."""
     page.context.settings.set("output_folder", str(tmp_path))
     page.set_source(str(sample))
-    qtbot.waitUntil(lambda: page.plan is not None and page._is_quantized(), timeout=WAIT)
+    qtbot.waitUntil(lambda: page.plan is not None and page.gguf.is_quantized(), timeout=WAIT)
     return page
 
 
@@ -46,7 +46,7 @@ def child(page, kind, name):
 
 
 def _is_planned(page):
-    return not page._soon.isActive() and not page._awaited and page.plan is not None
+    return page.is_settled and page.plan is not None
 
 
 def wait_for_plan(page, qtbot, condition):
@@ -65,10 +65,10 @@ def test_the_samples_facts_and_plan_are_shown(planned):
     assert "134.5 M parameters" in shown
     assert len(planned.table.model.rows) == 272
     assert child(planned, QTableView, "plan_table").model().rowCount() == 272
-    assert "becomes" in planned.headline.text()
+    assert "becomes" in planned.pane.headline.text()
     fallen = sum(t.fallback for t in planned.plan.tensors)
-    assert planned.fallbacks.text().startswith(f"{fallen} of 272 tensors fall back because rows of 576")
-    assert sum(s.after for s in planned.bars.sizes) == planned.plan.bytes
+    assert planned.pane.fallbacks.text().startswith(f"{fallen} of 272 tensors fall back because rows of 576")
+    assert sum(s.after for s in planned.pane.bars.sizes) == planned.plan.bytes
 
 
 def test_a_quantized_source_must_be_allowed_first(planned, qtbot):
@@ -137,7 +137,7 @@ def test_pure_changes_the_plan(planned, qtbot):
     before = planned.plan
     child(planned, QAbstractButton, "pure").click()
     wait_for_plan(planned, qtbot, lambda plan: plan.bytes != before.bytes)
-    assert planned.options.pure
+    assert planned.gguf.options.pure
 
 
 def test_an_override_is_marked_and_can_be_taken_back(planned, qtbot):
@@ -167,7 +167,7 @@ def test_the_editor_offers_what_fits_and_hands_the_choice_over(planned, qtbot):
     editor.setCurrentIndex(offered.index("Q8_0"))
     editor.activated.emit(editor.currentIndex())
     wait_for_plan(planned, qtbot, lambda plan: any(t.overridden for t in plan.tensors))
-    assert planned.options.overrides == (Override(tensor=QUERY, type="Q8_0"),)
+    assert planned.gguf.options.overrides == (Override(tensor=QUERY, type="Q8_0"),)
 
 
 def test_many_tensors_get_one_type_from_the_menu(planned, qtbot):
@@ -181,7 +181,7 @@ def test_many_tensors_get_one_type_from_the_menu(planned, qtbot):
 
 
 def test_the_sentence_leads_to_the_fallback_rows(planned):
-    planned.fallbacks.clicked.emit()
+    planned.pane.fallbacks.clicked.emit()
     assert planned.table.rows.rowCount() == sum(t.fallback for t in planned.plan.tensors)
 
 
@@ -232,12 +232,12 @@ def test_an_unknown_family_can_be_left_to_llama_cpp(page, qtbot, tmp_path):
     page.context.settings.set("converter", "/programs/llama.cpp")
     qtbot.waitUntil(button.isEnabled, timeout=WAIT)
     assert not page.problem.isVisible()
-    assert "llama.cpp" in page.headline.text()
+    assert "llama.cpp" in page.pane.headline.text()
     assert "llama.cpp" in page.strip._facts.text()
-    assert page.job().options.converter == "/programs/llama.cpp"
+    assert page.jobs()[-1].options.converter == "/programs/llama.cpp"
     page.context.settings.set("converter", "")
     assert page.problem.isVisible()
-    assert page.job().options.converter == ""
+    assert page.jobs()[-1].options.converter == ""
 
 
 def test_a_problem_goes_away_with_the_next_model(page, qtbot, tmp_path, sample):
@@ -317,10 +317,10 @@ def test_every_control_has_a_name_for_screen_readers(planned):
 
 
 def test_an_output_that_a_waiting_job_will_write_is_neither_proposed_nor_accepted(planned, qtbot):
-    planned.allow.setChecked(True)
+    planned.gguf.pane.allow.setChecked(True)
     wait_for_plan(planned, qtbot, lambda plan: True)
     qtbot.waitUntil(planned.button.isEnabled, timeout=WAIT)
-    first = planned.job()
+    first = planned.jobs()[-1]
     waiting = planned.context.store.add(first)
     planned.context.jobs.changed.emit(waiting)
     assert not planned.button.isEnabled()
@@ -340,7 +340,7 @@ def test_what_stands_in_the_way_and_the_time_are_told_before_the_start(planned, 
     page, found = planned, planned.before
     qtbot.waitUntil(lambda: found.result is not None, timeout=WAIT)
     assert found.result.worst == "error"
-    page.allow.setChecked(True)
+    page.gguf.pane.allow.setChecked(True)
     qtbot.waitUntil(lambda: found.result is not None and found.result.worst != "error", timeout=WAIT)
     found.timing_wanted.emit()
     qtbot.waitUntil(lambda: found.result is not None and found.result.seconds is not None, timeout=WAIT)

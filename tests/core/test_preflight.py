@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core import checks
 from core import preflight as module
 from core.errors import BitwrightError
 from core.jobs import PreflightJob, PreflightResult, QuantizeJob, QuantizeOptions, QuantizeResult
@@ -61,9 +62,9 @@ def test_errors_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     source = small_model(tmp_path / "m.gguf")
     assert level(check(source, tmp_path / "nowhere" / "out.gguf"), "disk") == "error"
     assert level(check(source, source), "disk") == "error"
-    usage = module.shutil.disk_usage(tmp_path)
+    usage = checks.shutil.disk_usage(tmp_path)
     for free, expected in ((10, "error"), (1 << 29, "risk")):
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
+        monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
         assert level(check(source, tmp_path / "out.gguf"), "disk") == expected
 
 
@@ -81,7 +82,7 @@ def test_quantized_sources(tmp_path: Path) -> None:
 
 def test_too_little_memory_is_a_risk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memory = psutil.virtual_memory()
-    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: memory._replace(available=1 << 20))
+    monkeypatch.setattr(checks.psutil, "virtual_memory", lambda: memory._replace(available=1 << 20))
     result = check(small_model(tmp_path / "m.gguf"), tmp_path / "out.gguf")
     assert (level(result, "memory"), level(result, "running")) == ("risk", "risk")
 
@@ -105,12 +106,12 @@ def test_fallbacks_are_a_risk(tmp_path: Path) -> None:
     ],
 )
 def test_licences(name: str, restricted: bool) -> None:
-    assert module._is_restricted(name) == restricted
+    assert checks._is_restricted(name) == restricted
 
 
 def test_every_listed_error_has_a_step() -> None:
-    assert all(issubclass(error, BitwrightError) for error in module.STEP_OF)
-    assert set(module.STEP_OF.values()) <= set(STEPS)
+    assert all(issubclass(error, BitwrightError) for error in checks.STEP_OF)
+    assert set(checks.STEP_OF.values()) <= set(STEPS)
 
 
 # ---------------------------------------------------------------- time

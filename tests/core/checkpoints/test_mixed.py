@@ -56,6 +56,13 @@ def test_the_first_rule_decides_and_the_plan_says_so(source: Path) -> None:
     assert rows["model.layers.1.self_attn.q_proj.weight"].target_type == "int2 g32 asym"
     assert rows["model.layers.1.self_attn.q_proj.weight"].reason == "a linear layer, by a rule"
     assert rows["model.layers.1.self_attn.o_proj.weight"].target_type == "int4 g32"
+    ruled = {
+        "layers.0.mlp.down_proj": RULES[0],
+        "layers.1.mlp.down_proj": RULES[1],
+        "layers.1.self_attn.q_proj": RULES[2],
+    }
+    assert {name: rows[f"model.{name}.weight"].rule for name in ruled} == {n: r.pattern for n, r in ruled.items()}
+    assert rows["model.layers.0.mlp.gate_proj.weight"].rule == rows["model.norm.weight"].rule == ""
     assert plan.target == "int4 g32 + int2 g32 asym + int8 per channel (gptq)"
 
 

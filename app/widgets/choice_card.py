@@ -1,23 +1,17 @@
-"""The choice of a type as cards: one radio button each, with the words and figures a person needs to choose."""
+"""A choice as cards: one radio button each, with the words and figures a person needs to choose."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QPoint, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QKeyEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QPushButton, QRadioButton, QSizePolicy, QVBoxLayout, QWidget
 
 from app.glossary import explanation
-from core.catalog import Mix
+from app.models.cards import LOSS_WORDS, Card
 
-LOSS_WORDS: tuple[str, ...] = (
-    QT_TRANSLATE_NOOP("TypeCard", "practically no loss"),
-    QT_TRANSLATE_NOOP("TypeCard", "small loss"),
-    QT_TRANSLATE_NOOP("TypeCard", "moderate loss"),
-    QT_TRANSLATE_NOOP("TypeCard", "noticeable loss"),
-    QT_TRANSLATE_NOOP("TypeCard", "heavy loss"),
-)
 _PAD, _GAP, _DOT, _STEP = 10, 6, 16, 14
 # The corners of a tick, as shares of its box.
 _TICK = ((0.22, 0.52), (0.42, 0.72), (0.78, 0.3))
@@ -26,18 +20,17 @@ _TICK = ((0.22, 0.52), (0.42, 0.72), (0.78, 0.3))
 translate = QCoreApplication.translate
 
 
-class TypeCard(QRadioButton):
-    """One mix: title, name, a sentence, bits per weight, typical loss in five steps, and where it runs.
+class ChoiceCard(QRadioButton):
+    """One Card: heading, a sentence, bits, typical loss in five steps, and the facts.
 
     A radio button in semantics (arrow keys, exclusive, named for screen readers); only its looks differ. Where it is
     not exclusive, it is drawn as a check box, because several can be chosen.
     """
 
-    def __init__(self, mix: Mix, theme: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, card: Card, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.mix = mix
+        self.card = card
         self._theme = theme
-        self.setObjectName(f"target_{mix.name}")
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
@@ -46,29 +39,30 @@ class TypeCard(QRadioButton):
         self._describe()
         theme.follow(self, self.update)
 
+    def show_card(self, card: Card) -> None:
+        """Says something else of the same choice."""
+        self.card = card
+        self._describe()
+        self.updateGeometry()
+        self.update()
+
     def _describe(self) -> None:
-        mix = self.mix
-        loss = translate("TypeCard", LOSS_WORDS[mix.loss - 1])
-        self.setAccessibleName(f"{mix.name}, {translate('TypeCard', mix.title)}")
+        card = self.card
+        loss = translate("ChoiceCard", LOSS_WORDS[card.loss - 1])
+        self.setAccessibleName(f"{card.name}, {card.title}")
         words = [
-            translate("TypeCard", "Recommended.") if mix.recommended else "",
-            self._sentence(),
-            translate("TypeCard", "{0} bits per weight, {1}.").format(f"{mix.bits:.2f}", loss) if mix.bits else "",
-            self._runs_in() + ".",
+            translate("ChoiceCard", "Recommended.") if card.recommended else "",
+            card.sentence,
+            translate("ChoiceCard", "{0}, {1}.").format(card.bits_spoken, loss) if card.bits_spoken else "",
+            self._facts() + ".",
         ]
         self.setAccessibleDescription(" ".join(word for word in words if word))
-        scale = translate("TypeCard", "{0} of 5: {1}").format(mix.loss, loss)
-        source = translate("TypeCard", "Source: {0}").format(translate("TypeCard", mix.loss_source))
+        scale = translate("ChoiceCard", "{0} of 5: {1}").format(card.loss, loss)
+        source = translate("ChoiceCard", "Source: {0}").format(card.loss_source)
         self.setToolTip(f"{explanation('loss_scale')}<p>{scale}<br>{source}</p>")
 
-    def _sentence(self) -> str:
-        sentence = translate("TypeCard", self.mix.sentence)
-        if self.mix.importance:
-            sentence += " " + translate("TypeCard", "Needs an importance matrix.")
-        return sentence
-
-    def _runs_in(self) -> str:
-        return translate("TypeCard", "Runs in {0}").format(", ".join(self.mix.runs_in))
+    def _facts(self) -> str:
+        return " · ".join(self.card.facts)
 
     def hitButton(self, _pos: QPoint) -> bool:
         """The whole card can be clicked."""
@@ -113,7 +107,7 @@ class TypeCard(QRadioButton):
     def _sentence_height(self, width: int) -> int:
         room = QRect(0, 0, max(width - self._left() - _PAD, 80), 10_000)
         metrics = QFontMetrics(self.font())
-        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, self._sentence()).height()
+        return metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, self.card.sentence).height()
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draws the card; all colours come from the theme."""
@@ -162,7 +156,7 @@ class TypeCard(QRadioButton):
         painter.setFont(self.font())
         painter.setPen(self._theme.color("text"))
         sentence = QRect(left, y, right - left, self._sentence_height(self.width()))
-        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, self._sentence())
+        painter.drawText(sentence, Qt.TextFlag.TextWordWrap, self.card.sentence)
         self._paint_facts(painter, QRect(left, sentence.bottom() + 1 + _GAP, right - left, 0))
 
     def _paint_title(self, painter: QPainter, line: QRect) -> int:
@@ -171,8 +165,8 @@ class TypeCard(QRadioButton):
         line.setHeight(metrics.height())
         painter.setFont(title)
         painter.setPen(self._theme.color("text"))
-        shown = f"{self.mix.name}  {translate('TypeCard', self.mix.title)}"
-        badge = translate("TypeCard", "Recommended") if self.mix.recommended else ""
+        shown = f"{self.card.name}  {self.card.title}"
+        badge = translate("ChoiceCard", "Recommended") if self.card.recommended else ""
         badge_width = QFontMetrics(self._font("caption")).horizontalAdvance(badge) + 12 if badge else 0
         room = line.width() - badge_width - (8 if badge else 0)
         painter.drawText(
@@ -197,50 +191,50 @@ class TypeCard(QRadioButton):
         line.setHeight(metrics.height())
         painter.setFont(caption)
         painter.setPen(self._theme.color("muted"))
-        bits = translate("TypeCard", "{0} bits").format(f"{self.mix.bits:.2f}") if self.mix.bits else ""
-        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, bits)
+        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, self.card.bits)
         x = line.left() + metrics.horizontalAdvance("16.00 bits") + 16
         x = self._paint_scale(painter, x, line) + 8
         painter.setPen(self._theme.color("muted"))
         loss = QRect(x, line.top(), line.right() - x, line.height())
-        painter.drawText(loss, Qt.AlignmentFlag.AlignVCenter, translate("TypeCard", LOSS_WORDS[self.mix.loss - 1]))
+        painter.drawText(loss, Qt.AlignmentFlag.AlignVCenter, translate("ChoiceCard", LOSS_WORDS[self.card.loss - 1]))
         line.translate(0, metrics.height() + _GAP // 2)
-        runs_in = metrics.elidedText(self._runs_in(), Qt.TextElideMode.ElideRight, line.width())
-        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, runs_in)
+        facts = metrics.elidedText(self._facts(), Qt.TextElideMode.ElideRight, line.width())
+        painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, facts)
 
     def _paint_scale(self, painter: QPainter, x: int, line: QRect) -> int:
         """Five steps, filled up to the loss; returns where they end."""
         filled, empty = self._theme.color("text"), QColor(self._theme.color("border"))
         painter.setPen(Qt.PenStyle.NoPen)
         for step in range(5):
-            painter.setBrush(filled if step < self.mix.loss else empty)
+            painter.setBrush(filled if step < self.card.loss else empty)
             painter.drawRoundedRect(QRectF(x + step * _STEP, line.center().y() - 2, _STEP - 3, 5), 1.5, 1.5)
         return x + 5 * _STEP
 
 
-class TypeCards(QWidget):
-    """The cards of all mixes in one column: the recommended one, then the others in the order given.
+class ChoiceCards(QWidget):
+    """Cards in one column: the recommended one, then the others in the order given.
 
-    Only the common ones and the chosen ones are shown until `show_all_types` is pressed. Exactly one is chosen, or at
-    least one where there may be several. Signals: chosen(str), the name of the first chosen mix.
+    Only the common ones and the chosen ones are shown until `show_all` is pressed. Exactly one is chosen, or at least
+    one where there may be several. prefix: of the objectNames of the cards, which end with their names. Signals:
+    chosen(str), the name of the first chosen card.
     """
 
     chosen = Signal(str)
 
-    def __init__(self, mixes: tuple[Mix, ...], theme: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, cards: Sequence[Card], prefix: str, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("transparent", "true")
-        self.setAccessibleName(self.tr("Type"))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        ordered = sorted(mixes, key=lambda mix: not mix.recommended)
-        self.cards = {mix.name: TypeCard(mix, theme, self) for mix in ordered}
-        for card in self.cards.values():
+        ordered = sorted(cards, key=lambda card: not card.recommended)
+        self.cards = {card.name: ChoiceCard(card, theme, self) for card in ordered}
+        for name, card in self.cards.items():
+            card.setObjectName(f"{prefix}_{name}")
             layout.addWidget(card)
             card.toggled.connect(self._announce)
         self.show_all = QPushButton()
-        self.show_all.setObjectName("show_all_types")
+        self.show_all.setObjectName(f"show_all_{prefix}")
         self.show_all.setProperty("link", "true")
         self.show_all.setCheckable(True)
         self.show_all.toggled.connect(self._fold)
@@ -252,19 +246,19 @@ class TypeCards(QWidget):
     def _fold(self) -> None:
         everything = self.show_all.isChecked()
         for card in self.cards.values():
-            card.setVisible(everything or card.mix.common or card.isChecked())
-        few = self.tr("Show the common types only")
-        self.show_all.setText(few if everything else self.tr("Show all {0} types").format(len(self.cards)))
-        self.show_all.setVisible(not all(card.mix.common for card in self.cards.values()))
+            card.setVisible(everything or card.card.common or card.isChecked())
+        few = self.tr("Show the common ones only")
+        self.show_all.setText(few if everything else self.tr("Show all {0}").format(len(self.cards)))
+        self.show_all.setVisible(not all(card.card.common for card in self.cards.values()))
 
     @property
     def current(self) -> str:
-        """The name of the chosen mix, of several the first."""
+        """The name of the chosen card, of several the first."""
         return self.names[0]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the chosen mixes, in the order of the cards."""
+        """The names of the chosen cardes, in the order of the cards."""
         return tuple(name for name, card in self.cards.items() if card.isChecked())
 
     def allow_several(self, several: bool) -> None:
@@ -284,7 +278,7 @@ class TypeCards(QWidget):
                 self.cards[name].setChecked(False)
 
     def choose(self, name: str) -> None:
-        """Chooses a mix. Raises KeyError for a name without a card."""
+        """Chooses a card. Raises KeyError for a name without a card."""
         self.cards[name].setChecked(True)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -299,7 +293,7 @@ class TypeCards(QWidget):
 
     def _announce(self, checked: bool) -> None:
         card = self.sender()
-        assert isinstance(card, TypeCard)
+        assert isinstance(card, ChoiceCard)
         if not self.names:
             if not card.autoExclusive():
                 card.setChecked(True)  # one of them has to stay

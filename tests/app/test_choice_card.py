@@ -7,14 +7,15 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtTest import QTest
 
+from app.models.cards import LOSS_WORDS, card_of_mix
 from app.theme import Theme
-from app.widgets.type_card import LOSS_WORDS, TypeCards
+from app.widgets.choice_card import ChoiceCards
 from core.catalog import MIXES
 
 
 @pytest.fixture
 def cards(qtbot):
-    made = TypeCards(MIXES, Theme("light"))
+    made = ChoiceCards([card_of_mix(mix) for mix in MIXES], "target", Theme("light"))
     qtbot.addWidget(made)
     made.resize(320, 900)
     made.show()
@@ -106,7 +107,7 @@ def test_a_narrow_card_is_higher_and_nothing_is_cut(cards):
 
 def test_cards_are_redrawn_in_the_dark(qtbot):
     theme = Theme("light")
-    made = TypeCards(MIXES, theme)
+    made = ChoiceCards([card_of_mix(mix) for mix in MIXES], "target", theme)
     qtbot.addWidget(made)
     made.resize(320, 900)
     light = made.grab().toImage()

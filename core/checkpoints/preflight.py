@@ -1,0 +1,125 @@
+"""The preflight of a checkpoint: what stands in its way and what it needs, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from core import errors
+from core.checkpoints.decide import Decided, decide
+from core.checkpoints.settings import Settings, settled
+from core.checkpoints.source import CheckpointSource
+from core.checks import architecture, check_of, folder_problem, licence, memory, room
+from core.errors import BitwrightError
+from core.jobs import (
+    Check,
+    CheckpointJob,
+    CheckpointPreflightJob,
+    CheckpointResult,
+    PreflightResult,
+    TensorPlan,
+    TensorResult,
+)
+from core.methods.table import EXPORT, METHOD
+from core.progress import Progress
+from core.store import JobRecord, Store
+
+# Past jobs of the same method that say how long one takes.
+JOBS_LOOKED_AT = 24
+JOBS_COUNTED = 4
+
+
+def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResult:
+    """All checks of a checkpoint, and what it needs. Raises nothing but Cancelled for what the job would raise."""
+    progress.stage("Checking")
+    try:
+        settings = settled(job.options)
+        with CheckpointSource(Path(job.source)) as source:
+            decided = decide(source, settings)
+            checks = tuple(_checks(job, source, decided))
+        seconds, basis = _time(decided)
+        return PreflightResult(
+            checks=checks,
+            bytes=decided.plan.bytes,
+            memory_bytes=decided.plan.memory_bytes,
+            seconds=seconds,
+            seconds_basis=basis,
+        )
+    except BitwrightError as error:
+        return PreflightResult(checks=(check_of(error),))
+
+
+def _checks(job: CheckpointPreflightJob, source: CheckpointSource, decided: Decided) -> Iterator[Check]:
+    """One check or several for each step, in order."""
+    yield _choice(decided)
+    yield Check(step="files", level="fine", cause="All files are complete.")
+    yield architecture(source.architecture)
+    yield from _disk(job, source, decided)
+    yield memory(decided.plan)
+    yield licence(source.license)
+    yield _running(decided.settings)
+
+
+def _choice(decided: Decided) -> Check:
+    for note in decided.plan.warnings:
+        if any(METHOD[own.choice.method].trained for own in decided.settings.every):
+            fix = "Use it for models of this form only, or fine-tune the result"
+            return Check(step="choice", level="risk", cause=note, fix=fix)
+    return Check(step="choice", level="fine", cause=f"{decided.plan.target} can be made of this model.")
+
+
+def _disk(job: CheckpointPreflightJob, source: CheckpointSource, decided: Decided) -> Iterator[Check]:
+    problem = folder_problem(job.output)
+    target = Path(os.path.abspath(job.output))
+    if problem is not None:
+        yield problem
+    elif target.exists() and target.samefile(source.path):
+        yield check_of(errors.OutputIsSource(job.output))
+    elif target.is_file() or (target.is_dir() and any(target.iterdir())):
+        reason = "a file of that name exists" if target.is_file() else "a folder of that name exists and is not empty"
+        yield check_of(errors.OutputNotWritable(job.output, reason))
+    else:
+        yield room(job.output, decided.plan.bytes)
+
+
+def _running(settings: Settings) -> Check:
+    """Which programs run the result: chat here is no one of them."""
+    programs = " and ".join(EXPORT[settings.choice.export].runs_in)
+    return Check(step="running", level="fine", cause=f"Made for {programs}; nothing here runs it.")
+
+
+# ---------------------------------------------------------------- time
+
+
+def _time(decided: Decided) -> tuple[float | None, int]:
+    """Seconds the job will take after past ones of the same method, and how many say so; (None, 0) where none does."""
+    try:
+        records = Store().latest("checkpoint", JOBS_LOOKED_AT)
+    except (sqlite3.Error, OSError):
+        return None, 0
+    settings = decided.settings
+    rates = [rate for record in records if (rate := _rate(record, settings)) is not None][:JOBS_COUNTED]
+    if not rates:
+        return None, 0
+    work = _work(decided.plan.tensors) * (settings.tokens if settings.is_calibrated else 1)
+    return work * sum(rates) / len(rates), len(rates)
+
+
+def _rate(record: JobRecord, settings: Settings) -> float | None:
+    """Seconds for a weight (and a token, of a calibrated method) of a finished job; None of another method."""
+    job, result = record.job, record.result
+    if not isinstance(job, CheckpointJob) or not isinstance(result, CheckpointResult):
+        return None
+    if (
+        job.options.method != settings.choice.method
+        or (job.options.bits or settings.choice.bits) != settings.choice.bits
+    ):
+        return None
+    tokens = job.options.samples * job.options.length if settings.is_calibrated else 1
+    return result.seconds / max(1, _work(result.tensors) * tokens)
+
+
+def _work(tensors: Sequence[TensorPlan] | Sequence[TensorResult]) -> int:
+    return sum(tensor.elements for tensor in tensors)
