@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractItemModel, QCoreApplication, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -20,31 +20,28 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.models.rules import COUNT, PATTERN, TYPE, RulesModel
+from app.models.rules import PATTERN, TYPE, PatternRules, RulesModel
 from app.widgets.filter_table import ROW_HEIGHT
 from app.widgets.note_line import NoteLine
 from app.widgets.plan_table import NameDelegate
 from kernels.blocks import ROWS
 
+translate = QCoreApplication.translate
 Index = QModelIndex | QPersistentModelIndex
 
 
 class RulesTable(QWidget):
-    """Rules of a RulesModel, tried from the top; `model.changed` tells when they ask for something else.
+    """Rules of a model, tried from the top; `model.changed` tells when they ask for something else.
 
     For tests: objectNames `rules_table`, `add_rule`, `remove_rule`, `rule_up`, `rule_down`, `rule_problem`.
     """
 
-    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Any, model: PatternRules, hint_words: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.model = RulesModel(theme, self)
+        self.model = model
+        model.setParent(self)
         self.view = self._make_view()
-        self._hint = hint = QLabel(
-            self.tr(
-                "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
-                "The first rule that finds a tensor decides."
-            )
-        )
+        self._hint = hint = QLabel(hint_words)
         hint.setWordWrap(True)
         hint.setProperty("role", "caption")
         self.problem = NoteLine(theme, "error", "bad")
@@ -76,9 +73,7 @@ class RulesTable(QWidget):
         view.horizontalHeader().setHighlightSections(False)
         view.horizontalHeader().setSectionResizeMode(PATTERN, QHeaderView.ResizeMode.Stretch)
         view.setItemDelegateForColumn(PATTERN, NameDelegate(view))
-        view.setItemDelegateForColumn(TYPE, _TypeEditor(view))
-        view.setColumnWidth(TYPE, 84)
-        view.setColumnWidth(COUNT, 70)
+        view.setColumnWidth(self.model.columnCount() - 1, 70)
         return view
 
     def _make_buttons(self, theme: Any) -> QHBoxLayout:
@@ -131,6 +126,22 @@ class RulesTable(QWidget):
             tool.setEnabled(able)
         self._hint.setVisible(last < 0)
         self.problem.say(self.model.problem)
+
+
+class TypeRules(RulesTable):
+    """Rules that give types to tensors."""
+
+    model: RulesModel
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        words = translate(
+            "RulesTable",
+            "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
+            "The first rule that finds a tensor decides.",
+        )
+        super().__init__(theme, RulesModel(theme), words, parent)
+        self.view.setItemDelegateForColumn(TYPE, _TypeEditor(self.view))
+        self.view.setColumnWidth(TYPE, 84)
 
 
 class _TypeEditor(QStyledItemDelegate):
