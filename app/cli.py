@@ -190,7 +190,7 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
     """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
     if options.dry_run:
         return _plan_checkpoint(options)
-    return answer(asked_checkpoint(options), options, text.quantized)
+    return answer(asked_checkpoint(options), options, text.checkpoint)
 
 
 def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:

@@ -9,6 +9,7 @@ from datetime import datetime
 from core.errors import size
 from core.jobs import (
     ChatResult,
+    CheckpointResult,
     CompareResult,
     ErrorFigures,
     ImatrixResult,
@@ -139,6 +140,23 @@ def quantized(result: QuantizeResult) -> str:
         ("SHA-256", result.sha256),
     )
     return f"{_by_type(result.tensors)}\n\n{total}"
+
+
+def checkpoint(result: CheckpointResult) -> str:
+    """The answer of `quantize --method`: of a mixture, also how many tokens met its experts."""
+    rows = [
+        (
+            str(layer.layer + 1),
+            str(len(layer.tokens)),
+            f"{min(layer.tokens):,}",
+            f"{max(layer.tokens):,}",
+            str(layer.rare),
+            str(layer.unused),
+        )
+        for layer in result.experts
+    ]
+    head = ("Layer", "Experts", "Fewest tokens", "Most", "Rare", "Unused")
+    return (f"{table(head, rows, 'rrrrrr')}\n\n" if rows else "") + quantized(result)
 
 
 def quantized_many(result: QuantizeManyResult) -> str:

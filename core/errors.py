@@ -655,6 +655,80 @@ class HubTokenRefused(BadInput):
         )
 
 
+class HubReadOnly(BadInput):
+    """The token may not write to a repository."""
+
+    def __init__(self, repo: str, endpoint: str) -> None:
+        super().__init__(
+            f"{repo} may not be written with your token",
+            "its account has no right to, or the token may only read",
+            f"Make a token that may write in {endpoint}/settings/tokens, or publish under your own name",
+        )
+
+
+class TokenMissing(BadInput):
+    """Something was asked for that the Hub does for nobody unknown."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(
+            "There is no token to publish with",
+            f"{endpoint} has to know whose repository it is",
+            "Keep one with `token --save`, put it into HF_TOKEN, or run `hf auth login`",
+        )
+
+
+class NotAToken(BadInput):
+    """What was entered cannot be a token; it is not repeated here."""
+
+    def __init__(self) -> None:
+        super().__init__("This is no token", "a token is one word of letters and digits, hf_…", "Copy it once more")
+
+
+class KeyringMissing(BitwrightError):
+    """The system has no keyring in which a token could be kept."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The system's keyring cannot be used",
+            reason,
+            "Start a keyring (GNOME Keyring, KWallet), or put the token into HF_TOKEN, or run `hf auth login`",
+        )
+
+
+class NothingToUpload(BadInput):
+    """A path holds nothing that could be published."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"There is nothing to publish in {path}", reason, "Choose a model file or folder")
+
+
+class UploadFailed(BitwrightError):
+    """The Hub did not take a file or the commit; what it has taken is kept there."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"{name} could not be published",
+            reason,
+            "Check the connection; the same command goes on where this one stopped",
+        )
+
+
+class NotTrashed(BitwrightError):
+    """Something could not be moved to the trash; it is where it was."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} could not be moved to the trash", reason, "It is where it was; delete it in the file manager"
+        )
+
+
+class InUse(BadInput):
+    """Something is to be deleted that a job or a program needs now."""
+
+    def __init__(self, path: str, names: Iterable[str]) -> None:
+        super().__init__(f"{path} is in use", ", ".join(names), "End that first, then delete it")
+
+
 class HubNotFound(BadInput):
     """There is no such model, revision or file, or it is private."""
 
@@ -664,6 +738,13 @@ class HubNotFound(BadInput):
             "it does not exist, or is private",
             "Check the spelling (`search` finds models); for a private model, give a token with access in HF_TOKEN",
         )
+
+
+class NoSuchPage(BadInput):
+    """A page of a search was asked for that no search gave."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such page", "it is not one that a search named", "Search from the first page")
 
 
 class NotAHubId(BadInput):

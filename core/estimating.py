@@ -21,7 +21,7 @@ from core.formats.json_file import read_json_object
 from core.formats.safetensors_reader import read_checkpoint
 from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
 from core.hub.names import REMOTE
-from core.jobs import EstimateJob, EstimateResult, FormEstimate, Plan, QuantizeOptions
+from core.jobs import EstimateJob, EstimateResult, FitJob, FormEstimate, Plan, QuantizeOptions
 from core.plan import make_plan
 from core.progress import Progress
 from core.sources import Source, open_source
@@ -43,8 +43,8 @@ def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
         after = facts_after(path, job.options) if job.options is not None else None
     return EstimateResult(
         source=job.source,
-        now=_form(now, job, machine, corrected_by),
-        after=_form(after, job, machine, corrected_by) if after is not None else None,
+        now=form_of(now, job, machine, corrected_by),
+        after=form_of(after, job, machine, corrected_by) if after is not None else None,
         machine=machine,
         overhead_correction=corrected_by,
     )
@@ -118,7 +118,8 @@ def overhead_correction(options: RunOptions) -> int:
     return 0
 
 
-def _form(facts: ModelFacts, job: EstimateJob, machine: Machine, corrected_by: int) -> FormEstimate:
+def form_of(facts: ModelFacts, job: EstimateJob | FitJob, machine: Machine, corrected_by: int) -> FormEstimate:
+    """One form of a model, and what of it fits the machine, run as the job says."""
     options = job.run
     if job.auto_layers and machine.gpus:
         split = tuple(float(max(gpu.free - MARGIN, 0)) for gpu in machine.gpus)

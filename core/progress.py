@@ -93,6 +93,10 @@ class Progress:
         self._last_sent = now
         self._send(now, done, note)
 
+    def tick(self) -> None:
+        """Says nothing new, where something is waited for. Raises Cancelled."""
+        self.update(self._done, self._note)
+
     def measured(self, figure: Measured) -> None:
         """Reports a figure, at once whatever was reported before. Raises Cancelled."""
         if self._cancelled():

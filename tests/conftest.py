@@ -12,6 +12,8 @@ from core import catalog
 
 # Before any QApplication exists, and inherited by the worker processes that tests start.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Tests look into no keyring of the user's.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
 OWN_FOLDERS = ("BITWRIGHT_DATA_DIR", "BITWRIGHT_CONFIG_DIR", "BITWRIGHT_LOG_DIR")
 _numbers = itertools.count()

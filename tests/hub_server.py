@@ -6,12 +6,14 @@ with the headers of the real one (X-Linked-ETag, X-Linked-Size, X-Repo-Commit), 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -34,7 +36,13 @@ class Repo:
     lfs: tuple[str, ...] = (".safetensors", ".gguf", ".bin")
     tags: tuple[str, ...] = ()
     downloads: int = 0
+    likes: int = 3
+    modified: str = "2026-10-01T12:00:00.000Z"
+    task: str = "text-generation"
+    library: str = "transformers"
+    parameters: int = 135_000_000
     branches: tuple[str, ...] = ("main",)
+    names: dict[str, str] = field(default_factory=dict)  # tags of git and their commits
 
     @property
     def commit(self) -> str:
@@ -90,11 +98,21 @@ class Server(ThreadingHTTPServer):
 
 
 class HubServer:
-    """A context manager. Tokens that are valid: `tokens`; requests in their order: `log`; bytes sent: `sent`."""
+    """A context manager. Tokens that are valid: `tokens`; requests in their order: `log`; bytes sent: `sent`.
+
+    readers: those of the tokens that may only read. stored: contents that were uploaded, by SHA-256, before and after
+    they are committed. received: bytes of them that came over the network.
+    """
 
     def __init__(self, repos: dict[str, Repo]) -> None:
         self.repos = repos
         self.tokens: set[str] = set()
+        self.readers: set[str] = set()
+        self.stored: dict[str, bytes] = {}
+        self.pieces: dict[tuple[str, int], bytes] = {}
+        self.received = 0
+        self.part_bytes = 1 << 30
+        self.page = 2
         self.faults = Faults()
         self.log: list[Request] = []
         self.sent = 0
@@ -147,6 +165,34 @@ class HubServer:
             return left
 
 
+SORTS: dict[str, Callable[[tuple[str, Repo]], Any]] = {
+    "downloads": lambda item: item[1].downloads,
+    "likes": lambda item: item[1].likes,
+    "lastModified": lambda item: item[1].modified,
+    "createdAt": lambda item: item[1].modified,
+    "trendingScore": lambda item: item[1].likes,
+}
+UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
+
+
+def _matches(name: str, repo: Repo, query: dict[str, list[str]]) -> bool:
+    """Whether a search finds a model."""
+    bounds = dict(bound.split(":") for bound in query.get("num_parameters", [""])[0].split(",") if bound)
+    least, most = (_number(bounds.get(key, default)) for key, default in (("min", "0"), ("max", "1e18")))
+    return (
+        query.get("search", [""])[0].lower() in name.lower()
+        and set(query.get("filter", [])) <= {*repo.tags, repo.library}
+        and name.startswith(query.get("author", [""])[0])
+        and query.get("pipeline_tag", [repo.task])[0] == repo.task
+        and least <= repo.parameters <= most
+        and not repo.private
+    )
+
+
+def _number(text: str) -> float:
+    return float(text[:-1]) * UNITS[text[-1]] if text[-1] in UNITS else float(text)
+
+
 class Handler(BaseHTTPRequestHandler):
     """Routes of the Hub and of the other host."""
 
@@ -157,6 +203,12 @@ class Handler(BaseHTTPRequestHandler):
         """Silent."""
 
     def do_HEAD(self) -> None:
+        self._route()
+
+    def do_POST(self) -> None:
+        self._route()
+
+    def do_PUT(self) -> None:
         self._route()
 
     def do_GET(self) -> None:
@@ -170,8 +222,12 @@ class Handler(BaseHTTPRequestHandler):
             hub.log.append(seen)
         url = urlsplit(self.path)
         parts = unquote(url.path).strip("/")
-        if self.server.side == "cdn":
+        if self.command in ("POST", "PUT"):
+            self._write(parts)
+        elif self.server.side == "cdn":
             self._stored(parts)
+        elif parts == "api/whoami-v2":
+            self._whoami()
         elif parts.startswith("api/models"):
             with hub.lock:
                 fault = hub.faults.api.popleft() if hub.faults.api else None
@@ -193,19 +249,23 @@ class Handler(BaseHTTPRequestHandler):
         repo = self._repo(name, revision)
         if repo is None:
             return
+        if action == "refs":
+            return self._json({
+                "branches": [{"name": n, "ref": f"refs/heads/{n}", "targetCommit": repo.commit} for n in repo.branches],
+                "tags": [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in repo.names.items()],
+                "converts": [],
+            })  # fmt: skip
+        if action == "auth-check":
+            return self._json({}) if self._may_read(repo) else self._refuse(403, "GatedRepo", "Access is restricted")
         if action == "tree":
             return self._json([self._tree_entry(repo, file) for file in repo.files])
         self._json(self._info(name, repo) | {"siblings": [self._sibling(repo, file) for file in repo.files]})
 
     def _search(self, query: dict[str, list[str]]) -> None:
-        wanted, cursor = query.get("search", [""])[0].lower(), int(query.get("cursor", ["0"])[0])
-        page = min(int(query.get("limit", ["50"])[0]), 2)
-        filters, author = set(query.get("filter", [])), query.get("author", [""])[0]
-        hits = [
-            (name, repo)
-            for name, repo in sorted(self.server.hub.repos.items(), key=lambda item: -item[1].downloads)
-            if wanted in name.lower() and filters <= set(repo.tags) and name.startswith(author) and not repo.private
-        ]
+        cursor = int(query.get("cursor", ["0"])[0])
+        page = min(int(query.get("limit", ["50"])[0]), self.server.hub.page)
+        hits = [(name, repo) for name, repo in self.server.hub.repos.items() if _matches(name, repo, query)]
+        hits.sort(key=SORTS[query.get("sort", ["downloads"])[0]], reverse=True)
         headers = {}
         if len(hits) > cursor + page:
             kept = "&".join(f"{key}={quote(value)}" for key, values in query.items() for value in values
@@ -221,12 +281,12 @@ class Handler(BaseHTTPRequestHandler):
             "gated": "manual" if repo.access is not None else False,
             "private": repo.private,
             "downloads": repo.downloads,
-            "likes": 3,
-            "lastModified": "2026-10-01T12:00:00.000Z",
+            "likes": repo.likes,
+            "lastModified": repo.modified,
             "tags": list(repo.tags),
-            "pipeline_tag": "text-generation",
-            "library_name": "transformers",
-            "safetensors": {"parameters": {"BF16": 135000000}, "total": 135000000},
+            "pipeline_tag": repo.task,
+            "library_name": repo.library,
+            "safetensors": {"parameters": {"BF16": repo.parameters}, "total": repo.parameters},
         }
 
     def _sibling(self, repo: Repo, file: str) -> dict[str, Any]:
@@ -253,6 +313,129 @@ class Handler(BaseHTTPRequestHandler):
         else:
             return repo
         return None
+
+    def _whoami(self) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self.server.hub.tokens:
+            return self._refuse(401, "", "Invalid credentials in Authorization header")
+        role = "read" if token in self.server.hub.readers else "write"
+        account = {"name": "me", "type": "user", "orgs": [{"name": "our-lab"}], "auth": {"accessToken": {"role": role}}}
+        self._json(account)
+
+    def _may_read(self, repo: Repo) -> bool:
+        return repo.access is None or self.headers.get("Authorization", "").removeprefix("Bearer ") in repo.access
+
+    # ------------------------------------------------------------ writing
+
+    def _write(self, parts: str) -> None:
+        """Creating repositories, and the three steps of a commit: which files are large, these, and the rest."""
+        hub = self.server.hub
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.side == "cdn":
+            return self._take_large(parts, body)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if parts == "api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if token not in hub.tokens:
+            return self._refuse(401, "", "Invalid credentials in Authorization header")
+        if token in hub.readers:
+            return self._refuse(403, "", "You have read access but not the required permissions")
+        if parts == "api/repos/create":
+            return self._create(json.loads(body))
+        if match := re.fullmatch(r"([^/]+/[^/]+)\.git/info/lfs/objects/(batch|verify)", parts):
+            return self._large_files(match[1], match[2], json.loads(body))
+        match = re.fullmatch(r"api/models/([^/]+/[^/]+)/(preupload|commit)/(.+)", parts)
+        repo = hub.repos.get(match[1]) if match else None
+        if match is None or repo is None:
+            return self._refuse(404, "RepoNotFound", "Repository not found")
+        self._preupload(repo, json.loads(body)) if match[2] == "preupload" else self._commit(match[1], repo, body)
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        hub = self.server.hub
+        name = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if (wanted.get("organization") or "me") not in ("me", "our-lab"):
+            return self._refuse(403, "", f"You don't have the rights to create a model under {name}")
+        if name in hub.repos:
+            known = {"error": "You already created this model repo", "url": f"{hub.endpoint}/{name}"}
+            return self._answer(409, {"Content-Type": "application/json"}, json.dumps(known).encode())
+        is_private = bool(wanted.get("private")) or wanted.get("visibility") == "private"
+        access = {self.headers.get("Authorization", "").removeprefix("Bearer ")}
+        hub.repos[name] = Repo({}, private=is_private, access=access if is_private else None)
+        self._json({"url": f"{hub.endpoint}/{name}", "name": name, "id": "1"})
+
+    def _preupload(self, repo: Repo, wanted: dict[str, Any]) -> None:
+        answers = []
+        for file in wanted["files"]:
+            path = file["path"]
+            here = repo.digest(path) if path in repo.files else None
+            mode = "lfs" if repo.is_lfs(path) else "regular"
+            answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": here})
+        self._json({"files": answers})
+
+    def _large_files(self, name: str, step: str, wanted: dict[str, Any]) -> None:
+        """The batch interface of Git LFS; what is stored needs no upload, large ones come in parts."""
+        hub = self.server.hub
+        if step == "verify":
+            is_whole = len(hub.stored.get(wanted["oid"], b"")) == wanted["size"]
+            return self._json({}) if is_whole else self._refuse(404, "", "object is not there")
+        objects = []
+        for entry in wanted["objects"]:
+            oid, size = entry["oid"], entry["size"]
+            answer: dict[str, Any] = {"oid": oid, "size": size}
+            if oid not in hub.stored:
+                verify = {"href": f"{hub.endpoint}/{name}.git/info/lfs/objects/verify", "header": {}}
+                answer["actions"] = {"upload": self._place_for(oid, size), "verify": verify}
+            objects.append(answer)
+        self._answer(200, {"Content-Type": "application/vnd.git-lfs+json"},
+                     json.dumps({"transfer": "multipart", "objects": objects}).encode())  # fmt: skip
+
+    def _place_for(self, oid: str, size: int) -> dict[str, Any]:
+        hub = self.server.hub
+        place = f"{hub.other_host}/upload/{oid}"
+        if size <= hub.part_bytes:
+            return {"href": f"{place}?signature=secret", "header": {}}
+        count = -(-size // hub.part_bytes)
+        parts = {f"{number:05}": f"{place}/{number}?signature=secret" for number in range(1, count + 1)}
+        return {"href": f"{place}/complete", "header": {"chunk_size": str(hub.part_bytes)} | parts}
+
+    def _take_large(self, parts: str, body: bytes) -> None:
+        """What is put to the other host, whole or in parts that are put together at the end."""
+        hub = self.server.hub
+        if self._faulty():
+            return None
+        _, oid, *number = parts.split("/")
+        with hub.lock:
+            hub.received += len(body)
+        if not number:
+            hub.stored[oid] = body
+        elif number[0] == "complete":
+            order = [part["partNumber"] for part in json.loads(body)["parts"]]
+            hub.stored[oid] = b"".join(hub.pieces[oid, at] for at in order)
+        else:
+            hub.pieces[oid, int(number[0])] = body
+        whole = hub.stored.get(oid)
+        if whole is not None and hashlib.sha256(whole).hexdigest() != oid:
+            del hub.stored[oid]
+            return self._refuse(400, "", "the content has another hash")
+        self._answer(200, {"ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'})
+
+    def _commit(self, name: str, repo: Repo, body: bytes) -> None:
+        """One JSON object a line: the message, then the files."""
+        hub = self.server.hub
+        files = dict(repo.files)
+        for line in body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                if value["oid"] not in hub.stored:
+                    return self._refuse(400, "", "a large file of the commit was not uploaded")
+                files[value["path"]] = hub.stored[value["oid"]]
+        repo.files = files
+        endings = {path.rpartition(".")[2] for path in files} & {"gguf", "safetensors"}
+        repo.tags = tuple({*repo.tags, *endings})
+        self._json({"commitUrl": f"{hub.endpoint}/{name}/commit/{repo.commit}", "commitOid": repo.commit})
 
     # ------------------------------------------------------------ contents
 
@@ -342,5 +525,5 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in (headers | {"Content-Length": str(len(body))}).items():
             self.send_header(key, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.checkpoints.experts import WARNINGS, check_experts
 from core.checkpoints.layouts import LAYOUTS, Contents, Matrix
 from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
@@ -31,12 +32,13 @@ DEQUANTIZED = (
 ONLY_VLLM = (
     "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
 )
+ROUTER = "ffn_gate_inp"
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
     ("output.", "the output layer stays as it is"),
     ("norm", "norms stay as they are"),
     (".bias", "biases stay as they are"),
-    ("ffn_gate_inp", "the router of experts stays as it is"),
+    (ROUTER, "the router of experts stays as it is"),
 )
 
 
@@ -80,6 +82,11 @@ class Decided:
         """Whether some matrix is quantized by a method that looks at activations."""
         return any(item.is_calibrated for item in self.items)
 
+    @property
+    def experts(self) -> dict[str, int]:
+        """The numbers of experts by the names of their matrices."""
+        return {item.entry.name: item.entry.expert for item in self.items if item.entry.is_expert}
+
     def scheme_of(self, name: str) -> Scheme:
         """The linear integers of the matrix with this name."""
         item = next(item for item in self.items if item.entry.name == name)
@@ -117,7 +124,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         is_chosen = bool(settings.skip or settings.rules)
         reason = "all its linear layers were left out" if is_chosen else "its layers are not plain linear layers"
         raise NothingToQuantize(str(source.path), reason)
-    kept = ["lm_head", *(item.entry.module for item in items if item.entry.is_linear and item.matrix is None)]
+    kept = ["lm_head", *(item.entry.module for item in items if _is_kept_linear(item))]
     files = file_names([path.name for path in source.files])
     rows = tuple(item.row for item in items)
     elements = sum(row.elements for row in rows)
@@ -145,6 +152,11 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
         for file in range(len(files))
     )
     return replace(decided, plan=decided.plan.model_copy(update={"bytes": total}))
+
+
+def _is_kept_linear(item: Item) -> bool:
+    """Whether programs take it for a linear layer that is quantized unless they are told: routers of experts, too."""
+    return item.matrix is None and (item.entry.is_linear or ROUTER in item.entry.gguf)
 
 
 def _target(settings: Settings, quantized: Sequence[Item]) -> str:
@@ -192,9 +204,7 @@ def index_of(decided: Decided) -> tuple[str, dict[str, object]] | None:
 def _check(source: CheckpointSource, settings: Settings) -> None:
     """Refuses a model or a group that the form cannot hold. Raises IllegalMethod."""
     export = EXPORT[settings.choice.export]
-    if export.name != "bf16" and any(entry.is_expert for entry in source.entries):
-        why = f"how {export.title} stores the experts of {source.label} has not been proven"
-        raise IllegalMethod(f"Mixtures of experts cannot be written as {export.name}", why, "Use --export bf16")
+    check_experts(source, settings)
     layout = LAYOUTS[export.name]
     for entry in source.entries:
         own = settings.of(entry.name) if entry.is_linear else None
@@ -297,4 +307,6 @@ def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
             f"{apart} has another form than the layers that vLLM joins it with; "
             "vLLM asks for the same in query, key and value, and in gate and up."
         )
+    if any(item.entry.is_expert for item in quantized):
+        warnings += WARNINGS.get(settings.choice.export, ())
     return tuple(warnings)

@@ -26,6 +26,7 @@ from core import memory
 from core.checkpoints import card, findings
 from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
 from core.checkpoints.layouts import LAYOUTS, stored_floats
@@ -274,6 +275,7 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         total=figures(_sum(sums)),
         tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
         layers=tuple(figures for layer in measures.found for figures in layer.layers),
+        experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
     )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from core.errors import AlreadyQuantized, CheckpointNeedsFolder, SourceNotFound
 from core.families import family_of
-from core.families.conversion import Placement, checked_config, placements, renamed
+from core.families.conversion import Config, Placement, checked_config, placements, renamed
 from core.families.model_card import license_of, model_name
 from core.formats.file_rows import RangeReader
 from core.formats.json_file import read_json_object
@@ -82,8 +82,15 @@ class CheckpointSource:
         }
         kinds = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
         checked = checked_config(str(folder), family, self.config)
-        places = {source: place for place in placements(checked, kinds) for source in place.sources}
-        self.entries = tuple(_entry(name, *found, places.get(name)) for name, found in stored.items())
+        found = placements(checked, kinds)
+        places = {source: place for place in found for source in place.sources if not _is_fused(place)}
+        apart: dict[str, list[Entry]] = {}
+        for place in filter(_is_fused, found):
+            apart.setdefault(place.sources[0], []).extend(_taken_apart(place, *stored[place.sources[0]], checked))
+        entries: list[Entry] = []
+        for name, (file, tensor) in stored.items():
+            entries += apart.get(name) or [_entry(name, file, tensor, places.get(name))]
+        self.entries = tuple(entries)
         self._readers = [RangeReader(file) for file in self.files]
 
     def bytes_of(self, entry: Entry) -> NDArray[np.uint8]:
@@ -133,6 +140,40 @@ def _entry(name: str, file: int, stored: StoredTensor, place: Placement | None) 
         and stored.name.endswith(".weight")
     )
     return Entry(stored, file, place.target, is_linear, place.rule.per_expert, place.sources.index(name))
+
+
+def _is_fused(place: Placement) -> bool:
+    """Whether all experts lie in one stored tensor, which is taken apart here."""
+    return len(place.shape) == 3 and not place.rule.per_expert
+
+
+def _taken_apart(place: Placement, file: int, stored: StoredTensor, checked: Config) -> list[Entry]:
+    """The experts of a fused tensor under the names that checkpoints on the Hub have for them one by one.
+
+    Such are what programs load a quantized mixture from; their rows lie one after another in the fused tensor.
+    """
+    rule = next(rule for rule in checked.family.tensors if rule.per_expert and rule.target == place.rule.target)
+    layer = int(place.target.split(".")[1])
+    experts, rows, columns = place.shape
+    part, parts = place.rule.part
+    row_bytes = columns * DTYPE_BYTES[stored.dtype]
+    return [
+        Entry(
+            StoredTensor(
+                rule.source.format(layer, expert),
+                stored.dtype,
+                (rows, columns),
+                stored.offset + (expert * parts + part) * rows * row_bytes,
+                rows * row_bytes,
+            ),
+            file,
+            place.target,
+            is_linear=True,
+            is_expert=True,
+            expert=expert,
+        )
+        for expert in range(experts)
+    ]
 
 
 # Small files that belong to a model besides its weights and its config.json.

@@ -14,7 +14,7 @@ _LINE = re.compile(r"(?P<key>[a-z_]+):\s*(?P<value>[^\s#].*?)\s*$")
 
 def general_key_values(folder: Path, architecture: str, name: str, elements: int) -> tuple[KeyValue, ...]:
     """The `general.*` keys: architecture, kind, name, size in words, and the model card's licence."""
-    card = _front_matter(folder)
+    card = front_matter(folder)
     entries = [
         KeyValue("general.architecture", "STRING", architecture),
         KeyValue("general.type", "STRING", "model"),
@@ -44,10 +44,10 @@ def model_name(folder: Path) -> str:
 
 def license_of(folder: Path) -> str:
     """The licence in the model card, or ''."""
-    return _front_matter(folder).get("license", "")
+    return front_matter(folder).get("license", "")
 
 
-def _front_matter(folder: Path) -> dict[str, str]:
+def front_matter(folder: Path) -> dict[str, str]:
     """The plain `key: value` lines at the top of README.md, between two lines of dashes; {} where there are none."""
     try:
         with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:

@@ -34,6 +34,7 @@ class RepoCache:
     def __init__(self, root: Path, repo: str) -> None:
         folder = f"models--{repo.replace('/', '--')}"
         self.root = root
+        self.repo = repo
         self.folder = root / folder
         self.blobs = self.folder / "blobs"
         self._locks = root / ".locks" / folder
@@ -72,6 +73,16 @@ class RepoCache:
             raise UnsafeCache(str(path), os.path.realpath(path))
 
 
+def cached_repos(root: Path) -> list[RepoCache]:
+    """The models in a cache, by name. A folder of another name, or one that is a link out of it, is none."""
+    found = []
+    for folder in sorted(root.glob("models--*")):
+        repo = folder.name.removeprefix("models--").replace("--", "/", 1)
+        if folder.is_dir() and not folder.is_symlink() and RepoCache(root, repo).folder == folder:
+            found.append(RepoCache(root, repo))
+    return found
+
+
 def local_source(source: str) -> str:
     """A source as a path: itself, or where it is a model's id (OWNER/NAME, or OWNER/NAME/FILE), its place in the cache.
 
@@ -97,13 +108,14 @@ def _model_in(snapshot: Path, repo: str) -> Path:
     """The folder of a checkpoint; of a repository of GGUF files its only model. Raises SeveralModels."""
     if (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors")):
         return snapshot
-    models = sorted(_first_parts(snapshot))
+    models = sorted(first_parts(snapshot))
     if len(models) > 1:
         raise SeveralModels(repo, [path.relative_to(snapshot).as_posix() for path in models])
     return models[0] if models else snapshot
 
 
-def _first_parts(snapshot: Path) -> Iterator[Path]:
+def first_parts(snapshot: Path) -> Iterator[Path]:
+    """The GGUF files in a folder, of those in parts the first."""
     for path in snapshot.rglob("*.gguf"):
         part = _PART_OF_SPLIT.search(path.name)
         if part is None or int(part[1]) == 1:

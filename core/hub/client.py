@@ -6,13 +6,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import ModelInfo, constants, get_session, get_token
+from huggingface_hub import ModelInfo, get_session, get_token
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils._http import hf_raise_for_status
 
@@ -26,8 +27,10 @@ from core.errors import (
     HubTokenRefused,
     NotAHubId,
 )
+from core.hub.address import endpoint, origin
 from core.hub.names import is_commit, is_hash, is_repo
-from core.jobs import HubModel, SearchJob, SearchResult
+from core.hub.token import environment_token, kept_token
+from core.jobs import TokenSource
 from core.progress import Progress
 
 AGENT = "bitwright/0.1.0"
@@ -36,7 +39,8 @@ TRIES = 5
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 TIMEOUT = httpx2.Timeout(20.0, connect=10.0)
-WEIGHT_FORMATS = ("gguf", "safetensors")
+POLL_S = 0.05
+T = TypeVar("T")
 _TRUE = frozenset({"1", "on", "yes", "true"})
 
 
@@ -58,24 +62,23 @@ class Listing:
     files: tuple[RemoteFile, ...]
 
 
-def endpoint() -> str:
-    """The Hub's address: HF_ENDPOINT, or the public one."""
-    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+def token_in_use() -> tuple[str, TokenSource]:
+    """The token, and where it is from: the environment, then the keyring, then the client's own login; or two ''."""
+    if token := environment_token():
+        return token, "environment"
+    if token := kept_token():
+        return token, "keyring"
+    token = get_token() or ""
+    return token, "login" if token else ""
 
 
 def headers_for(url: str) -> dict[str, str]:
     """Headers of a request; the token goes to the Hub's own scheme, host and port and nowhere else."""
     headers = {"user-agent": AGENT, "accept-encoding": "identity"}
-    token = get_token()
+    token, _ = token_in_use()
     if token and origin(url) == origin(endpoint()):
         headers["authorization"] = f"Bearer {token}"
     return headers
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of an address: what a token is meant for."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port
 
 
 def next_place(url: str, response: httpx2.Response) -> str:
@@ -123,21 +126,46 @@ def reachable() -> Iterator[None]:
 
 
 def ask(url: str, params: Mapping[str, Any], repo: str, thing: str, progress: Progress) -> httpx2.Response:
-    """GET of the interface with retries where the Hub is busy. Raises the leaves of `explained` and HubOffline."""
+    """GET of the interface with retries where the Hub is busy. Raises the leaves of `explained`, HubOffline, Cancelled.
+
+    It can be cancelled at any moment: an answer that is no longer wanted is not waited for.
+    """
     wait = FIRST_WAIT_S
     for _ in range(TRIES - 1):
-        response = _get(url, params)
+        response = awaited(lambda: _get(url, params), progress)
         if response.status_code not in PASSING:
             break
         pause(retry_after(response) or wait, progress)
         wait *= 2
     else:
-        response = _get(url, params)
+        response = awaited(lambda: _get(url, params), progress)
+    return checked(response, repo, thing)
+
+
+def checked(response: httpx2.Response, repo: str, thing: str) -> httpx2.Response:
+    """The response itself where it is a good one. Raises the leaves of `explained`."""
     try:
         hf_raise_for_status(response)
     except HfHubHTTPError as error:
         raise explained(error, repo, thing) from None
     return response
+
+
+def awaited(request: Callable[[], T], progress: Progress) -> T:
+    """What a request answers; it runs in a thread, which is left to itself when the job is cancelled."""
+    answer: Future[T] = Future()
+    threading.Thread(target=_answer, args=(request, answer), daemon=True).start()
+    while True:
+        with suppress(TimeoutError):
+            return answer.result(timeout=POLL_S)
+        progress.tick()
+
+
+def _answer(request: Callable[[], T], answer: Future[T]) -> None:
+    try:
+        answer.set_result(request())
+    except BaseException as error:  # it is raised where it is waited for
+        answer.set_exception(error)
 
 
 def pause(seconds: float, progress: Progress) -> None:
@@ -162,27 +190,8 @@ def _get(url: str, params: Mapping[str, Any]) -> httpx2.Response:
     raise HubAnswerInvalid(endpoint(), "it redirects in a circle")
 
 
-def search(job: SearchJob, progress: Progress) -> SearchResult:
-    """The answer of SearchJob, page by page as the Hub links them."""
-    progress.stage("Searching", job.limit, "models")
-    sort = {"last_modified": "lastModified"}.get(job.sort, job.sort)
-    params: dict[str, Any] = {"search": job.query, "sort": sort, "limit": job.limit, "expand": list(_EXPANDED)}
-    params |= {"author": job.author} if job.author else {}
-    params |= {"filter": job.format} if job.format else {}
-    found: list[HubModel] = []
-    url = f"{endpoint()}/api/models"
-    while url and len(found) < job.limit:
-        response = ask(url, params, "", "The search", progress)
-        found += [_model(item) for item in _json(response, list)]
-        progress.update(len(found))
-        url, params = response.links.get("next", {}).get("url", ""), {}
-    return SearchResult(query=job.query, endpoint=endpoint(), models=tuple(found[: job.limit]))
-
-
-_EXPANDED = ("downloads", "likes", "lastModified", "pipeline_tag", "library_name", "tags", "gated", "safetensors")
-
-
-def _json(response: httpx2.Response, kind: type) -> Any:
+def as_json(response: httpx2.Response, kind: type[T]) -> T:
+    """The value of an answer. Raises HubAnswerInvalid where it is none of that kind, such as a page to log in."""
     try:
         value = response.json()
     except ValueError:
@@ -193,31 +202,11 @@ def _json(response: httpx2.Response, kind: type) -> Any:
 
 
 # The class has no types of its own.
-_info: Callable[..., Any] = ModelInfo
+model_info: Callable[..., Any] = ModelInfo
 
 
-def _model(item: Any) -> HubModel:
-    try:
-        info = _info(**item)
-        tags = info.tags or []
-        return HubModel(
-            repo=info.id,
-            downloads=info.downloads or 0,
-            likes=info.likes or 0,
-            modified=info.last_modified.date().isoformat() if info.last_modified else "",
-            task=info.pipeline_tag or "",
-            library=info.library_name or "",
-            license=next((tag.partition(":")[2] for tag in tags if tag.startswith("license:")), ""),
-            gated=bool(info.gated),
-            formats=tuple(name for name in WEIGHT_FORMATS if name in tags),
-            parameters=info.safetensors.total if info.safetensors else None,
-        )
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise HubAnswerInvalid(endpoint(), "an entry of the search is not that of a model") from error
-
-
-def listing(repo: str, revision: str, progress: Progress) -> Listing:
-    """The files of a model at a revision, with sizes and hashes.
+def described(repo: str, revision: str, progress: Progress) -> dict[str, Any]:
+    """What the interface says of a model at a revision, its files with sizes and hashes.
 
     Raises NotAHubId, HubNotFound, HubGated, HubTokenRefused, HubBusy, HubAnswerInvalid and HubOffline.
     """
@@ -225,9 +214,19 @@ def listing(repo: str, revision: str, progress: Progress) -> Listing:
         raise NotAHubId(repo)
     url = f"{endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
     thing = repo if revision == "main" else f"{repo}, revision {revision},"
-    data = _json(ask(url, {"blobs": True}, repo, thing, progress), dict)
+    found: dict[str, Any] = as_json(ask(url, {"blobs": True}, repo, thing, progress), dict)
+    return found
+
+
+def listing(repo: str, revision: str, progress: Progress) -> Listing:
+    """The files of a model at a revision, with sizes and hashes. Raises what `described` raises."""
+    return as_listing(repo, described(repo, revision, progress))
+
+
+def as_listing(repo: str, description: dict[str, Any]) -> Listing:
+    """The files in a description. Raises HubAnswerInvalid."""
     try:
-        info = _info(**data)
+        info = model_info(**description)
         files = tuple(
             RemoteFile(item.rfilename, item.lfs.size, item.lfs.sha256)
             if item.lfs

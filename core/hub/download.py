@@ -15,11 +15,12 @@ from pathlib import Path
 
 from core.errors import ChangedOnHub, DiskFull, DownloadCorrupt, HubNotFound, OutputNotWritable, UnsafeFileName
 from core.hub import client
+from core.hub.address import endpoint
 from core.hub.cache import RepoCache, cache_root
 from core.hub.client import Listing, RemoteFile
 from core.hub.fetch import Fetch, Manners, Throttle
 from core.hub.names import is_commit, problem_of
-from core.hub.partial import PartialFile, content_digest
+from core.hub.partial import Origin, PartialFile, content_digest
 from core.hub.selection import select
 from core.hub.transfer import ContentChanged, Remote
 from core.jobs import DownloadedFile, DownloadJob, DownloadResult, SkippedFile
@@ -36,7 +37,7 @@ def download(job: DownloadJob, progress: Progress, manners: Manners | None = Non
     Raises the leaves that core.errors has for the Hub, UnsafeFileName, UnsafeCache, DiskFull, OutputNotWritable.
     """
     if problem_of(job.revision):
-        raise HubNotFound(f"{job.repo}, revision {job.revision!r},", client.endpoint())
+        raise HubNotFound(f"{job.repo}, revision {job.revision!r},", endpoint())
     manners = manners or Manners(job.connections, job.limit)
     began = time.monotonic()
     for _ in range(LISTINGS):
@@ -235,7 +236,8 @@ class _Run:
         return done
 
     def _part(self, file: RemoteFile) -> PartialFile:
-        return PartialFile(self.layout.part(file), file.bytes, self.manners.piece_bytes)
+        of = Origin(self.listed.repo, self.listed.commit, file.name)
+        return PartialFile(self.layout.part(file), file.bytes, self.manners.piece_bytes, of)
 
     def _check_room(self, needed: int) -> None:
         folder = Path(os.path.abspath(self.layout.folder))

@@ -31,8 +31,9 @@ from core.estimate.values import ModelFacts
 from core.formats import gguf_reader, safetensors_reader
 from core.formats.gguf_layout import MAX_HEADER_BYTES
 from core.formats.json_file import MAX_JSON_BYTES, parse_json
-from core.formats.safetensors_reader import INDEX_NAME, MAX_INDEX_BYTES, PREFIX_BYTES
+from core.formats.safetensors_reader import INDEX_NAME, MAX_INDEX_BYTES, PREFIX_BYTES, StoredTensor
 from core.hub import client
+from core.hub.address import endpoint
 from core.hub.client import Listing, RemoteFile
 from core.hub.names import REMOTE, is_repo, problem_of, split_id
 from core.hub.selection import is_descriptive, reason_by_table, whole_name
@@ -134,7 +135,7 @@ def gguf_models(listed: Listing) -> dict[str, tuple[RemoteFile, ...]]:
     """The GGUF models that a listing holds: the name of each one's first file, and its parts in order."""
     models: dict[str, list[RemoteFile]] = {}
     for file in sorted(listed.files, key=lambda file: file.name):
-        if file.name.lower().endswith(".gguf"):
+        if file.name.lower().endswith(".gguf") and not reason_by_table(file.name):
             models.setdefault(whole_name(file.name), []).append(file)
     return {parts[0].name: tuple(parts) for parts in models.values()}
 
@@ -149,7 +150,7 @@ def model_files(listed: Listing, file: str, progress: Progress) -> tuple[RemoteF
     if file.lower().endswith(".gguf") and file in names:
         return next(parts for parts in ggufs.values() if whole_name(parts[0].name) == whole_name(file))
     if file:
-        raise HubNotFound(f"{file} of {listed.repo}", client.endpoint())
+        raise HubNotFound(f"{file} of {listed.repo}", endpoint())
     if "config.json" in names and (checkpoint := _checkpoint_files(listed, progress)):
         return checkpoint
     if len(ggufs) > 1:
@@ -242,10 +243,22 @@ def _gguf_facts(listed: Listing, files: Sequence[RemoteFile], progress: Progress
 
 
 def _checkpoint_facts(listed: Listing, files: Sequence[RemoteFile], progress: Progress) -> ModelFacts:
+    return checkpoint_facts(listed, *read_checkpoint(listed, files, progress))
+
+
+def read_checkpoint(
+    listed: Listing, files: Sequence[RemoteFile], progress: Progress
+) -> tuple[dict[str, Any], list[StoredTensor]]:
+    """The configuration of a checkpoint and the tensors of its files. Raises what remote_json and read_each raise."""
     values = remote_json(listed, "config.json", progress)
     headers = read_each(listed, files, safetensors_header, progress)
-    tensors = [(tensor.name, tensor.bytes) for header in headers for tensor in header.tensors]
-    return facts_of_config(f"{REMOTE}{listed.repo}", listed.repo.partition("/")[2], values, tensors)
+    return values, [tensor for header in headers for tensor in header.tensors]
+
+
+def checkpoint_facts(listed: Listing, values: dict[str, Any], tensors: Sequence[StoredTensor]) -> ModelFacts:
+    """The facts of a checkpoint from what read_checkpoint has read."""
+    sizes = [(tensor.name, tensor.bytes) for tensor in tensors]
+    return facts_of_config(f"{REMOTE}{listed.repo}", listed.repo.partition("/")[2], values, sizes)
 
 
 def gguf_header(head: Head) -> gguf_reader.Header:

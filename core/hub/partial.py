@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,15 +35,25 @@ class Piece:
         return self.start + self.length
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which file of which commit a partial file will be, for those who find it later."""
+
+    repo: str
+    commit: str
+    name: str
+
+
 class PartialFile:
     """A context manager around the open file; leaving it keeps both files, `finish` and `discard` end them.
 
     path: named by the content's digest. n_bytes: its size when complete. piece_bytes: size of a piece.
     """
 
-    def __init__(self, path: Path, n_bytes: int, piece_bytes: int) -> None:
+    def __init__(self, path: Path, n_bytes: int, piece_bytes: int, of: Origin) -> None:
         self.path = path
         self.n_bytes = n_bytes
+        self._of = of
         self._journal = path.with_name(f"{path.name}.json")
         self._lock = threading.Lock()
         self._file = -1
@@ -95,7 +105,7 @@ class PartialFile:
         """Notes how far every piece is. Raises DiskFull where the rest will not fit, OutputNotWritable."""
         with self._lock:
             pieces = [[piece.start, piece.length, piece.done] for piece in self.pieces]
-        state = {"bytes": self.n_bytes, "pieces": pieces}
+        state = {"bytes": self.n_bytes, "pieces": pieces, "of": asdict(self._of)}
         fresh = self._journal.with_name(f"{self._journal.name}.new")
         try:
             fresh.write_text(json.dumps(state), encoding="utf-8")

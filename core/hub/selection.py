@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from core.errors import NothingToDownload, SeveralModels
 
@@ -24,6 +24,8 @@ SKIPPED: tuple[tuple[str, str], ...] = (
     ),
     (r".*\.(png|jpe?g|gif|svg|webp|mp4|pdf|ipynb)", "pictures and papers"),
     (r".*\.py", "code, which is never run"),
+    (r"(.*/)?mmproj[^/]*\.gguf", "for pictures and sound, beside the model"),
+    (r"(.*/)?[^/]*imatrix[^/]*\.(gguf|dat)", "an importance matrix, no model"),
 )
 _SKIPPED = tuple((re.compile(pattern), reason) for pattern, reason in SKIPPED)
 
@@ -88,3 +90,11 @@ def reason_by_table(name: str) -> str:
 
 def _at_root(names: Sequence[str]) -> list[str]:
     return [name for name in names if "/" not in name]
+
+
+def parts_beside(path: Path) -> tuple[Path, ...]:
+    """A file and, where it is one part of a split GGUF model, the other parts beside it, in order."""
+    if not _SPLIT.search(path.name):
+        return (path,)
+    whole = whole_name(path.name)
+    return tuple(sorted(other for other in path.parent.glob("*.gguf") if whole_name(other.name) == whole))

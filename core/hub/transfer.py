@@ -12,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils._http import hf_raise_for_status
 
 from core.errors import HubAnswerInvalid, HubNotFound
-from core.hub.client import PASSING, RemoteFile, endpoint, explained, headers_for, next_place, origin, retry_after
+from core.hub.address import endpoint, origin
+from core.hub.client import PASSING, RemoteFile, explained, headers_for, next_place, retry_after
 
 MAX_REDIRECTS = 6
 

@@ -24,6 +24,7 @@ from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
 from core.jobs.checkpoints import CheckpointPreflightJob as CheckpointPreflightJob
 from core.jobs.checkpoints import CheckpointResult as CheckpointResult
 from core.jobs.checkpoints import ClippingFigures as ClippingFigures
+from core.jobs.checkpoints import ExpertCoverage as ExpertCoverage
 from core.jobs.checkpoints import Histogram as Histogram
 from core.jobs.checkpoints import LayerFigures as LayerFigures
 from core.jobs.checkpoints import MethodOptions as MethodOptions
@@ -46,6 +47,27 @@ from core.jobs.hub import HubModel as HubModel
 from core.jobs.hub import SearchJob as SearchJob
 from core.jobs.hub import SearchResult as SearchResult
 from core.jobs.hub import SkippedFile as SkippedFile
+from core.jobs.hub import SortOrder as SortOrder
+from core.jobs.hub_cache import CachedRepo as CachedRepo
+from core.jobs.hub_cache import CachedRevision as CachedRevision
+from core.jobs.hub_cache import HubCacheJob as HubCacheJob
+from core.jobs.hub_cache import HubCacheResult as HubCacheResult
+from core.jobs.hub_cache import PartialDownload as PartialDownload
+from core.jobs.hub_cache import TrashItem as TrashItem
+from core.jobs.hub_cache import TrashJob as TrashJob
+from core.jobs.hub_cache import TrashResult as TrashResult
+from core.jobs.hub_cache import Use as Use
+from core.jobs.hub_page import AccountJob as AccountJob
+from core.jobs.hub_page import AccountResult as AccountResult
+from core.jobs.hub_page import FitForm as FitForm
+from core.jobs.hub_page import FitJob as FitJob
+from core.jobs.hub_page import FitResult as FitResult
+from core.jobs.hub_page import HubFile as HubFile
+from core.jobs.hub_page import HubPage as HubPage
+from core.jobs.hub_page import HubPageJob as HubPageJob
+from core.jobs.hub_page import HubRevision as HubRevision
+from core.jobs.hub_page import HubVariant as HubVariant
+from core.jobs.hub_page import TokenSource as TokenSource
 from core.jobs.importance import ImatrixJob as ImatrixJob
 from core.jobs.importance import ImatrixResult as ImatrixResult
 from core.jobs.importance import ImatrixTensor as ImatrixTensor
@@ -58,6 +80,9 @@ from core.jobs.models import ScanResult as ScanResult
 from core.jobs.models import TensorInfo as TensorInfo
 from core.jobs.models import TensorStats as TensorStats
 from core.jobs.models import TensorStatsJob as TensorStatsJob
+from core.jobs.publishing import UploadedFile as UploadedFile
+from core.jobs.publishing import UploadJob as UploadJob
+from core.jobs.publishing import UploadResult as UploadResult
 from core.jobs.quantizing import Check as Check
 from core.jobs.quantizing import CompareJob as CompareJob
 from core.jobs.quantizing import CompareResult as CompareResult
@@ -106,6 +131,12 @@ Job = Annotated[
     | ImatrixJob
     | SearchJob
     | DownloadJob
+    | HubPageJob
+    | FitJob
+    | AccountJob
+    | HubCacheJob
+    | TrashJob
+    | UploadJob
     | EvaluateJob
     | SensitivityJob,
     Field(discriminator="kind"),
@@ -139,6 +170,12 @@ Result = (
     | ImatrixResult
     | SearchResult
     | DownloadResult
+    | HubPage
+    | FitResult
+    | AccountResult
+    | HubCacheResult
+    | TrashResult
+    | UploadResult
     | EvaluateResult
     | SensitivityResult
 )
@@ -162,6 +199,12 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "imatrix": ImatrixResult,
     "search": SearchResult,
     "download": DownloadResult,
+    "hub_page": HubPage,
+    "fit": FitResult,
+    "account": AccountResult,
+    "hub_cache": HubCacheResult,
+    "trash": TrashResult,
+    "upload": UploadResult,
     "evaluate": EvaluateResult,
     "sensitivity": SensitivityResult,
 }

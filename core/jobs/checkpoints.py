@@ -140,6 +140,18 @@ class LayerFigures(Value):
     tokens: int = 0
 
 
+class ExpertCoverage(Value):
+    """How many tokens of the calibration text met each expert of a layer; what all met is blended in for few.
+
+    rare, unused: how many experts met few, and none.
+    """
+
+    layer: int
+    tokens: tuple[int, ...]
+    rare: int
+    unused: int
+
+
 class ClippingFigures(Value):
     """Which range of its weights the integers of a matrix cover. low, high: the mean of all groups' ends.
 
@@ -159,9 +171,10 @@ class ClippingFigures(Value):
 class CheckpointResult(QuantizeResult):
     """A finished checkpoint. activations and layers: of methods that looked at a text, in the order of the layers.
 
-    clipping: of every matrix that became linear integers.
+    clipping: of every matrix that became linear integers. experts: of the layers of a mixture, where a text was read.
     """
 
     activations: tuple[ActivationFigures, ...] = ()
     layers: tuple[LayerFigures, ...] = ()
     clipping: tuple[ClippingFigures, ...] = ()
+    experts: tuple[ExpertCoverage, ...] = ()

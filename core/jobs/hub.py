@@ -8,19 +8,28 @@ from pydantic import Field
 
 from core.values import Value
 
+SortOrder = Literal["downloads", "likes", "last_modified", "created", "trending"]
+
 
 class SearchJob(Value):
     """Finds models on the Hub. Answer: SearchResult.
 
-    format: only models that have files of it. limit: at most so many.
+    format: only models that have files of it. task, library: under the Hub's names (text-generation, transformers).
+    least, most: parameters, 0 = any; models whose number the Hub does not know are left out by either. limit: at most
+    so many. page: `next_page` of an earlier answer to the same question, "" = from the first.
     """
 
     kind: Literal["search"] = "search"
     query: str
     author: str = ""
+    task: str = ""
+    library: str = ""
     format: Literal["", "gguf", "safetensors"] = ""
-    sort: Literal["downloads", "likes", "last_modified"] = "downloads"
+    least: int = Field(default=0, ge=0)
+    most: int = Field(default=0, ge=0)
+    sort: SortOrder = "downloads"
     limit: int = Field(default=20, ge=1, le=1000)
+    page: str = ""
 
 
 class DownloadJob(Value):
@@ -40,7 +49,10 @@ class DownloadJob(Value):
 
 
 class HubModel(Value):
-    """A model as a search finds it. parameters: None where the Hub does not say. modified: ISO date, or ''."""
+    """A model as a search finds it. parameters: None where the Hub does not say. modified: ISO date, or ''.
+
+    base: ids of the models that it says it was made from.
+    """
 
     repo: str
     downloads: int = 0
@@ -50,16 +62,19 @@ class HubModel(Value):
     library: str = ""
     license: str = ""
     gated: bool = False
+    private: bool = False
     formats: tuple[str, ...] = ()
     parameters: int | None = None
+    base: tuple[str, ...] = ()
 
 
 class SearchResult(Value):
-    """The models found, in the order asked for."""
+    """The models found, in the order asked for. next_page: for the job that asks for more, "" = these are all."""
 
     query: str
     endpoint: str
     models: tuple[HubModel, ...]
+    next_page: str = ""
 
 
 class DownloadedFile(Value):

@@ -64,6 +64,7 @@ class Export:
     """A choice of `--export`. bits, groups, symmetric, activations: what it can hold of linear integers.
 
     runs_in: programs that load it. mixed: in what its layers may differ from each other, of the fields of a Choice.
+    experts: programs that load mixtures of experts from it.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Export:
     symmetric: tuple[bool, ...] = BOTH
     mixed: tuple[str, ...] = ()
     activations: tuple[str, ...] = ("",)
+    experts: tuple[str, ...] = ()
 
 
 RANGES = ("minmax", "percentile", "mse", "entropy", "given")
@@ -193,6 +195,7 @@ EXPORTS: tuple[Export, ...] = (
         ("transformers", "vLLM"),
         mixed=("method", "bits", "group", "symmetric", "activations"),
         activations=("", *ROUNDED),
+        experts=("transformers", "vLLM"),
     ),
     Export(
         "gptq",
@@ -202,6 +205,7 @@ EXPORTS: tuple[Export, ...] = (
         (4, 8, 2, 3),
         (CHANNEL, 32, 64, 128),
         mixed=("method", "bits", "group", "symmetric"),
+        experts=("vLLM",),
     ),
     Export(
         "awq",
@@ -212,6 +216,7 @@ EXPORTS: tuple[Export, ...] = (
         (32, 64, 128),
         (False,),
         mixed=("method",),
+        experts=("vLLM",),
     ),
     Export("bitsandbytes", "bitsandbytes", "Loads in transformers, and can be trained on (QLoRA).", ("transformers",)),
     Export("bitnet", "BitNet", "Four ternary weights in a byte.", ("transformers",), mixed=("method", "bits")),
@@ -221,6 +226,7 @@ EXPORTS: tuple[Export, ...] = (
         "The quantized weights written out as bfloat16: no smaller, but any program can measure them.",
         ("transformers", "vLLM"),
         mixed=("method", "bits", "group", "symmetric"),
+        experts=("transformers", "vLLM"),
     ),
 )
 METHOD = {method.name: method for method in METHODS}

@@ -19,8 +19,11 @@ LIGHT = (
     "core.jobs.estimating",
     "core.jobs.evaluation",
     "core.jobs.hub",
+    "core.jobs.hub_cache",
+    "core.jobs.hub_page",
     "core.jobs.importance",
     "core.jobs.models",
+    "core.jobs.publishing",
     "core.jobs.quantizing",
     "core.jobs.sensitivity",
     "core.errors",
@@ -43,12 +46,14 @@ LIGHT = (
     "core.estimate.running",
     "core.estimate.timing",
     "core.estimate.values",
+    "core.hub.address",
     "core.hub.cache",
     "core.hub.leftovers",
+    "core.hub.token",
 )
 # What these are made of: tables that import nothing heavy either.
 TABLES = ("core.rules", "core.methods.table", "core.unfinished", "core.hub.names", "kernels.blocks")
-LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil"}
+LIGHT_LIBRARIES = {"pydantic", "platformdirs", "psutil", "keyring"}
 ALL_FILES = [*python_files(*FOLDERS), ROOT / "main.py"]
 
 

@@ -10,6 +10,7 @@ from core.estimate.values import RunOptions
 from core.jobs import (
     JOB,
     RESULT_TYPES,
+    AccountJob,
     ChatJob,
     ChatSessionJob,
     CheckpointJob,
@@ -19,6 +20,9 @@ from core.jobs import (
     DownloadJob,
     EstimateJob,
     EvaluateJob,
+    FitJob,
+    HubCacheJob,
+    HubPageJob,
     ImatrixJob,
     InspectJob,
     MethodOptions,
@@ -33,6 +37,8 @@ from core.jobs import (
     SensitivityJob,
     TensorPlan,
     TensorStatsJob,
+    TrashJob,
+    UploadJob,
     VerifyJob,
 )
 
@@ -54,8 +60,14 @@ JOBS = [
     ChatJob(model="b.gguf", prompt="Hello"),
     ChatSessionJob(model="b.gguf"),
     ImatrixJob(source="a.gguf", output="i.gguf", text=("a.txt", "b.txt"), chunks=4),
-    SearchJob(query="smol", author="a", format="gguf", limit=3),
+    SearchJob(query="smol", author="a", format="gguf", task="t", library="l", least=1, most=2, limit=3, page="0 /api"),
     DownloadJob(repo="a/b", include=("*.gguf",), output="/o", limit=1000),
+    HubPageJob(repo="a/b", revision="v1"),
+    FitJob(repo="a/b", run=RunOptions(context=512), auto_layers=False),
+    AccountJob(),
+    HubCacheJob(folders=("/m",)),
+    TrashJob(paths=("/m/a.gguf",), dry_run=True),
+    UploadJob(source="/m/a.gguf", repo="a/b", private=False, include=("*.gguf",), base="c/d", license="mit"),
     EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
     SensitivityJob(source="a.gguf", options=OPTIONS, by="tensor", categories=("chat",), context=64),
 ]

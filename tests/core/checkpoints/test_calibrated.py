@@ -11,12 +11,15 @@ import torch
 from tokenizers import Tokenizer
 
 from core import engine
+from core.checkpoints import calibrated
 from core.checkpoints.solutions import Solutions, folder_for
-from core.errors import Cancelled, CannotRun, IllegalMethod, OutputNotWritable, ReadFailed
+from core.errors import Cancelled, CannotRun, DeviceNotAvailable, IllegalMethod, OutputNotWritable, ReadFailed
 from core.jobs import CheckpointJob, CheckpointResult, MethodOptions
 from core.methods import gptq
+from core.network.network import open_network
 from core.progress import Progress, Snapshot
-from core.texts import RESOURCES
+from core.sources import open_source
+from core.texts import RESOURCES, windows_of
 from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
 
 GPTQ = MethodOptions(method="gptq", export="bf16", bits=3, group=32, samples=24, length=32)
@@ -79,6 +82,50 @@ def test_every_form_holds_the_same(asymmetric: bool, source: Path, tmp_path: Pat
     if not asymmetric:
         packed, plain = (logits_of(loaded(tmp_path / name)) for name in ("compressed-tensors", "bf16"))
         assert relative_error(packed, plain) < 2e-2
+
+
+@pytest.mark.parametrize("update", [{"act_order": "groups"}, {"act_order": "off"}, {"damp": 0.3}, {"sinks": 1.0}])
+def test_settings_of_the_solver(
+    update: dict[str, Any], source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
+) -> None:
+    other = made(source, tmp_path / "out", GPTQ.model_copy(update=update))
+    assert other.sha256 != whole[1].sha256
+    assert all(0 < row.error <= row.rounded_error for row in other.layers)
+    damps = {row.damp for row in other.layers}
+    assert damps == ({0.3} if "damp" in update else {0.01})
+
+
+def test_the_outputs_of_the_original_model_as_target(
+    source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
+) -> None:
+    """On the text that was looked at, the last hidden states come nearer to the original's."""
+    made(source, tmp_path / "out", GPTQ.model_copy(update={"target": 0.5}))
+    with open_source(str(source)) as model, open_network(model) as network:
+        ids, _ = windows_of((), network.tokenizer, GPTQ.length, GPTQ.samples)
+    original = logits_of(loaded(source), torch.from_numpy(ids))
+    errors = [
+        relative_error(logits_of(loaded(path), torch.from_numpy(ids)), original)
+        for path in (whole[0], tmp_path / "out")
+    ]
+    assert errors[1] < errors[0]
+
+
+def test_several_devices_make_the_same(
+    monkeypatch: pytest.MonkeyPatch, source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(calibrated, "devices_for", lambda device: (torch.device("cpu"),) * 3)
+    shared = made(source, tmp_path / "out")
+    assert shared.sha256 == whole[1].sha256
+    assert shared.layers == whole[1].layers
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_a_device_that_is_not_there(source: Path, tmp_path: Path) -> None:
+    job = CheckpointJob(source=str(source), output=str(tmp_path / "out"), options=GPTQ, device="cuda")
+    with pytest.raises(DeviceNotAvailable):
+        engine.run(job)
+    with pytest.raises(IllegalMethod, match="processor"):
+        engine.run(job.model_copy(update={"options": GPTQ.model_copy(update={"method": "int"})}))
 
 
 class Killed(BaseException):

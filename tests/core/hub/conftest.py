@@ -53,3 +53,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """A folder as a repository's files."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
