@@ -96,10 +96,14 @@ class ResultsPage(QWidget):
             self._on_row(self.table.current())
         return self._plots[key]
 
+    def views(self) -> tuple[str, ...]:
+        """The keys of the views that the result has, in the order of their tabs."""
+        return tuple(self.tabs.tabData(at) for at in range(self.tabs.count()))
+
     def show_view(self, key: str) -> None:
         """Brings the tab of a view to the front, where the result has it."""
-        at = next((at for at in range(self.tabs.count()) if self.tabs.tabData(at) == key), -1)
-        self.tabs.setCurrentIndex(at)
+        if key in self.views():
+            self.tabs.setCurrentIndex(self.views().index(key))
 
     def select_tensor(self, name: str) -> None:
         """Selects a tensor's row in the table, taking away a filter that hides it."""
@@ -237,7 +241,7 @@ class ResultsPage(QWidget):
     def _offer_views(self, result: QuantizeResult) -> None:
         """A tab for every view that the result has; the one shown stays where the result has it too."""
         offered = [view for view in VIEWS if view.has(result)]
-        if [view.key for view in offered] == [self.tabs.tabData(at) for at in range(self.tabs.count())]:
+        if tuple(view.key for view in offered) == self.views():
             return
         shown = self._view()
         with QSignalBlocker(self.tabs):

@@ -67,6 +67,7 @@ class MethodRules(QWidget):
             combo = QComboBox()
             combo.setObjectName(f"rule_{name}")
             combo.setMinimumContentsLength(5)
+            combo.setStyleSheet("QComboBox { padding: 2px 0 2px 6px; }")
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             for words, value in offered:
                 combo.addItem(words, value)

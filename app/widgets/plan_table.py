@@ -61,8 +61,10 @@ class PlanTable(FilterTable):
         view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
         view.setItemDelegateForColumn(0, NameDelegate(view))
         view.setItemDelegateForColumn(self.model.column_of("reason"), WordsDelegate(view))
-        before, bits, reason = map(self.model.column_of, ("source_bytes", "bpw", "reason"))
-        view.set_columns(Columns(_WIDTHS, rest=reason, spare=(before, bits, reason)))
+        before, bits, reason, source, shape = map(
+            self.model.column_of, ("source_bytes", "bpw", "reason", "from", "shape")
+        )
+        view.set_columns(Columns(_WIDTHS, rest=reason, spare=(before, bits, reason, source, shape)))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._open_menu)
 
