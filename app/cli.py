@@ -36,6 +36,7 @@ from app.cli_options import (
     count,
     quantize_options,
 )
+from app.cli_report import add_report_option, check_report, save_report
 from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
@@ -293,9 +294,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_sensitivity(options: argparse.Namespace) -> int:
     """`sensitivity SRC --to TYPE`."""
+    check_report(options)
     compute_where_asked(options)
     job = cli_sensitivity.asked_sensitivity(options)
     result = run_job(job)
+    save_report(result, options)
     assert isinstance(result, SensitivityResult)
     cli_sensitivity.save_recipe(result, options, job.options)
     words = cli_sensitivity.ranked(result, options.keep_type, options.grow)
@@ -368,7 +371,9 @@ def answer(
     job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | Recorders | None = None
 ) -> int:
     """Runs a job and prints its answer, as JSON or for people. Raises what the job raises."""
+    check_report(options)
     result = run_job(job, recorder)
+    save_report(result, options)
     print(result.model_dump_json(by_alias=True) if options.json else show(result), flush=True)
     return 0
 
@@ -416,6 +421,7 @@ def _plan(parser: Parser) -> None:
 def _quantize(parser: Parser) -> None:
     _plan(parser)
     parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
+    add_report_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     parser.add_argument(
         "--resume",
