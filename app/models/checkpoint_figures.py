@@ -146,9 +146,7 @@ def clipping_words(figures: ClippingFigures) -> str:
 
 def layer_words(figures: LayerFigures) -> str:
     """One line with a matrix's name and exact figures."""
-    words = QCoreApplication.translate(
-        "LayersModel", "{0}   output error {1} %   rounding {2} %   {3}"
-    )
+    words = QCoreApplication.translate("LayersModel", "{0}   output error {1} %   rounding {2} %   {3}")
     less = QCoreApplication.translate("LayersModel", "{0} % less").format(percent(gain(figures)))
     return words.format(
         figures.name, percent(figures.error), percent(figures.rounded_error), guard_words(figures.guarded) or less

@@ -138,7 +138,8 @@ def _write_weights(
     source: CheckpointSource, decided: Decided, maker: Maker, folder: AtomicFolder, progress: Progress
 ) -> tuple[_Measures, dict[str, int]]:
     """Every tensor in the order of the source's files: what was measured, and CRC-32 by output name."""
-    progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
+    stage = "Packing" if decided.is_calibrated else "Quantizing"
+    progress.stage(stage, sum(item.entry.stored.bytes for item in decided.items))
     measures = _Measures()
     checksums: dict[str, int] = {}
     done = 0
