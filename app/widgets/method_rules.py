@@ -33,7 +33,7 @@ class MethodRules(QWidget):
             "Other settings for layers whose name an expression finds, such as down_proj or layers\\.(0|1)\\. "
             "The first rule that finds a layer decides."
         )
-        self.table = RulesTable(theme, self.model, hint)
+        self.table = RulesTable(theme, self.model, hint, "method_")
         self.table.view.setColumnWidth(1, 110)
         self.table.view.setColumnWidth(2, 66)
         self.editors = self._make_editors()

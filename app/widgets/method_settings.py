@@ -46,7 +46,7 @@ class MethodSettings(QWidget):
         self._method: Method | None = None
         self.labels: dict[str, QLabel] = {}
         self.editors: dict[str, Editor] = {field.name: self._make(field) for field in FIELDS}
-        self.imatrix = ImatrixRow(theme)
+        self.imatrix = ImatrixRow(theme, "method_")
         self.imatrix.changed.connect(self.changed)
         self.text = TextRow(theme)
         self.text.changed.connect(self.changed)

@@ -33,11 +33,13 @@ Index = QModelIndex | QPersistentModelIndex
 class RulesTable(QWidget):
     """Rules of a model, tried from the top; `model.changed` tells when they ask for something else.
 
-    For tests: objectNames `rules_table`, `add_rule`, `remove_rule`, `rule_up`, `rule_down`, `rule_problem`.
+    prefix: of the objectNames. For tests: objectNames `rules_table`,
+    `add_rule`, `remove_rule`, `rule_up`, `rule_down`, `rule_problem`.
     """
 
-    def __init__(self, theme: Any, model: PatternRules, hint_words: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, theme: Any, model: PatternRules, hint_words: str, prefix: str = "") -> None:
+        super().__init__()
+        self._prefix = prefix
         self.model = model
         model.setParent(self)
         self.view = self._make_view()
@@ -45,7 +47,7 @@ class RulesTable(QWidget):
         hint.setWordWrap(True)
         hint.setProperty("role", "caption")
         self.problem = NoteLine(theme, "error", "bad")
-        self.problem.setObjectName("rule_problem")
+        self.problem.setObjectName(f"{prefix}rule_problem")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -60,7 +62,7 @@ class RulesTable(QWidget):
 
     def _make_view(self) -> QTableView:
         view = QTableView()
-        view.setObjectName("rules_table")
+        view.setObjectName(f"{self._prefix}rules_table")
         view.setAccessibleName(self.tr("Rules by pattern"))
         view.setModel(self.model)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -78,7 +80,7 @@ class RulesTable(QWidget):
 
     def _make_buttons(self, theme: Any) -> QHBoxLayout:
         self.add_button = QPushButton(self.tr("A&dd rule"))
-        self.add_button.setObjectName("add_rule")
+        self.add_button.setObjectName(f"{self._prefix}add_rule")
         theme.decorate(self.add_button, "plus")
         self.add_button.clicked.connect(self._add)
         row = QHBoxLayout()
@@ -92,7 +94,7 @@ class RulesTable(QWidget):
             ("remove_rule", "remove", self.tr("Remove this rule"), self._remove),
         ):
             tool = QToolButton()
-            tool.setObjectName(name)
+            tool.setObjectName(self._prefix + name)
             tool.setToolTip(words)
             tool.setAccessibleName(words)
             theme.decorate(tool, icon)
@@ -133,13 +135,13 @@ class TypeRules(RulesTable):
 
     model: RulesModel
 
-    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Any) -> None:
         words = translate(
             "RulesTable",
             "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
             "The first rule that finds a tensor decides.",
         )
-        super().__init__(theme, RulesModel(theme), words, parent)
+        super().__init__(theme, RulesModel(theme), words)
         self.view.setItemDelegateForColumn(TYPE, _TypeEditor(self.view))
         self.view.setColumnWidth(TYPE, 84)
 
