@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
-from core.methods.table import ACTIVATIONS, METHOD, Method
+from core.methods.table import ACTIVATION, ACTIVATIONS, METHOD, PRESTEPS, Method
 
 _T = QT_TRANSLATE_NOOP
 # Up to so many bits an automatic range is one of the search by error.
@@ -22,6 +22,7 @@ RANGE_WORDS = {
     "given": _T("MethodFields", "By hand"),
 }
 ACTIVATION_WORDS = {"": _T("MethodFields", "16 bits")} | {row.name: row.title for row in ACTIVATIONS}
+ACTIVATION_RANGES = ("", "minmax", "percentile", "mse", "entropy")
 ORDER_WORDS = {
     "static": _T("MethodFields", "By importance, grids first"),
     "groups": _T("MethodFields", "By importance, group by group"),
@@ -38,6 +39,19 @@ class Chosen:
     range: str = ""
     asymmetric: bool = False
     is_calibrated: bool = False
+    activations: str = ""
+    activation_range: str = ""
+    prestep: str = ""
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations have ranges that are found on a text."""
+        return bool(self.activations) and ACTIVATION[self.activations].calibration
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether SmoothQuant folds scales first."""
+        return "alpha" in self.method.options or self.prestep == "smoothquant"
 
     @property
     def is_searched(self) -> bool:
@@ -134,6 +148,41 @@ FIELDS: tuple[Field, ...] = (
         "choice",
         lambda chosen: len(chosen.method.activations) > 1,
         lambda method: {name: ACTIVATION_WORDS[name] for name in method.activations},
+    ),
+    Field(
+        "activation_range",
+        _T("MethodFields", "Their range"),
+        "range",
+        "choice",
+        lambda chosen: chosen.is_static,
+        lambda method: {name: RANGE_WORDS[name] for name in ACTIVATION_RANGES},
+    ),
+    Field(
+        "activation_percentile",
+        _T("MethodFields", "Their percentile"),
+        "range",
+        "number",
+        lambda chosen: chosen.is_static and chosen.activation_range == "percentile",
+        limits=(50.01, 100),
+        decimals=3,
+        step=0.01,
+    ),
+    Field(
+        "prestep",
+        _T("MethodFields", "Before it"),
+        "prestep",
+        "choice",
+        _option("prestep"),
+        lambda method: {"": _T("MethodFields", "Nothing")} | {row.name: row.title for row in PRESTEPS},
+    ),
+    Field(
+        "alpha",
+        _T("MethodFields", "Moved to weights"),
+        "alpha",
+        "number",
+        lambda chosen: chosen.is_smoothed,
+        decimals=2,
+        step=0.05,
     ),
     Field(
         "double_quant",

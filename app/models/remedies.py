@@ -22,6 +22,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--group": ("group", _T("Remedies", "group {0}"), _T("Remedies", "group")),
     "--range": ("range", _T("Remedies", "range {0}"), _T("Remedies", "range")),
     "--activations": ("activations", _T("Remedies", "activations {0}"), _T("Remedies", "8-bit activations")),
+    "--prestep": ("prestep", _T("Remedies", "pre-step {0}"), _T("Remedies", "pre-step")),
+    "--alpha": ("alpha", "", _T("Remedies", "what is moved to weights")),
     "--asymmetric": ("asymmetric", "", _T("Remedies", "zero points")),
     "--restricted": ("restricted", "", _T("Remedies", "leaving the lowest out")),
     "--double-quant": ("double_quant", "", _T("Remedies", "scales in 8 bits")),
@@ -31,7 +33,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 }
 _VALUED = re.compile(r"(--[a-z-]+) ([\w.-]*\w)")
 _BARE = re.compile(r"--[a-z-]+")
-_USE = re.compile(r"Use ((?:--[a-z-]+ [\w.-]+ ?)+)(?: or .*)?\.?")
+_USE = re.compile(r"(?:Use|Add) ((?:--[a-z-]+ [\w.-]+ ?)+)(?:,? ?or .*)?\.?")
 _SWITCHED = re.compile(r"(?:(Add) (--[a-z-]+)|Leave (--[a-z-]+) out)\.?")
 _NAMED_GROUPS = {word: number for number, word in GROUP_NAMES.items()}
 
@@ -61,7 +63,7 @@ def fix_of(remedy: str) -> Fix | None:
     if match is None or option not in OPTIONS:
         return None
     field = OPTIONS[option][0]
-    empty: dict[str, Any] = {"text": (), "imatrix": "", "range": "", "activations": ""}
+    empty: dict[str, Any] = {"text": (), "imatrix": "", "range": "", "activations": "", "prestep": "", "alpha": 0.5}
     return Fix(in_window(remedy.rstrip(".")), {field: True if match[1] else empty.get(field, False)})
 
 

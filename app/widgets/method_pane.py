@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal
@@ -17,7 +18,7 @@ from app.widgets.method_rules import MethodRules
 from app.widgets.method_settings import MethodSettings
 from app.widgets.note_line import NoteLine
 from core.jobs import MethodOptions
-from core.methods.table import EXPORT, METHOD, METHODS, Choice, Method
+from core.methods.table import ACTIVATION, EXPORT, METHOD, METHODS, Choice, Method
 
 SETTINGS_TAB, RULES_TAB = 1, 2
 
@@ -88,11 +89,14 @@ class MethodPane(QWidget):
         """What is wrong with a choice, in words; '' where nothing is."""
         return self.rules.model.problem or self.settings.problem
 
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether some layers get a method that looks at a text."""
-        names = {self.method.name, *(rule.method for rule in self.rules.model.asked if rule.method)}
-        return any(METHOD[name].calibration for name in names)
+    def _chosen(self) -> Chosen:
+        """What decides which settings count; a text is needed by a method, a rule's, static ranges or a pre-step."""
+        found = self.settings.chosen(self.method, self.bits.currentData())
+        rules = self.rules.model.asked
+        names = {self.method.name, *(rule.method for rule in rules if rule.method)}
+        kinds = {found.activations, *(rule.activations for rule in rules)}
+        looks = any(METHOD[name].calibration for name in names) or bool(found.prestep)
+        return replace(found, is_calibrated=looks or any(kind and ACTIVATION[kind].calibration for kind in kinds))
 
     def choose(self, method: str, export: str) -> None:
         """Chooses a method and a form, as they were the last time; unknown ones are left alone."""
@@ -220,9 +224,7 @@ class MethodPane(QWidget):
             if method.trained
             else ""
         )
-        self.settings.show_for(
-            Chosen(method, bits, self.settings.range, self.settings.is_asymmetric, self.is_calibrated)
-        )
+        self.settings.show_for(self._chosen())
         for tab, words, n in (
             (SETTINGS_TAB, self.tr("Settings"), self.settings.count()),
             (RULES_TAB, self.tr("Rules"), len(self.rules.model.rules)),

@@ -56,14 +56,28 @@ class MethodSettings(QWidget):
     # ------------------------------------------------------------ what is chosen
 
     @property
-    def range(self) -> str:
-        """The rule of the range; '' = automatic."""
-        return str(self._value("range") or "")
-
-    @property
     def is_asymmetric(self) -> bool:
         """Whether integers have zero points, where the method leaves that open."""
         return bool(self._value("asymmetric"))
+
+    def chosen(self, method: Method, bits: int) -> Chosen:
+        """What decides which fields count, of the choices here that the method has."""
+        found = {
+            field.name: self._value(field.name)
+            for field in FIELDS
+            if field.name in ("range", "asymmetric", "activations", "activation_range", "prestep")
+        }
+        has_prestep = "prestep" in method.options
+        activations = found["activations"] or method.activations[0]
+        return Chosen(
+            method,
+            bits,
+            found["range"] or "",
+            bool(found["asymmetric"]),
+            activations=activations if activations in method.activations else method.activations[0],
+            activation_range=found["activation_range"] or "",
+            prestep=(found["prestep"] or "") if has_prestep else "",
+        )
 
     @property
     def values(self) -> dict[str, Any]:
@@ -112,7 +126,8 @@ class MethodSettings(QWidget):
             if field.name in self.labels:
                 self.labels[field.name].setVisible(counts)
         self.text.setVisible(chosen.is_calibrated)
-        self.imatrix.setVisible("imatrix" in chosen.method.options and chosen.is_searched)
+        has_importance = "imatrix" in chosen.method.options and chosen.is_searched and not chosen.prestep
+        self.imatrix.setVisible(has_importance)
 
     # ------------------------------------------------------------ composition
 

@@ -12,7 +12,7 @@ from typing import Any
 from PySide6.QtCore import QT_TRANSLATE_NOOP
 from PySide6.QtWidgets import QWidget
 
-from app.models.checkpoint_figures import ClippingModel, FiguresModel, LayersModel
+from app.models.checkpoint_figures import ActivationsModel, ClippingModel, FiguresModel, LayersModel
 from core.jobs import QuantizeResult
 
 _T = QT_TRANSLATE_NOOP
@@ -67,11 +67,18 @@ def _clipping(theme: Any) -> QWidget:
     return ClippingView(theme)
 
 
+def _activations(theme: Any) -> QWidget:
+    from app.widgets.activation_view import ActivationView
+
+    return ActivationView(theme)
+
+
 VIEWS: tuple[View, ...] = (
     View("errors", _T("ResultViews", "Errors by tensor"), _errors),
     View("layers", _T("ResultViews", "Layers and modules"), _layers),
     View("solved", _T("ResultViews", "Layer errors"), _solved, _has("layers"), LayersModel),
     View("clipping", _T("ResultViews", "Clipping"), _clipping, _has("clipping"), ClippingModel),
+    View("activations", _T("ResultViews", "Activations"), _activations, _has("activations"), ActivationsModel),
     View("size", _T("ResultViews", "Size"), _size),
 )
 VIEW = {view.key: view for view in VIEWS}
