@@ -93,6 +93,7 @@ class Faults:
     answers: (side, status, headers) instead of an answer. cuts: bytes after which a connection is cut. damaged: how
     many answers have a wrong byte. stalls: how many answers stop after half. refused: the status of every request.
     rate: bytes per second, 0 = no limit. without_ranges: whole files only. etag: what the Hub says instead.
+    api: answers of the interface. silent: it answers nothing until the server ends.
     """
 
     answers: deque[tuple[str, int, dict[str, str]]] = field(default_factory=deque)
@@ -103,6 +104,7 @@ class Faults:
     without_ranges: bool = False
     etag: str = ""
     api: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+    silent: bool = False
 
 
 class Server(ThreadingHTTPServer):
@@ -132,6 +134,7 @@ class HubServer:
         self.received = 0
         self.part_bytes = 1 << 30
         self.chunk = CHUNK
+        self.next_host = ""  # where the next page of a search is said to be, instead of here
         self.page = 2
         self.faults = Faults()
         self.log: list[Request] = []
@@ -251,6 +254,8 @@ class Handler(BaseHTTPRequestHandler):
         elif parts.startswith("api/models"):
             with hub.lock:
                 fault = hub.faults.api.popleft() if hub.faults.api else None
+            if hub.faults.silent:
+                hub.released.wait(60)
             if fault:
                 return self._answer(*fault)
             self._api(parts.removeprefix("api/models").strip("/"), parse_qs(url.query))
@@ -262,6 +267,9 @@ class Handler(BaseHTTPRequestHandler):
     # ------------------------------------------------------------ the interface
 
     def _api(self, rest: str, query: dict[str, list[str]]) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and token not in self.server.hub.tokens:
+            return self._refuse(401, "", "Invalid credentials in Authorization header")
         if not rest:
             return self._search(query)
         parts = rest.split("/")
@@ -290,7 +298,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(hits) > cursor + page:
             kept = "&".join(f"{key}={quote(value)}" for key, values in query.items() for value in values
                             if key != "cursor")  # fmt: skip
-            headers["Link"] = f'<{self.server.hub.endpoint}/api/models?{kept}&cursor={cursor + page}>; rel="next"'
+            place = self.server.hub.next_host or self.server.hub.endpoint
+            headers["Link"] = f'<{place}/api/models?{kept}&cursor={cursor + page}>; rel="next"'
         self._json([self._info(*hit) for hit in hits[cursor : cursor + page]], headers)
 
     def _info(self, name: str, repo: Repo) -> dict[str, Any]:

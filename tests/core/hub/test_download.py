@@ -293,7 +293,7 @@ def test_two_programs_fetch_one_file_once(hub, cache):
 
 
 def test_gated_without_a_token(hub, cache):
-    with pytest.raises(errors.HubGated, match=f"Open {hub.endpoint}/owner/gated.*HF_TOKEN") as caught:
+    with pytest.raises(errors.HubGated, match=f"Open {hub.endpoint}/owner/gated.*token --save") as caught:
         get(DownloadJob(repo="owner/gated"))
     assert caught.value.exit_code == errors.BAD_INPUT
 
