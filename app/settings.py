@@ -224,6 +224,9 @@ ROWS: tuple[Setting, ...] = (
     Setting("hub_recent", "paths", (), "", "", ""),
     Setting("hub_context", "integer", 4096, "", "", "", limits=(512, 1 << 20)),
     Setting("quantize_fit", "text", "fast", "", "", ""),
+    Setting("quantize_goal", "text", "gguf", "", "", ""),
+    Setting("quantize_method", "text", "", "", "", ""),
+    Setting("quantize_export", "text", "", "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
 
