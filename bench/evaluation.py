@@ -3,9 +3,10 @@
 Usage: `python -m bench.evaluation [--json] [PART...]` with the parts `cost`, `memory`, `agreement`, `sensitivity`.
 
 cost: four versions of the sample and the original in one run, against each model run alone; in seconds of all cores
-together, so that other programs count less. memory: the largest resident set of a run over a short text and one four times as
-long, in processes of their own, with a small bound of what hidden states may take in memory. agreement: KL divergence and perplexity of the sample's types against the recorded figures of
-llama-perplexity. sensitivity: the sample's layers ranked twice, on windows that have no token in common.
+together, so that other programs count less. memory: the largest resident set of a run over a short text and one four
+times as long, in processes of their own, with a small bound of what hidden states may take in memory. agreement: KL
+divergence and perplexity of the sample's types against the recorded figures of llama-perplexity. sensitivity: the
+sample's layers ranked twice, on windows that have no token in common.
 """
 
 from __future__ import annotations
