@@ -42,6 +42,7 @@ bench: $(VENV)/.stamp-test
 	$(PY) -m bench.whole $(if $(LLAMA_QUANTIZE),--llama-quantize $(LLAMA_QUANTIZE)) || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \
 	$(PY) -m bench.evaluation || missed=1; \
+	$(PY) -m bench.hub || missed=1; \
 	exit $$missed
 
 screens: $(VENV)/.stamp-run

@@ -11,6 +11,7 @@ from app.job_kinds import short
 from app.settings import Settings
 from core.catalog import output_name
 from core.jobs import ImatrixJob, QuantizeJob, QuantizeManyJob, QuantizeOptions
+from core.methods.table import METHOD, Choice, label
 from core.store import data_dir
 
 
@@ -54,6 +55,21 @@ def proposed_output(source: str, target: str, settings: Settings, is_taken: Call
     number = 2
     while candidate.exists() or is_taken(str(candidate)):
         candidate = first.with_name(f"{first.stem}-{number}.gguf")
+        number += 1
+    return str(candidate)
+
+
+def proposed_checkpoint(source: str, choice: Choice, settings: Settings, is_taken: Callable[[str], bool]) -> str:
+    """The same for a checkpoint, a folder: NAME-METHOD, with the form where it is not the method's first."""
+    words = [
+        *label(choice).replace(",", "").split(),
+        *([choice.export] if choice.export != METHOD[choice.method].exports[0] else []),
+    ]
+    name = "-".join([Path(source).name, *words])
+    first = candidate = output_folder(source, settings) / name
+    number = 2
+    while candidate.exists() or is_taken(str(candidate)):
+        candidate = first.with_name(f"{name}-{number}")
         number += 1
     return str(candidate)
 

@@ -221,6 +221,9 @@ ROWS: tuple[Setting, ...] = (
     Setting("model_files", "paths", (), "", "", ""),
     Setting("quantize_types", "paths", (), "", "", ""),
     Setting("quantize_fit", "text", "fast", "", "", ""),
+    Setting("quantize_goal", "text", "gguf", "", "", ""),
+    Setting("quantize_method", "text", "", "", "", ""),
+    Setting("quantize_export", "text", "", "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
 

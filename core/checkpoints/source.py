@@ -31,7 +31,7 @@ class Entry:
     """One stored tensor. file: which of the folder's files it is in. gguf: its name in a GGUF, '' where it has none.
 
     is_linear: the weights (rows, columns) of a linear layer of a decoder layer. is_expert: one of several that take
-    turns, expert: which.
+    turns, expert: which. shift: what the model adds to the weights of a norm.
     """
 
     stored: StoredTensor
@@ -40,6 +40,7 @@ class Entry:
     is_linear: bool = False
     is_expert: bool = False
     expert: int = 0
+    shift: float = 0.0
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ class CheckpointSource:
         }
         kinds = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
         checked = checked_config(str(folder), family, self.config)
+        self.dimensions = checked.dimensions
         found = placements(checked, kinds)
         places = {source: place for place in found for source in place.sources if not _is_fused(place)}
         apart: dict[str, list[Entry]] = {}
@@ -139,7 +141,8 @@ def _entry(name: str, file: int, stored: StoredTensor, place: Placement | None) 
         and not place.rule.transposed
         and stored.name.endswith(".weight")
     )
-    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, place.sources.index(name))
+    number = place.sources.index(name)
+    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, number, place.rule.shift)
 
 
 def _is_fused(place: Placement) -> bool:
