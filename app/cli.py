@@ -189,10 +189,12 @@ def _plan_checkpoint(options: argparse.Namespace) -> int:
 
 
 def _quantize_checkpoint(options: argparse.Namespace) -> int:
-    """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
+    """A checkpoint, recorded in the job history."""
     if options.dry_run:
         return _plan_checkpoint(options)
-    return answer(asked_checkpoint(options), options, text.checkpoint)
+    job = asked_checkpoint(options)
+    with Recorder(job) as recorder:
+        return answer(job, options, text.checkpoint, recorder)
 
 
 def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
