@@ -10,6 +10,7 @@ from pathlib import Path
 from app.job_kinds import short
 from app.settings import Settings
 from core.catalog import output_name
+from core.hub.cache import repo_in
 from core.jobs import ImatrixJob, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from core.methods.table import METHOD, Choice, label
 from core.store import data_dir
@@ -78,7 +79,8 @@ def output_folder(source: str, settings: Settings) -> Path:
     """The folder of the settings, else the source's, else (where that cannot be written) the home folder."""
     chosen = settings.value("output_folder")
     folder = Path(chosen) if chosen else Path(source).parent
-    return folder if chosen or _is_writable(folder) else Path.home()
+    is_place = _is_writable(folder) and not repo_in(source)  # the cache is for what comes from the Hub
+    return folder if chosen or is_place else Path.home()
 
 
 def _is_writable(folder: Path) -> bool:
