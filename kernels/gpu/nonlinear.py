@@ -53,11 +53,16 @@ def _weights(x: Tensor, importance: Tensor | None) -> Tensor:
     return x * x if importance is None else by_block(x, importance, 2.0)
 
 
+def blocks_iq4_nl(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 32) as blocks of IQ4_NL."""
+    return join("IQ4_NL", {"d": d, "qs": pack_nibbles(codes)})
+
+
 def encode_iq4_nl(x: Tensor, importance: Tensor | None = None) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 18); importance as in kernels.codecs."""
     scale = search_values(x, _weights(x, importance))
     codes = nearest_value(reciprocal(scale) * x, _values(x)).to(torch.uint8)
-    return join("IQ4_NL", {"d": scale, "qs": pack_nibbles(codes)})
+    return blocks_iq4_nl(scale, codes)
 
 
 def decode_iq4_nl(blocks: Tensor) -> Tensor:
