@@ -11,7 +11,7 @@ from app.cli_options import BadUsage
 from core.jobs import MethodOptions
 from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
 
-ACT_ORDERS = ("static", "groups", "off")
+ACT_ORDERS = ("groups", "static", "off")
 # Fields of MethodOptions that have a value of their own where the option is not given, and the option's name.
 GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
 RULES = ("minmax", "percentile", "mse", "entropy")
@@ -152,7 +152,11 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
-    add("--act-order", choices=ACT_ORDERS, help="gptq: columns by importance, the same inside groups, or as they are")
+    add(
+        "--act-order",
+        choices=ACT_ORDERS,
+        help="gptq: by importance inside groups, over all columns, or as they are (groups)",
+    )
     add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
     add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
     add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
