@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from core import memory
 from core.checkpoints import card, findings
 from core.checkpoints.alone import solved_alone
-from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.decide import FLOATS, RUN_BYTES, Decided, Item, decide, index_of
 from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
@@ -162,12 +162,19 @@ def _write_item(
         return _write_matrix(source, decided, item, maker, writer)
     slot, stored = item.slots[0], item.entry.stored
     if stored.dtype not in FLOATS:
-        writer.append(slot.name, source.bytes_of(item.entry))
+        writer.append_parts(slot.name, source.runs_of(item.entry, RUN_BYTES))
         return ErrorSums(n=item.row.elements), None
-    x = source.numbers(item.entry).reshape(-1, stored.shape[-1] if stored.shape else 1)
-    data = source.bytes_of(item.entry) if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
-    writer.append(slot.name, data)
-    return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1])), None
+    measured: list[ErrorSums] = []
+
+    def written() -> Iterator[np.ndarray[Any, Any]]:
+        for raw in source.runs_of(item.entry, RUN_BYTES):
+            x = dispatch.decode(stored.dtype, raw, stored.shape[-1] if stored.shape else 1)
+            data = raw if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
+            measured.append(dispatch.measure(x, dispatch.decode(slot.dtype, data, x.shape[1])))
+            yield data
+
+    writer.append_parts(slot.name, written())
+    return sum(measured, ErrorSums()), None
 
 
 def _write_matrix(
