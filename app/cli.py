@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from app import cli_estimate, cli_evaluate, cli_hub, cli_sensitivity
+from app import cli_estimate, cli_evaluate, cli_hub, cli_publish, cli_sensitivity
 from app import cli_text as text
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
@@ -36,6 +36,7 @@ from app.cli_options import (
     count,
     quantize_options,
 )
+from app.cli_report import add_report_option, check_report, save_report
 from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
@@ -56,6 +57,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     Sampling,
+    SearchResult,
     SensitivityResult,
     VerifyJob,
 )
@@ -90,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         where = ".".join(str(part) for part in first["loc"])
         return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
-        keeps = "--resume" in arguments or "download" in arguments[:1]
+        keeps = "--resume" in arguments or arguments[:1] in (["download"], ["upload"])
         words = "What is done is kept: the same command goes on" if keeps else "Nothing was left behind"
         return _report(error, f"Interrupted. {words}.", INTERRUPTED, debug)
     except BrokenPipeError:
@@ -293,9 +295,11 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_sensitivity(options: argparse.Namespace) -> int:
     """`sensitivity SRC --to TYPE`."""
+    check_report(options)
     compute_where_asked(options)
     job = cli_sensitivity.asked_sensitivity(options)
     result = run_job(job)
+    save_report(result, options)
     assert isinstance(result, SensitivityResult)
     cli_sensitivity.save_recipe(result, options, job.options)
     words = cli_sensitivity.ranked(result, options.keep_type, options.grow)
@@ -320,13 +324,50 @@ def run_chat(options: argparse.Namespace) -> int:
 
 
 def run_search(options: argparse.Namespace) -> int:
-    """`search QUERY`."""
-    return answer(cli_hub.search_job(options), options, cli_hub.found)
+    """`search QUERY`; with --fit every model's headers are looked at, too."""
+    if not options.fit:
+        return answer(cli_hub.search_job(options), options, cli_hub.found)
+    result = run_job(cli_hub.search_job(options))
+    assert isinstance(result, SearchResult)
+    judged = cli_hub.fits(result, options.context)
+    if options.json:
+        fits = {repo: fit.model_dump(mode="json", by_alias=True) if fit else None for repo, fit in judged.items()}
+        print(json.dumps(result.model_dump(mode="json", by_alias=True) | {"fits": fits}, ensure_ascii=False))
+    else:
+        print(cli_hub.found(result, judged))
+    return 0
+
+
+def run_page(options: argparse.Namespace) -> int:
+    """`page REPO`."""
+    return answer(cli_hub.page_job(options), options, cli_hub.page)
 
 
 def run_download(options: argparse.Namespace) -> int:
     """`download REPO`; whatever has arrived is kept when it is interrupted."""
     return answer(cli_hub.download_job(options), options, cli_hub.downloaded)
+
+
+def run_upload(options: argparse.Namespace) -> int:
+    """`upload PATH REPO`."""
+    return answer(cli_publish.upload_job(options), options, cli_publish.uploaded)
+
+
+def run_token(options: argparse.Namespace) -> int:
+    """`token`: whose it is and where it is kept; never what it is."""
+    if done := cli_publish.change_token(options):
+        print(f"note: {done}", file=sys.stderr)
+    return answer(cli_publish.account_job(options), options, cli_publish.account)
+
+
+def run_library(options: argparse.Namespace) -> int:
+    """`library`: what downloads have left on this computer."""
+    return answer(cli_publish.library_job(options), options, cli_publish.library)
+
+
+def run_trash(options: argparse.Namespace) -> int:
+    """`trash PATH...`."""
+    return answer(cli_publish.trash_job(options), options, cli_publish.trashed)
 
 
 def run_jobs(options: argparse.Namespace) -> int:
@@ -368,7 +409,9 @@ def answer(
     job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | Recorders | None = None
 ) -> int:
     """Runs a job and prints its answer, as JSON or for people. Raises what the job raises."""
+    check_report(options)
     result = run_job(job, recorder)
+    save_report(result, options)
     print(result.model_dump_json(by_alias=True) if options.json else show(result), flush=True)
     return 0
 
@@ -388,6 +431,8 @@ def make_parser() -> Parser:
     for name, help_text, add_arguments, run in COMMANDS:
         command = commands.add_parser(name, help=help_text, description=help_text)
         add_arguments(command)
+        if name in cli_hub.TAKE_MODELS:
+            cli_hub.add_download_option(command)
         command.add_argument("--json", action="store_true", help="print one JSON object")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.set_defaults(run=run)
@@ -416,6 +461,7 @@ def _plan(parser: Parser) -> None:
 def _quantize(parser: Parser) -> None:
     _plan(parser)
     parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
+    add_report_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     parser.add_argument(
         "--resume",
@@ -502,6 +548,11 @@ COMMANDS: tuple[
     ),
     ("chat", "ask a model, or two, the same question", _chat, run_chat),
     ("search", "find models on the Hugging Face Hub", cli_hub.add_search, run_search),
+    ("page", "what the Hub says of a model: files, licence, revisions, card", cli_hub.add_page, run_page),
     ("download", "download a model from the Hub, or go on with it", cli_hub.add_download, run_download),
+    ("upload", "publish a model on the Hub, with a card of how it was made", cli_publish.add_upload, run_upload),
+    ("token", "whose token of the Hub is in use; keep or forget one", cli_publish.add_token, run_token),
+    ("library", "what is in the Hub's cache, and what is unfinished", cli_publish.add_library, run_library),
+    ("trash", "move models to the trash, with what else uses them named", cli_publish.add_trash, run_trash),
     ("jobs", "the queue and the history", _nothing, run_jobs),
 )

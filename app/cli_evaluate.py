@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from app.cli_options import BadUsage, count
+from app.cli_report import add_report_option
 from app.cli_text import duration, facts, table
 from core.errors import size
 from core.jobs import QUICK_CHUNKS, Category, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
@@ -32,6 +33,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
         "default, takes all")  # fmt: skip
     length.add_argument("--quick", action="store_const", dest="chunks", const=QUICK_CHUNKS, help="a few windows, one "
         "of each kind of text")  # fmt: skip
+    add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 

@@ -4,47 +4,117 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
+from typing import get_args
 
 from app import cli_text as text
 from app.cli_options import count, part_size
-from core.errors import NotDownloaded, size
-from core.hub.cache import REMOTE, local_source
-from core.jobs import DownloadJob, DownloadResult, HubModel, SearchJob, SearchResult
+from app.cli_running import run_job
+from core.errors import BitwrightError, HubOffline, NotDownloaded, size
+from core.estimate.values import RunOptions
+from core.hub.cache import REMOTE, local_source, may_be_id, part_pattern, split_id
+from core.jobs import (
+    DownloadJob,
+    DownloadResult,
+    FitJob,
+    FitResult,
+    HubModel,
+    HubPage,
+    HubPageJob,
+    SearchJob,
+    SearchResult,
+    SortOrder,
+)
 
-SOURCES = ("source", "other", "model", "against", "file")
+SOURCES = ("source", "other", "model", "against", "file", "models")
 # Commands that can read headers on the Hub.
 FROM_HEADERS = ("estimate",)
+# Commands that need the files of models, and so can have them downloaded.
+TAKE_MODELS = (
+    "inspect", "plan", "quantize", "verify", "compare", "imatrix", "evaluate", "sensitivity", "chat"
+)  # fmt: skip
 UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))
+SORTS = get_args(SortOrder)
 
 
 def resolve_ids(options: argparse.Namespace) -> None:
     """Puts the path in the cache in the place of every model's id (OWNER/NAME). Raises NotDownloaded, SeveralModels.
 
-    What is not downloaded can be estimated all the same.
+    What is not downloaded can be estimated all the same; with --download it is downloaded first.
     """
     for name in SOURCES:
         given = getattr(options, name, None)
         if isinstance(given, str):
-            setattr(options, name, _resolved(given, options.command in FROM_HEADERS))
+            setattr(options, name, _resolved(given, options))
+        elif isinstance(given, list):
+            setattr(options, name, [_resolved(one, options) for one in given])
 
 
-def _resolved(source: str, from_headers: bool) -> str:
+def _resolved(source: str, options: argparse.Namespace) -> str:
+    wants_download = getattr(options, "download", False)
     try:
-        return local_source(source)
+        found = local_source(source)
+        if not (wants_download and found == source and may_be_id(source)):
+            return found
     except NotDownloaded:
-        if not from_headers:
+        if options.command in FROM_HEADERS:
+            return REMOTE + source
+        if not wants_download:
             raise
-        return REMOTE + source
+    run_job(_download_of(source))
+    return local_source(source)
+
+
+def _download_of(source: str) -> DownloadJob:
+    """What has to be downloaded for OWNER/NAME, or for OWNER/NAME/FILE that file, all its parts."""
+    repo, file = split_id(source)
+    return DownloadJob(repo=repo, include=(part_pattern(file),) if file else ())
+
+
+def add_download_option(parser: argparse.ArgumentParser) -> None:
+    """For the commands that take a model."""
+    parser.add_argument("--download", action="store_true", help="download what is named by its id on the Hub first")
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """The arguments of `search`."""
     add = parser.add_argument
-    add("query", metavar="QUERY", help="part of a name")
+    add("query", nargs="?", default="", metavar="QUERY", help="part of a name")
     add("--author", default="", metavar="OWNER", help="only models of this user or organization")
+    add("--task", default="", metavar="NAME", help="only models for it (text-generation)")
+    add("--library", default="", metavar="NAME", help="only models for this library (transformers)")
     add("--format", choices=("gguf", "safetensors"), default="", help="only models with files of this format")
-    add("--sort", choices=("downloads", "likes", "last_modified"), default="downloads", help="what comes first")
+    add("--least", type=parameters, default=0, metavar="N", help="only models of so many parameters or more (7B)")
+    add("--most", type=parameters, default=0, metavar="N", help="only models of so many parameters or fewer (500M)")
+    add("--sort", choices=SORTS, default="downloads", help="what comes first")
     add("--limit", type=count, default=20, metavar="N", help="how many at most (20)")
+    add("--page", default="", metavar="PAGE", help="the next ones: what the answer before called its next page")
+    add("--fit", action="store_true", help="say of each whether it runs on this computer, from its headers")
+    add("--context", type=count, default=4096, metavar="N", help="with --fit: tokens; 0: all it was trained for (4096)")
+
+
+def parameters(argument: str) -> int:
+    """A number of parameters, 7B or 500M. Raises what argparse turns into a message."""
+    units = {name: value for value, name in UNITS}
+    number, unit = (argument[:-1], argument[-1:].upper()) if argument[-1:].upper() in units else (argument, "")
+    try:
+        found = float(number) * units.get(unit, 1)
+    except ValueError:
+        found = -1
+    if not 0 <= found < 1e18:
+        raise argparse.ArgumentTypeError(f"{argument} is no number of parameters such as 7B or 500M")
+    return round(found)
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `page`."""
+    parser.add_argument("repo", metavar="REPO", help="a model on the Hub, OWNER/NAME")
+    parser.add_argument("--revision", default="main", metavar="NAME", help="branch, tag or commit (main)")
+
+
+def page_job(options: argparse.Namespace) -> HubPageJob:
+    """The job of `page`."""
+    return HubPageJob(repo=options.repo, revision=options.revision)
 
 
 def add_download(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +131,8 @@ def add_download(parser: argparse.ArgumentParser) -> None:
 
 def search_job(options: argparse.Namespace) -> SearchJob:
     """The job that the arguments of `search` ask for."""
-    return SearchJob(
-        query=options.query, author=options.author, format=options.format, sort=options.sort, limit=options.limit
-    )
+    names = ("query", "author", "task", "library", "format", "least", "most", "sort", "limit", "page")
+    return SearchJob(**{name: getattr(options, name) for name in names})
 
 
 def download_job(options: argparse.Namespace) -> DownloadJob:
@@ -78,12 +147,36 @@ def download_job(options: argparse.Namespace) -> DownloadJob:
     )
 
 
-def found(result: SearchResult) -> str:
+def fits(result: SearchResult, context: int) -> dict[str, FitResult | None]:
+    """Whether each of the models found runs on this computer; None where its headers cannot be read."""
+    found: dict[str, FitResult | None] = {}
+    for model in result.models:
+        try:
+            answer = run_job(FitJob(repo=model.repo, run=RunOptions(context=context)))
+            assert isinstance(answer, FitResult)
+            found[model.repo] = answer
+        except HubOffline:
+            raise
+        except BitwrightError:
+            found[model.repo] = None
+    return found
+
+
+def found(result: SearchResult, judged: Mapping[str, FitResult | None] | None = None) -> str:
     """The answer of `search`."""
     if not result.models:
         return f"{result.endpoint} has no model for {result.query!r}."
     headers = ("Model", "Parameters", "Formats", "Licence", "Downloads", "Likes", "Changed", "")
-    return text.table(headers, [_row(model) for model in result.models], "-r--rr")
+    rows = [_row(model) for model in result.models]
+    if judged is not None:
+        headers = (*headers, "On this computer")
+        rows = [(*row, _badge(judged[model.repo])) for row, model in zip(rows, result.models, strict=True)]
+    more = f"\n\nThere are more: --page '{result.next_page}'" if result.next_page else ""
+    return text.table(headers, rows, "-r--rr") + more
+
+
+def _badge(fit: FitResult | None) -> str:
+    return fit.words if fit else text.DASH
 
 
 def _row(model: HubModel) -> tuple[str, ...]:
@@ -97,6 +190,37 @@ def _row(model: HubModel) -> tuple[str, ...]:
         model.modified or text.DASH,
         "gated" if model.gated else "",
     )
+
+
+ACCESS = {
+    "open": "open to all",
+    "granted": "gated; your account has access",
+    "ask": "gated; accept its conditions at {}",
+}
+
+
+def page(result: HubPage) -> str:
+    """The answer of `page`."""
+    model = result.model
+    files = [(file.name, size(file.bytes), "here" if file.here else "", file.skipped) for file in result.files]
+    about = text.facts(
+        ("Model", f"{result.repo}, {result.revision} ({result.commit[:12]})"),
+        ("Page", result.url),
+        ("Made from", ", ".join(model.base)),
+        ("Licence", model.license or "not named"),
+        ("Access", ACCESS[result.access].format(result.url)),
+        ("Parameters", _short(model.parameters) if model.parameters else ""),
+        ("Revisions", ", ".join(revision.name for revision in result.revisions)),
+        ("Size", f"{size(result.bytes)}; a quantization needs {size(result.needed_bytes)}"),
+        ("Note", result.problem),
+    )
+    parts = [about, text.table(("File", "Size", "", "Left out because"), files, "-r"), plain(result.card)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def plain(card: str) -> str:
+    """A card for a terminal: what could move its cursor or change its colours is left out."""
+    return "".join(letter for letter in card if letter.isprintable() or letter in "\n\t")
 
 
 def _short(number: int) -> str:

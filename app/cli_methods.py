@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
-from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS
+from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
 
 ACT_ORDERS = ("static", "groups", "off")
 # Fields of MethodOptions that have a value of their own where the option is not given, and the option's name.
@@ -45,6 +45,9 @@ OF_CHECKPOINTS = (
     "range",
     "double_quant",
     "activations",
+    "activation_range",
+    "prestep",
+    "alpha",
     "skip",
     "rule",
     "text",
@@ -78,6 +81,19 @@ def range_of(argument: str) -> dict[str, object]:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)}, percentile:NUMBER and LOW:HIGH")
+
+
+def activation_range(argument: str) -> dict[str, object]:
+    """A rule or `percentile:99.99`, as fields of MethodOptions. Raises what argparse shows."""
+    name, _, number = argument.partition(":")
+    if argument in RULES:
+        return {"activation_range": argument}
+    try:
+        if name == "percentile" and number:
+            return {"activation_range": name, "activation_percentile": float(number)}
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{argument} is none of {', '.join(RULES)} and percentile:NUMBER")
 
 
 # Words of a rule that need no number.
@@ -125,6 +141,14 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--double-quant", action="store_true", help="scales of NF4 and FP4 in 8 bits")
     add("--activations", default="", choices=[row.name for row in ACTIVATIONS], help="8-bit activations as well")
+    add(
+        "--activation-range",
+        type=activation_range,
+        metavar="RULE",
+        help=f"what the scale of static activations covers: {', '.join(RULES)} or percentile:NUMBER (mse)",
+    )
+    add("--prestep", default="", choices=[row.name for row in PRESTEPS], help="scales folded into the weights first")
+    add("--alpha", type=float, metavar="X", help="how much of outliers SmoothQuant moves into the weights (0.5)")
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
@@ -169,6 +193,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "restricted": options.restricted,
             "double_quant": options.double_quant,
             "activations": options.activations,
+            "prestep": options.prestep,
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
             "rules": tuple(options.rule),
@@ -176,6 +201,8 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "samples": options.samples,
             "length": options.length,
             **(options.range or {}),
+            **(options.activation_range or {}),
+            **({} if options.alpha is None else {"alpha": options.alpha}),
             **{field: value for field in GPTQ_OPTIONS if (value := getattr(options, GPTQ_OPTIONS[field])) is not None},
         }
     )

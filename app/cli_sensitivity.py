@@ -9,6 +9,7 @@ from typing import get_args
 
 from app.cli_evaluate import with_error
 from app.cli_options import BadUsage, count, target_names
+from app.cli_report import add_report_option
 from app.cli_text import duration, facts, table
 from core.catalog import TARGETS
 from core.errors import OutputNotWritable, size
@@ -42,6 +43,7 @@ def add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
         "in (Q8_0)")  # fmt: skip
     add("--grow", type=_percent, default=5.0, metavar="PERCENT", help="how much larger that may make the file (5)")
     add("--save-recipe", default="", metavar="FILE", help="writes a recipe that keeps them (.toml)")
+    add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 

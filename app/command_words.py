@@ -124,10 +124,13 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
     words += ["--samples", str(options.samples), "--length", str(options.length)]
+    words += ["--activations", options.activations] if options.activations else []
+    words += ["--activation-range", _activation_range(options)] if options.activation_range else []
+    words += ["--prestep", options.prestep] if options.prestep else []
+    words += ["--alpha", str(options.alpha)] if options.alpha != MethodOptions.model_fields["alpha"].default else []
     for name, option in GPTQ_OPTIONS.items():
         value = getattr(options, name)
         words += [_option(option), str(value)] if value != MethodOptions.model_fields[name].default else []
-    words += ["--activations", options.activations] if options.activations else []
     flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
@@ -141,6 +144,11 @@ def _rule(rule: MethodRule) -> str:
     parts += [] if rule.asymmetric is None else ["asymmetric" if rule.asymmetric else "symmetric"]
     parts += [] if rule.activations is None else [rule.activations or "weights-only"]
     return f"{rule.pattern}={':'.join(filter(None, (rule.method, ','.join(parts))))}"
+
+
+def _activation_range(options: MethodOptions) -> str:
+    rule = options.activation_range
+    return f"percentile:{options.activation_percentile}" if rule == "percentile" else rule
 
 
 def _range(options: MethodOptions) -> str:

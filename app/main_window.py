@@ -34,6 +34,7 @@ from app.widgets.rail import Rail
 from app.widgets.status_line import StatusLine
 from app.window_state import WindowState
 from core.jobs import Job, outputs_of
+from core.recipe_file import Recipe
 from core.store import JobRecord, data_dir
 
 SIZE = (1280, 800)
@@ -134,6 +135,7 @@ class MainWindow(QMainWindow):
             case "models":
                 page.quantize_requested.connect(self.quantize)
                 page.chat_requested.connect(lambda path: self.chat(path, None))
+                page.measure_requested.connect(self.measure)
                 page.add_file_requested.connect(self.choose_file)
                 page.add_folder_requested.connect(self.choose_folder)
             case "quantize":
@@ -143,6 +145,8 @@ class MainWindow(QMainWindow):
                 page.said.connect(self.status.say)
             case "results":
                 page.chat_requested.connect(self.chat)
+                page.job_requested.connect(self.start_job)
+                page.recipe_requested.connect(self.quantize_by)
 
     # ------------------------------------------------------------ what pages and menus ask for
 
@@ -150,6 +154,16 @@ class MainWindow(QMainWindow):
         """Opens the Quantize page on a model."""
         self.page("quantize").set_source(path)
         self.show_page("quantize")
+
+    def quantize_by(self, path: str, recipe: Recipe) -> None:
+        """Opens the Quantize page on a model with what a recipe says chosen."""
+        self.quantize(path)
+        self.page("quantize").set_recipe(recipe)
+
+    def measure(self, model: str) -> None:
+        """Opens the Results page to measure a model against its original."""
+        self.page("results").measure_models("", model)
+        self.show_page("results")
 
     def chat(self, model: str, against: str | None) -> None:
         """Opens the Chat page on a model, beside another one where given."""

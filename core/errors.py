@@ -842,7 +842,9 @@ class NotDownloaded(BadInput):
         super().__init__(
             f"{f'{repo}/{file}' if file else repo} is not on this computer",
             "there is no such path, and it is not among the downloaded models",
-            f"Download it first: main.py download {repo}" + (f" --include '{file}'" if file else ""),
+            f"Download it first: main.py download {repo}"
+            + (f" --include '{file}'" if file else "")
+            + ", or give --download",
         )
 
 

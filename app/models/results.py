@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QAbstractListModel, QCoreApplication, QModelIndex, Qt
 
 from app import text
 from app.models.columns import Column, Index, RowsModel
+from app.models.comparisons import Comparison, comparisons
 from app.models.modules import in_layer_order, order_text
+from app.models.names import model_title
 from app.models.plan import mib, shape_text
+from app.models.sensitivity import Ranking, rankings
 from core.jobs import QuantizeResult, results_of
 from core.store import JobRecord
 
@@ -89,12 +91,6 @@ class ResultsModel(RowsModel):
         return None
 
 
-def model_title(source: str) -> str:
-    """A model's name as its path tells it: file name without .gguf, or the folder's name."""
-    path = Path(source)
-    return path.stem if path.suffix.lower() in (".gguf", ".safetensors") else path.name
-
-
 @dataclass(frozen=True, slots=True)
 class Finished:
     """One finished quantization; a job with several targets has one for each. id, finished: of the job."""
@@ -103,22 +99,47 @@ class Finished:
     finished: float
     result: QuantizeResult
 
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of the job."""
+        return frozenset({self.id})
+
+    @property
+    def output(self) -> str:
+        """The file written."""
+        return self.result.output
+
+    @property
+    def title(self) -> str:
+        """The first line of its entry."""
+        return model_title(self.result.output)
+
+    @property
+    def caption(self) -> str:
+        """The second line of its entry."""
+        return f"{self.result.target} · {text.size(self.result.bytes)} · {text.moment(self.finished)}"
+
+
+Entry = Finished | Comparison | Ranking
+
 
 class HistoryModel(QAbstractListModel):
-    """Finished quantizations, newest first. JOB_ROLE is the Finished, CAPTION_ROLE the second line."""
+    """What jobs found, newest first. JOB_ROLE is the entry, CAPTION_ROLE the second line."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self.records: tuple[Finished, ...] = ()
+        self.records: tuple[Entry, ...] = ()
 
     def set_records(self, records: Sequence[JobRecord]) -> None:
-        """Shows the finished quantizations among these, newest first; unchanged lists are left alone."""
-        done = sorted((r for r in records if r.state == "done"), key=lambda r: r.finished or 0, reverse=True)
-        new = tuple(
+        """Shows the finished jobs among these, newest first; unchanged lists are left alone."""
+        done = [record for record in records if record.state == "done"]
+        made = [
             Finished(record.id, record.finished or record.created, result)
             for record in done
             for result in results_of(record.result)
-        )
+        ]
+        entries: list[Entry] = [*made, *comparisons(done), *rankings(done)]
+        new = tuple(sorted(entries, key=lambda entry: entry.finished, reverse=True))
         if new == self.records:
             return
         self.beginResetModel()
@@ -127,27 +148,26 @@ class HistoryModel(QAbstractListModel):
 
     def row_of(self, job_id: str, output: str = "") -> int:
         """The row of this job, of several that wrote this file, or the first; -1 where it is not in the list."""
-        rows = [row for row, each in enumerate(self.records) if each.id == job_id]
-        return next((row for row in rows if self.records[row].result.output == output), rows[0] if rows else -1)
+        rows = [row for row, each in enumerate(self.records) if job_id in each.ids]
+        return next((row for row in rows if self.records[row].output == output), rows[0] if rows else -1)
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008  # Qt's own default
-        """Jobs in the list."""
+        """Entries in the list."""
         return 0 if parent.isValid() else len(self.records)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """One job: model and type, or the second line, or the record itself."""
+        """One entry: what it is of, or the second line, or the entry itself."""
         if not index.isValid():
             return None
-        record = self.records[index.row()]
-        result = record.result
+        entry = self.records[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return model_title(result.output)
+            return entry.title
         if role == CAPTION_ROLE:
-            return f"{result.target} · {text.size(result.bytes)} · {text.moment(record.finished)}"
+            return entry.caption
         if role == JOB_ROLE:
-            return record
+            return entry
         if role == Qt.ItemDataRole.ToolTipRole:
-            return result.output
+            return entry.result.output if isinstance(entry, Finished) else entry.result.source
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{model_title(result.output)}, {result.target}, {text.size(result.bytes)}"
+            return f"{entry.title}, {entry.caption}"
         return None

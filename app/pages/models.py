@@ -32,6 +32,7 @@ class ModelsPage(QWidget):
 
     quantize_requested = Signal(str)
     chat_requested = Signal(str)
+    measure_requested = Signal(str)
     add_file_requested = Signal()
     add_folder_requested = Signal()
 
@@ -268,6 +269,8 @@ class ModelsPage(QWidget):
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         menu.addAction(self.tr("Quantize"), self._quantize)
         menu.addAction(self.tr("Chat"), self._chat).setEnabled(self._summary.format == "gguf")
+        path = self._summary.path
+        menu.addAction(self.tr("Measure…"), lambda: self.measure_requested.emit(path))
         menu.addSeparator()
         menu.addAction(self.tr("Reveal in folder"), self._reveal)
         menu.addAction(self.tr("Copy path"), self._copy_path)

@@ -20,6 +20,7 @@ from app.widgets.source_strip import ModelMenu, SourceStrip
 from core.catalog import sample_path
 from core.errors import ErrorReport
 from core.jobs import ImatrixJob, InspectJob, Job, ModelSummary, Plan, Value
+from core.recipe_file import Recipe
 
 DEBOUNCE_MS = 120
 # A file name is being typed: what it means for the disk is asked when it is finished.
@@ -74,6 +75,10 @@ class QuantizePage(QWidget):
             InspectJob(source=path), self._take_summary, self._fail_summary, owner=self._asks_summary
         )
         self._ask_plan()
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Chooses what a recipe says for the present model."""
+        self.gguf.pane.load(recipe)
 
     def activated(self) -> None:
         """The page became visible: names that were free may be taken by now."""

@@ -1,10 +1,10 @@
-"""The Results page: finished quantizations, and what one of them cost and saved, as plots with a table twin."""
+"""The Results page: what finished jobs found, as plots with a table twin, and what else is to be measured."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QItemSelection, QSignalBlocker, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QItemSelection, QModelIndex, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QMenu,
@@ -17,17 +17,25 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
-from app.models.results import JOB_ROLE, HistoryModel, ResultsModel, model_title
+from app.models.comparisons import Comparison
+from app.models.names import model_title
+from app.models.results import JOB_ROLE, Finished, HistoryModel, ResultsModel
+from app.models.sensitivity import Ranking
 from app.widgets.column_widths import Columns
+from app.widgets.comparison_view import ComparisonView
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
+from app.widgets.measure_pane import MeasurePane
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_table import NameDelegate, WordsDelegate
 from app.widgets.plot_export import export, export_menu
+from app.widgets.report_saving import save_report
 from app.widgets.result_head import ResultHead
 from app.widgets.result_views import VIEW, VIEWS
+from app.widgets.sensitivity_view import SensitivityView
 from core.jobs import QuantizeResult, TensorResult
+from core.keeping import Keeping, recipe
 
 # The least that a plot with its title, legend and words needs.
 PLOTS_HEIGHT = 280
@@ -35,15 +43,20 @@ _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
 
 
 class ResultsPage(QWidget):
-    """The history at the left, the chosen result at the right; `chat_requested` carries result and source paths.
+    """The history at the left, the chosen result at the right: a quantization, a comparison or a ranking.
 
-    For tests: `error_plot.points()` is the list of (tensor name, value) as plotted, `table_model.rows` the tuple of
-    TensorResult in the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar
-    over the views of result_views that the result has, `plot(KEY)` one of their plots. Plots are built when first
-    shown, because pyqtgraph takes its time.
+    Signals: chat_requested(model, source paths); job_requested(job) to measure something; recipe_requested(source,
+    Recipe) to quantize by what a ranking says.
+
+    For tests: `comparison`, `ranking` and `measure` are the other views; `table_model.rows` the TensorResults in
+    the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar over the views of
+    result_views that the result has, `plot(KEY)` one of their plots; `plot("errors").points()` is the list of (tensor
+    name, value) as plotted. Plots are built when first shown, because pyqtgraph takes its time.
     """
 
     chat_requested = Signal(str, str)
+    job_requested = Signal(object)
+    recipe_requested = Signal(str, object)
 
     def __init__(self, context: AppContext) -> None:
         super().__init__()
@@ -68,16 +81,21 @@ class ResultsPage(QWidget):
     def activated(self) -> None:
         """The page became visible: looks for new results, and whether the file is still there."""
         self.refresh()
-        if self.result:
-            self.head.check_file()
-        self._show_plot()
+        self._show_front()
+
+    def measure_models(self, source: str = "", model: str = "") -> None:
+        """Asks what is to be measured, beginning with an original or with a model made from one."""
+        self._pages.setCurrentIndex(1)
+        self.measure.open(source, model)
+        self._detail.setCurrentWidget(self.measure)
 
     def refresh(self) -> None:
         """Reads the history, keeping the choice; without one the newest is chosen."""
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
-        self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
-        row = self.history.row_of(chosen.id, chosen.result.output) if chosen else -1
+        if self._detail.currentWidget() is not self.measure:
+            self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
+        row = self.history.row_of(chosen.id, chosen.output) if chosen else -1
         if self.history.rowCount() and (row >= 0 or not self.list.currentIndex().isValid()):
             self.list.setCurrentIndex(self.history.index(max(row, 0)))
 
@@ -113,29 +131,49 @@ class ResultsPage(QWidget):
         self._pages = QStackedWidget()
         empty = self.tr(
             "Quantize a model, and what it cost and saved is shown here: the error of every tensor, "
-            "layer by layer, and the size before and after."
+            "layer by layer, and the size before and after. Models you have already can be measured now."
         )
-        self._pages.addWidget(EmptyState(self.context.theme, "results", self.tr("No results yet"), empty))
+        state = EmptyState(self.context.theme, "results", self.tr("No results yet"), empty)
+        state.add_button(self.tr("&Measure models…"), self.measure_models)
+        self._pages.addWidget(state)
         self._pages.addWidget(self._make_split())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(MARGIN, 16, MARGIN, 16)
         layout.setSpacing(12)
-        layout.addWidget(PageHeader(self.tr("Results")))
+        header = PageHeader(self.tr("Results"))
+        self.measure_button = QPushButton(self.tr("&Measure models…"))
+        self.measure_button.setObjectName("measure_models_button")
+        self.measure_button.setToolTip(self.tr("Perplexity, divergence from the original, and which parts suffer most"))
+        self.measure_button.clicked.connect(lambda: self.measure_models())
+        self.context.theme.decorate(self.measure_button, "plus")
+        header.add(self.measure_button)
+        layout.addWidget(header)
         layout.addWidget(self._pages, 1)
 
     def _make_split(self) -> QSplitter:
         self.list = HistoryList(self.context.theme)
         self.list.setModel(self.history)
-        self.list.setAccessibleName(self.tr("Finished quantizations"))
+        self.list.setAccessibleName(self.tr("Finished quantizations, comparisons and rankings"))
         self.list.setMinimumWidth(168)
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setObjectName("results_split")
         split.setChildrenCollapsible(False)
         split.addWidget(self.list)
-        split.addWidget(self._make_detail())
+        split.addWidget(self._make_views())
         split.setStretchFactor(1, 1)
         split.setSizes([236, 924])
         return split
+
+    def _make_views(self) -> QStackedWidget:
+        theme, settings = self.context.theme, self.context.settings
+        self._quantization = self._make_detail()
+        self.comparison = ComparisonView(theme)
+        self.ranking = SensitivityView(theme)
+        self.measure = MeasurePane(theme, self.context.library.models, lambda: settings.value("threads"))
+        self._detail = QStackedWidget()
+        for view in (self._quantization, self.comparison, self.ranking, self.measure):
+            self._detail.addWidget(view)
+        return self._detail
 
     def _make_detail(self) -> QWidget:
         self.head = ResultHead(self.context.theme)
@@ -197,6 +235,15 @@ class ResultsPage(QWidget):
 
     def _connect(self) -> None:
         self.list.selectionModel().selectionChanged.connect(self._on_chosen)
+        self.list.clicked.connect(self._show_entry)
+        self.comparison.chat_requested.connect(self.chat_requested)
+        self.comparison.measure_requested.connect(lambda source: self.measure_models(source))
+        self.comparison.report_requested.connect(self._save_report)
+        self.ranking.report_requested.connect(self._save_report)
+        self.head.report_requested.connect(self._save_report)
+        self.head.measure_requested.connect(self._measure_result)
+        self.ranking.rules_requested.connect(self._ask_for_rules)
+        self.measure.job_requested.connect(self._leave_measuring)
         self.tabs.currentChanged.connect(self._show_plot)
         self.table.selected.connect(self._on_row)
         self.head.chat_requested.connect(self._ask_for_chat)
@@ -209,7 +256,26 @@ class ResultsPage(QWidget):
         indexes = chosen.indexes()
         if not indexes:
             return
-        result = indexes[0].data(JOB_ROLE).result
+        self._show_entry(indexes[0])
+
+    def _show_entry(self, index: QModelIndex) -> None:
+        """Shows an entry of the history in the view of its kind."""
+        match entry := index.data(JOB_ROLE):
+            case Comparison():
+                if entry != self.comparison.comparison:
+                    self.comparison.show_comparison(entry)
+                self._detail.setCurrentWidget(self.comparison)
+            case Ranking():
+                if entry != self.ranking.ranking:
+                    self.ranking.show_ranking(entry)
+                self._detail.setCurrentWidget(self.ranking)
+            case Finished():
+                self._show_result(entry.result)
+                self._detail.setCurrentWidget(self._quantization)
+        if self.isVisible():
+            self._show_front()
+
+    def _show_result(self, result: QuantizeResult) -> None:
         if result == self.result:
             return
         self.result = result
@@ -220,8 +286,41 @@ class ResultsPage(QWidget):
             plot.set_result(result)
         # Another type of the same model has the same rows, so the selection stays.
         self._on_row(self.table.current())
-        if self.isVisible():
+
+    def _show_front(self) -> None:
+        """What is in front is seen now: its plot is built where this is the first time, its files are looked for."""
+        front = self._detail.currentWidget()
+        if front is self.comparison:
+            self.comparison.show_plot()
+            self.comparison.check_files()
+        elif front is self.ranking:
+            self.ranking.show_plot()
+        elif self.result:
+            self.head.check_file()
             self._show_plot()
+
+    def _leave_measuring(self, job: object) -> None:
+        index = self.list.currentIndex()
+        self._detail.setCurrentWidget(self._quantization)
+        self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
+        if index.isValid():
+            self._show_entry(index)
+        self.job_requested.emit(job)
+
+    def _ask_for_rules(self, keeping: Keeping) -> None:
+        ranking = self.ranking.ranking
+        assert ranking is not None
+        self.recipe_requested.emit(ranking.result.source, recipe(ranking.title, keeping, ranking.options))
+
+    def _measure_result(self) -> None:
+        assert self.result is not None
+        self.measure_models(self.result.source, self.result.output)
+
+    def _save_report(self) -> None:
+        """Asks where to, and writes what is in front as one HTML file."""
+        entry = self.list.currentIndex().data(JOB_ROLE)
+        if entry is not None:
+            save_report(entry.result, f"{entry.title}-report", self)
 
     def _on_queue(self) -> None:
         """Results are large: they are read when they are seen."""

@@ -20,7 +20,8 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QTool
 from app import text
 from app.models.modules import SERIES_LABELS, in_layer_order, place
 from app.models.modules import word as module_word
-from app.models.results import decibels, model_title
+from app.models.names import model_title
+from app.models.results import decibels
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.flow import FlowLayout
 from app.widgets.plot_axes import LayerAxis, ValueAxis

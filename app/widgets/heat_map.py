@@ -26,7 +26,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.models.modules import in_layer_order, place
 from app.models.modules import word as module_word
-from app.models.results import decibels, model_title
+from app.models.names import model_title
+from app.models.results import decibels
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.plot_export import CONTROL, export_menu
 from core.jobs import CompareResult, QuantizeResult, TensorResult

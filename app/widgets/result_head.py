@@ -10,7 +10,8 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from app import text
-from app.models.results import decibels, model_title
+from app.models.names import model_title
+from app.models.results import decibels
 from app.models.sentences import result_sentence
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.figure_row import FigureRow
@@ -18,9 +19,15 @@ from core.jobs import CheckpointResult, QuantizeResult
 
 
 class ResultHead(QWidget):
-    """Shows a QuantizeResult. Signals: chat_requested() for its file beside the source."""
+    """Shows a QuantizeResult.
+
+    Signals: chat_requested() for its file beside the source, measure_requested() for what it costs on a text,
+    report_requested() to save a report.
+    """
 
     chat_requested = Signal()
+    measure_requested = Signal()
+    report_requested = Signal()
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -39,6 +46,15 @@ class ResultHead(QWidget):
         self.folder.setObjectName("open_folder")
         theme.decorate(self.folder, "folder")
         self.folder.clicked.connect(self._open_folder)
+        self.report = QPushButton(self.tr("Save &report…"))
+        self.report.setObjectName("save_result_report")
+        theme.decorate(self.report, "file")
+        self.report.clicked.connect(lambda: self.report_requested.emit())
+        self.measure = QPushButton(self.tr("Mea&sure…"))
+        self.measure.setObjectName("measure_result")
+        self.measure.setToolTip(self.tr("Perplexity and divergence from the source, measured on text"))
+        theme.decorate(self.measure, "results")
+        self.measure.clicked.connect(lambda: self.measure_requested.emit())
         self.chat = QPushButton(self.tr("C&hat"))
         self.chat.setObjectName("chat_button")
         self.chat.setProperty("primary", True)
@@ -103,6 +119,8 @@ class ResultHead(QWidget):
         first.setSpacing(8)
         first.addWidget(self._title, 1)
         first.addWidget(self.folder)
+        first.addWidget(self.report)
+        first.addWidget(self.measure)
         first.addWidget(self.chat)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -56,7 +56,7 @@ def solve_layers(
     folder: where hidden states may go that do not fit memory. Raises NonFiniteActivations, NonFiniteWeights, and what
     reading and keeping raise.
     """
-    progress.stage("Quantizing layers", network.layers * (len(STAGES) + 1) * len(ids), "windows")
+    progress.stage("Quantizing layers", network.layers * _passes(target) * len(ids), "windows")
     shape = (*ids.shape, network.width)
     with ExitStack() as stack, torch.no_grad():
         states = [stack.enter_context(HiddenStates(shape, folder)) for _ in range(2 if calibration.target else 1)]
@@ -69,9 +69,17 @@ def solve_layers(
                 work = _LayerWork(layer, target, calibration, states, devices, progress)
                 if target.has(number):
                     work.restore()
+                    work.advance()
                 else:
-                    work.quantize()
-                work.advance()
+                    found = work.quantize()
+                    with target.watched(layer, work.units):
+                        work.advance()
+                    target.keep(number, found)
+
+
+def _passes(target: Target) -> int:
+    """How often all windows pass a layer: before everything, before each stage, and at the end."""
+    return int(target.is_prepared) + len(STAGES) + 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,16 +105,18 @@ class _LayerWork:
     ) -> None:
         self._layer, self._target, self._calibration = layer, target, calibration
         self._states, self._devices, self._progress = states, devices, progress
-        self._units = target.units(layer)
-        self._original = copy.deepcopy(layer.module) if len(states) > 1 else None
-        self._originals = _twins(layer.module, self._original)
+        self.units = target.units(layer)
+        self._original: nn.Module | None = None
+        self._originals: dict[nn.Module, nn.Module] = {}
         self._room = sum(4 * parameter.numel() for parameter in layer.module.parameters())
 
-    def quantize(self) -> None:
-        """Stage by stage; the layer's weights become what its matrices were quantized to."""
+    def quantize(self) -> dict[str, tuple[Unit, gptq.Solved, int]]:
+        """Stage by stage; the layer's weights become what its matrices were quantized to: what was solved, by name."""
+        self._target.prepare(self._layer, self.units, self._run)
+        self._remember()
         found: dict[str, tuple[Unit, gptq.Solved, int]] = {}
         for stage, parts in enumerate(STAGES):
-            units = [unit for unit in self._units if unit.part in parts]
+            units = [unit for unit in self.units if unit.part in parts]
             looked = [unit for unit in units if self._target.grid(unit) is not None]
             for groups in runs(looked, self._room):
                 inputs = [self._inputs(group, stage) for group in groups]
@@ -118,13 +128,26 @@ class _LayerWork:
             for unit in units:
                 if unit not in looked:
                     self._put(unit, self._target.alone(unit).values())
-        self._target.keep(self._layer.number, found)
+        return found
 
     def restore(self) -> None:
         """The same from what an interrupted job had solved."""
-        made = self._target.restore(self._layer.number, self._units)
-        for unit in self._units:
+        self._target.repeat(self._layer)
+        self._remember()
+        made = self._target.restore(self._layer.number, self.units)
+        for unit in self.units:
             self._put(unit, (made[unit.name] if unit.name in made else self._target.alone(unit)).values())
+
+    def _remember(self) -> None:
+        """Keeps the layer as it is before anything is quantized, where the original runs beside it."""
+        if len(self._states) > 1:
+            self._original = copy.deepcopy(self._layer.module)
+            self._originals = _twins(self._layer.module, self._original)
+
+    def _run(self) -> None:
+        """Takes all windows through the layer, which is to be looked at before anything is done."""
+        for batch in self._batches(-1):
+            self._layer(self._on_device(0, batch))
 
     def advance(self) -> None:
         """Takes all windows through the layer as it is now, and those of the original through what it was."""
@@ -149,9 +172,9 @@ class _LayerWork:
         blend_experts(found)
 
     def _batches(self, stage: int) -> Iterator[slice]:
-        """All runs of windows, of each of which is told."""
-        states = self._states[0]
-        done = (self._layer.number * (len(STAGES) + 1) + stage) * len(states)
+        """All runs of windows, of each of which is told; stage -1 comes before the others."""
+        states, before = self._states[0], int(self._target.is_prepared)
+        done = (self._layer.number * _passes(self._target) + before + stage) * len(states)
         for batch in states.batches:
             self._progress.update(done + batch.start, f"layer {self._layer.number + 1}")
             yield batch
@@ -210,8 +233,6 @@ class _LayerWork:
         weight.data = torch.from_numpy(values).to(weight.device)
 
 
-def _twins(module: nn.Module, original: nn.Module | None) -> dict[nn.Module, nn.Module]:
+def _twins(module: nn.Module, original: nn.Module) -> dict[nn.Module, nn.Module]:
     """Of every part of a layer the same part of its copy."""
-    if original is None:
-        return {}
     return dict(zip(module.modules(), original.modules(), strict=True))

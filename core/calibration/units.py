@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,6 +74,24 @@ class Target(Protocol):
 
     def units(self, layer: Layer) -> Sequence[Unit]:
         """A layer's matrices that are quantized."""
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare` takes the windows through a layer."""
+        return False
+
+    def prepare(self, layer: Layer, units: Sequence[Unit], run: Callable[[], None]) -> None:
+        """May change a layer's weights before any is quantized, so that it computes the same.
+
+        run: takes all windows through the layer.
+        """
+
+    def repeat(self, layer: Layer) -> None:
+        """The same changes from what an interrupted job has kept."""
+
+    def watched(self, layer: Layer, units: Sequence[Unit]) -> AbstractContextManager[None]:
+        """May look at what passes the layer as it has become, while the block runs."""
+        return nullcontext()
 
     def grid(self, unit: Unit) -> Grid | None:
         """What a matrix is solved on; None where its method looks at nothing but its weights."""

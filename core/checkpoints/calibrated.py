@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from core.calibration.layers import devices_for, solve_layers
-from core.calibration.units import Unit
+from core.calibration.units import Target, Unit
 from core.checkpoints import findings
 from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import Decided, Item
-from core.checkpoints.figures import layer_figures, report
+from core.checkpoints.figures import layer_figures, layer_of, report
 from core.checkpoints.findings import Findings
+from core.checkpoints.folding import NOTHING, apply, prepare
+from core.checkpoints.folds import CHANGES, Change
+from core.checkpoints.observing import Watch
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
-from core.errors import Cancelled
-from core.jobs import CheckpointJob
-from core.methods.gptq import Solved
+from core.errors import Cancelled, NonFiniteActivations
+from core.jobs import CheckpointJob, LayerFigures
+from core.methods.gptq import Solved, loss
 from core.methods.grids import PARTS, IntegerGrid, Values
 from core.methods.linear import Linear
 from core.network.network import Layer, check_context, open_network
@@ -59,15 +66,29 @@ def solved_layer(solutions: Solutions, layer: int, decided: Decided) -> dict[str
     return {
         name: Linear(decided.scheme_of(name), *(arrays[part] for part in PARTS))
         for name, arrays in solutions.read(layer).items()
+        if not arrays.keys().isdisjoint(PARTS)
     }
 
 
-class _Checkpoint:
+def changes_in(solutions: Solutions, layer: int) -> dict[str, Change]:
+    """What was folded into a layer's tensors, by their names in the source. Raises ReadFailed."""
+    return {
+        name: Change(*(arrays.get(part) for part in CHANGES))
+        for name, arrays in solutions.read(layer).items()
+        if not arrays.keys().isdisjoint(CHANGES)
+    }
+
+
+class _Checkpoint(Target):
     """A folder's matrices as core.calibration asks for them."""
 
     def __init__(self, source: CheckpointSource, decided: Decided, solutions: Solutions, progress: Progress) -> None:
-        self.path = source.path
-        self._decided, self._solutions, self._progress = decided, solutions, progress
+        self._source, self._decided, self._solutions, self._progress = source, decided, solutions, progress
+        self._prepared = NOTHING
+        self._watch: Watch | None = None
+        # Of the layer that is worked on: what was made without the solver, and its figures.
+        self._made: dict[str, Linear] = {}
+        self._figures: dict[str, LayerFigures] = {}
         self._items: dict[str, dict[int, Item]] = {}
         for item in decided.items:
             if item.matrix is not None:
@@ -85,13 +106,64 @@ class _Checkpoint:
     def grid(self, unit: Unit) -> IntegerGrid | None:
         """Integers with ranges as they were chosen."""
         item = self._by_name[unit.name]
-        if item.settings is None or not item.is_calibrated:
+        if item.settings is None or item.settings.choice.method != "gptq":
             return None
         return IntegerGrid(self._decided.scheme_of(unit.name), item.settings.ranges, unit.linear.columns)
 
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._source.path
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether scales are folded."""
+        return bool(self._decided.settings.prestep)
+
+    def prepare(self, layer: Layer, units: Sequence[Unit], run: Callable[[], None]) -> None:
+        """Folds scales."""
+        self._made, self._figures = {}, {}
+        if self.is_prepared:
+            self._prepared = prepare(self._source, self._decided, layer, units, run)
+
+    def repeat(self, layer: Layer) -> None:
+        """Folds the scales that an interrupted job found."""
+        apply(layer, changes_in(self._solutions, layer.number), self._by_name)
+
     def alone(self, unit: Unit) -> Values:
-        """By the table of methods."""
-        return solved_alone(self._decided, self._by_name[unit.name], unit.weights())
+        """By the table of methods; with what is known of the columns where scales were folded."""
+        item, moments = self._by_name[unit.name], self._prepared.moments.get(unit.name, torch.empty(0))
+        made = solved_alone(self._decided, item, unit.weights(), moments)
+        if self.is_prepared and isinstance(made, Linear):
+            self._made[unit.name] = made
+            if len(moments):
+                self._tell(unit, made, moments)
+        return made
+
+    def _tell(self, unit: Unit, made: Linear, moments: torch.Tensor) -> None:
+        w = unit.weights()
+        energy = max(loss(w, moments), 1e-30)
+        error = loss(w - made.values(), moments) / energy
+        self._keep_figures(
+            LayerFigures(
+                name=unit.name,
+                layer=layer_of(self._by_name[unit.name]),
+                error=error,
+                rounded_error=self._prepared.rounded_errors[unit.name],
+                tokens=self._prepared.tokens,
+            )
+        )
+
+    def _keep_figures(self, figures: LayerFigures) -> None:
+        self._figures[figures.name] = figures
+        report(figures, self._progress)
+
+    @contextmanager
+    def watched(self, layer: Layer, units: Sequence[Unit]) -> Iterator[None]:
+        """Counts activations for figures and static ranges."""
+        self._watch = Watch(units)
+        with self._watch.counting():
+            yield
 
     def has(self, layer: int) -> bool:
         """Whether its file is there."""
@@ -105,13 +177,21 @@ class _Checkpoint:
 
     def keep(self, layer: int, solved: Mapping[str, tuple[Unit, Solved, int]]) -> None:
         """Writes findings, then the solution, whose being there says that the layer is done."""
-        figures = (layer_figures(self._by_name[name], found, tokens) for name, (_, found, tokens) in solved.items())
-        findings.keep(self._solutions.folder, layer, Findings(layers=tuple(figures)))
-        arrays: dict[str, Any] = {
-            name: {part: getattr(found.made, part) for part in PARTS} for name, (_, found, _) in solved.items()
-        }
+        assert self._watch is not None
+        activations = self._watch.figures(self._by_name)
+        unusable = [row.name for row in activations if not math.isfinite(row.high - row.low)]
+        if unusable:
+            raise NonFiniteActivations(str(self.path), unusable[0])
+        found = Findings(layers=tuple(self._figures.values()), activations=activations)
+        findings.keep(self._solutions.folder, layer, found)
+        arrays: dict[str, dict[str, Any]] = {}
+        for name, made in (self._made | {name: of.made for name, (_, of, _) in solved.items()}).items():
+            arrays[name] = {part: getattr(made, part) for part in PARTS}
+        for name, change in self._prepared.changes.items():
+            parts = {part: value for part in CHANGES if (value := getattr(change, part)) is not None}
+            arrays.setdefault(name, {}).update(parts)
         self._solutions.keep(layer, arrays)
 
     def report(self, unit: Unit, solved: Solved, tokens: int) -> None:
         """As a figure of the job's progress."""
-        report(layer_figures(self._by_name[unit.name], solved, tokens), self._progress)
+        self._keep_figures(layer_figures(self._by_name[unit.name], solved, tokens))

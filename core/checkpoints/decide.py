@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.checkpoints.experts import WARNINGS, check_experts
-from core.checkpoints.layouts import LAYOUTS, Contents, Matrix
+from core.checkpoints.fold_rows import folded_norms
+from core.checkpoints.layouts import LAYOUTS, Contents, Matrix, input_slots
 from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
@@ -37,6 +38,7 @@ DEQUANTIZED = (
 ONLY_VLLM = (
     "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
 )
+FOLDED = "scales of the layers that it feeds are folded into it"
 ROUTER = "ffn_gate_inp"
 ROLES = (
     ("token_embd", "the embedding stays as it is"),
@@ -61,9 +63,16 @@ class Item:
     settings: Settings | None = None
 
     @property
-    def is_calibrated(self) -> bool:
-        """Whether its method looks at activations."""
-        return self.settings is not None and METHOD[self.settings.choice.method].calibration
+    def has_integers(self) -> bool:
+        """Whether it becomes linear integers."""
+        return self.settings is not None and bool(METHOD[self.settings.choice.method].groups)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether its method, or how its inputs are rounded, looks at activations."""
+        return self.settings is not None and (
+            METHOD[self.settings.choice.method].calibration or self.settings.is_static
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +93,8 @@ class Decided:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether some matrix is quantized by a method that looks at activations."""
-        return any(item.is_calibrated for item in self.items)
+        """Whether activations are looked at, for some matrix or to fold scales."""
+        return bool(self.settings.prestep) or any(item.needs_text for item in self.items)
 
     @property
     def experts(self) -> dict[str, int]:
@@ -249,7 +258,7 @@ def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance
     rule = settings.rule_of(entry.name) if entry.is_linear else ""
     if own is not None:
         matrix = _matrix(source, entry)
-        slots = tuple(LAYOUTS[own.choice.export].slots(own, matrix))
+        slots = (*LAYOUTS[own.choice.export].slots(own, matrix), *input_slots(own, matrix))
         weighted = bool(own.imatrix) and _is_weighted(entry, importance)
         by_rule = ", by a rule" if own is not settings else ""
         reason = f"a linear layer{by_rule}{', with importance' if weighted else ''}"
@@ -257,7 +266,7 @@ def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance
         return Item(entry, slots, row.model_copy(update={"rule": rule}), matrix, own)
     dtype = "BF16" if settings.choice.export == "bf16" and stored.dtype in FLOATS else stored.dtype
     slots = (Slot(stored.name, dtype, stored.shape),)
-    row = _row(entry, slots, dtype, _kept_reason(entry, settings))
+    row = _row(entry, slots, dtype, _kept_reason(source, entry, settings))
     return Item(entry, slots, row.model_copy(update={"rule": rule}), None)
 
 
@@ -272,9 +281,11 @@ def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
     return not entry.is_expert
 
 
-def _kept_reason(entry: Entry, settings: Settings) -> str:
+def _kept_reason(source: CheckpointSource, entry: Entry, settings: Settings) -> str:
     if entry.is_linear:
         return "left out by the user"
+    if settings.prestep and entry.gguf.split(".")[2:3] in [[name] for name in folded_norms(source.architecture)]:
+        return FOLDED
     return next((words for part, words in ROLES if part in entry.gguf), "not a linear layer of a decoder layer")
 
 

@@ -43,6 +43,9 @@ def check_experts(source: CheckpointSource, settings: Settings) -> None:
         why = f"no program loads the experts of {source.label} from {export.title}"
         remedy = f"Use --export {names[0]}"
         raise IllegalMethod(f"Mixtures of experts cannot be written as {export.name}", why, remedy)
+    if any(own is not None and own.is_static for own in found):
+        why = "programs round what meets experts token by token"
+        raise IllegalMethod("Experts cannot have static activations", why, "Use --activations dynamic")
     if len(forms) > 1:
         why = "programs read all experts in one form"
         raise IllegalMethod("Experts cannot differ from each other", why, "Let --rule and --skip take all or none")

@@ -8,13 +8,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from core.errors import OutputNotWritable, ReadFailed
-from core.jobs import LayerFigures, Value
+from core.jobs import ActivationFigures, LayerFigures, Value
 
 
 class Findings(Value):
-    """Of one layer. layers: of its matrices."""
+    """Of one layer. layers: of its matrices. activations: of what meets them."""
 
     layers: tuple[LayerFigures, ...] = ()
+    activations: tuple[ActivationFigures, ...] = ()
 
 
 def _path(folder: Path, layer: int) -> Path:

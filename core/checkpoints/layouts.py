@@ -22,7 +22,7 @@ from core.formats.safetensors_writer import Slot
 from core.methods import bitnet, fourbit
 from core.methods.bitnet import Signs
 from core.methods.fourbit import BLOCK, NESTED_BLOCK, FourBit, NestedScales
-from core.methods.linear import Floats, Linear
+from core.methods.linear import Floats, Linear, grid
 from core.methods.llm_int8 import THRESHOLD, Rows
 from core.methods.table import CHANNEL, TENSOR, Choice
 from kernels import dispatch
@@ -84,6 +84,27 @@ class Contents:
         named: dict[Choice | None, list[str]] = {None: list(self.kept)}
         named.update(self.groups.items())
         return patterns(named)
+
+
+def input_slots(settings: Settings, matrix: Matrix) -> list[Slot]:
+    """What a layer with static activations has beside its weights: the scale of its inputs, and their zero point."""
+    if not settings.is_static:
+        return []
+    slots = [Slot(f"{matrix.module}.input_scale", matrix.dtype, (1,))]
+    return slots if settings.inputs_scheme(matrix.dtype).symmetric else [*slots, _zero_slot(matrix)]
+
+
+def _zero_slot(matrix: Matrix) -> Slot:
+    return Slot(f"{matrix.module}.input_zero_point", "I8", (1,))
+
+
+def input_arrays(settings: Settings, matrix: Matrix, ends: tuple[float, float]) -> list[Array]:
+    """The same as arrays, for inputs in the range `ends`."""
+    scheme = settings.inputs_scheme(matrix.dtype)
+    low, high = (np.array([end], np.float32) for end in ends)
+    scales, zeros = grid(low, high, scheme)
+    arrays: list[Array] = [stored_floats(scales, matrix.dtype).reshape(-1), zeros.astype(np.int8)]
+    return arrays[: len(input_slots(settings, matrix))]
 
 
 def stored_floats(x: Floats, dtype: str) -> Array:
@@ -170,6 +191,13 @@ def _ct_format(choice: Choice) -> str:
     return "int-quantized" if choice.activations else "pack-quantized"
 
 
+CT_INPUTS: dict[str, dict[str, Any]] = {
+    "dynamic": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True},
+    "static": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "tensor", "dynamic": False},
+    "static-asymmetric": {"num_bits": 8, "type": "int", "symmetric": False, "strategy": "tensor", "dynamic": False},
+}
+
+
 def _ct_target(pattern: str) -> str:
     return pattern if pattern == "Linear" else f"re:{pattern}$"
 
@@ -188,11 +216,10 @@ def _ct_group(choice: Choice, targets: list[str]) -> dict[str, Any]:
         "observer": "minmax",
         "observer_kwargs": {},
     }
-    inputs = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
     return {
         "targets": targets,
         "weights": weights,
-        "input_activations": inputs if choice.activations else None,
+        "input_activations": CT_INPUTS.get(choice.activations),
         "output_activations": None,
     }
 

@@ -5,7 +5,6 @@ Nothing is decided here; core.checkpoints.decide did. Memory holds one matrix, w
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -13,7 +12,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from core import memory
-from core.checkpoints import card, findings
-from core.checkpoints.alone import solved_alone
+from core.checkpoints import card
+from core.checkpoints.beforehand import Beforehand, beforehand
 from core.checkpoints.decide import FLOATS, RUN_BYTES, Decided, Item, decide, index_of
 from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
-from core.checkpoints.layouts import LAYOUTS, stored_floats
+from core.checkpoints.folds import FoldedSource
+from core.checkpoints.layouts import LAYOUTS, input_arrays, stored_floats
 from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
-from core.checkpoints.solve import Quantized
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.cuda import require_cuda
 from core.errors import IllegalMethod, NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
 from core.formats.atomic_folder import AtomicFolder
 from core.formats.safetensors_writer import SafetensorsWriter
 from core.jobs import CheckpointJob, CheckpointResult, ClippingFigures, TensorResult
-from core.methods.linear import Floats, Linear
 from core.metrics import figures
 from core.progress import Progress
 from kernels import dispatch
@@ -48,7 +46,6 @@ from kernels.measure import ErrorSums
 ROOM_FOR_SMALL_FILES = 64 << 20
 HASH_BYTES = 4 << 20
 Sums = dict[str, ErrorSums]
-Maker = Callable[[Item, Floats], Quantized]
 
 
 def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
@@ -70,9 +67,9 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
         with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
-            maker, found = _maker(job, source, decided, progress)
-            measures, checksums = _write_weights(source, decided, maker, folder, progress)
-            measures.found = found
+            before = beforehand(job, source, decided, progress)
+            work = _Work(FoldedSource(source, before.changes), decided, before)
+            measures, checksums = _write_weights(work, folder, progress)
             _write_rest(source, decided, folder, measures.sums)
             digest = _verify(decided, folder.path, checksums, progress)
             folder.commit()
@@ -91,11 +88,11 @@ def _check_device(job: CheckpointJob, decided: Decided) -> None:
 
 @dataclass(slots=True)
 class _Measures:
-    """What is known of a job's tensors: error sums by their names, ranges of matrices, findings."""
+    """What is known of a job's tensors: error sums by their names, ranges of matrices, what was found beforehand."""
 
+    found: tuple[Findings, ...]
     sums: Sums = field(default_factory=dict)
     clipping: list[ClippingFigures] = field(default_factory=list)
-    found: tuple[Findings, ...] = ()
 
     def take(self, item: Item, sums: ErrorSums, clipping: ClippingFigures | None) -> None:
         """Of one tensor."""
@@ -104,42 +101,20 @@ class _Measures:
             self.clipping.append(clipping)
 
 
-def _maker(
-    job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress
-) -> tuple[Maker, tuple[Findings, ...]]:
-    """How matrices are quantized: each by itself, or all beforehand by a method that looks at activations.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What tensors are made from: their numbers after folding, what becomes of each, and what is known of it."""
 
-    Also what the latter found, layer by layer.
-    """
-
-    def alone(item: Item, w: Floats) -> Quantized:
-        return solved_alone(decided, item, w)
-
-    if not decided.is_calibrated:
-        return alone, ()
-    from core.checkpoints.calibrated import solve, solved_layer  # torch's networks, which other methods do without
-
-    solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
-    solutions.close()
-    found = tuple(findings.read(solutions.folder, number) for number in solutions.layers)
-
-    @functools.lru_cache(maxsize=1)
-    def layer(number: int) -> dict[str, Linear]:
-        return solved_layer(solutions, number, decided)
-
-    def made(item: Item, w: Floats) -> Quantized:
-        number = int(item.entry.gguf.split(".")[1])
-        return layer(number)[item.entry.name] if item.is_calibrated else alone(item, w)
-
-    return made, found
+    source: FoldedSource
+    decided: Decided
+    before: Beforehand
 
 
-def _write_weights(
-    source: CheckpointSource, decided: Decided, maker: Maker, folder: AtomicFolder, progress: Progress
-) -> tuple[_Measures, dict[str, int]]:
+def _write_weights(work: _Work, folder: AtomicFolder, progress: Progress) -> tuple[_Measures, dict[str, int]]:
     """Every tensor in the order of the source's files: what was measured, and CRC-32 by output name."""
+    decided = work.decided
     progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
-    measures = _Measures()
+    measures = _Measures(work.before.found)
     checksums: dict[str, int] = {}
     done = 0
     for number, name in enumerate(decided.files):
@@ -147,7 +122,7 @@ def _write_weights(
             writer = SafetensorsWriter(out, decided.slots_of(number))
             for item in (item for item in decided.items if item.entry.file == number):
                 progress.update(done, item.entry.name)
-                measures.take(item, *_write_item(source, decided, item, maker, writer))
+                measures.take(item, *_write_item(work, item, writer))
                 done += item.entry.stored.bytes
             writer.finish()
             checksums |= writer.checksums
@@ -155,12 +130,10 @@ def _write_weights(
     return measures, checksums
 
 
-def _write_item(
-    source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
-) -> tuple[ErrorSums, ClippingFigures | None]:
+def _write_item(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[ErrorSums, ClippingFigures | None]:
     if item.matrix is not None:
-        return _write_matrix(source, decided, item, maker, writer)
-    slot, stored = item.slots[0], item.entry.stored
+        return _write_matrix(work, item, writer)
+    source, slot, stored = work.source, item.slots[0], item.entry.stored
     if stored.dtype not in FLOATS:
         writer.append_parts(slot.name, source.runs_of(item.entry, RUN_BYTES))
         return ErrorSums(n=item.row.elements), None
@@ -177,21 +150,21 @@ def _write_item(
     return sum(measured, ErrorSums()), None
 
 
-def _write_matrix(
-    source: CheckpointSource, decided: Decided, item: Item, maker: Maker, writer: SafetensorsWriter
-) -> tuple[ErrorSums, ClippingFigures | None]:
+def _write_matrix(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[ErrorSums, ClippingFigures | None]:
     """Quantizes one matrix. Raises NonFiniteWeights, ValuesTooLarge."""
     assert item.matrix is not None
     assert item.settings is not None
-    settings, path = item.settings, str(source.path)
-    w = source.numbers(item.entry)
+    settings, path = item.settings, str(work.source.path)
+    w = work.source.numbers(item.entry)
     if not np.isfinite(w).all():
         raise NonFiniteWeights(path, item.entry.name)
-    made = maker(item, w)
+    made = work.before.maker(item, w)
     sums = dispatch.measure(w, made.values())
     if not math.isfinite(sums.squared_y):
         raise ValuesTooLarge(path, item.entry.name, settings.choice.export)
     arrays = LAYOUTS[settings.choice.export].arrays(settings, item.matrix, made)
+    if settings.is_static:
+        arrays += input_arrays(settings, item.matrix, work.before.input_ranges[item.entry.name])
     for slot, array in zip(item.slots, arrays, strict=True):
         writer.append(slot.name, array)
     return sums, clipping(item, w, made)
@@ -281,6 +254,7 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         sha256=digest,
         total=figures(_sum(sums)),
         tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
+        activations=tuple(figures for layer in measures.found for figures in layer.activations),
         layers=tuple(figures for layer in measures.found for figures in layer.layers),
         experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),

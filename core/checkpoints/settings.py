@@ -11,10 +11,25 @@ from core.jobs import MethodOptions, MethodRule
 from core.methods.calibration import USUAL, Calibration
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting
-from core.methods.table import CHANNEL, EXPORT, METHOD, TENSOR, Choice, mix_refusal, refusal
+from core.methods.smoothquant import ALPHA
+from core.methods.table import (
+    ACTIVATION,
+    ACTIVATIONS,
+    CHANNEL,
+    EXPORT,
+    METHOD,
+    OWN_PRESTEP,
+    TENSOR,
+    Choice,
+    Method,
+    mix_refusal,
+    refusal,
+)
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
+# What a static scale of activations covers where nothing is said.
+STATIC_RANGE = "mse"
 # What a form stores scales in, where that is not the type of the weights themselves.
 SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
 # Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
@@ -22,16 +37,28 @@ FIRST_ZERO = {"gptq": 1}
 
 
 @dataclass(frozen=True, slots=True)
+class InputSetting:
+    """How activations meet the layers. rule, percent: what a static scale covers. alpha: SmoothQuant's."""
+
+    rule: str
+    percent: float
+    alpha: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """A legal choice, with everything else that decides about the numbers.
 
-    tokens: how many are looked at by a method that is calibrated, at most. own_text: it is the user's. skip:
-    names that stay as they are. rules: what names that a pattern finds get instead, None where they stay as they are.
+    inputs: of activations. prestep: what is folded into the weights first, '' = nothing. tokens: how many are looked at
+    by a method that is calibrated, at most. own_text: it is the user's. skip: names that stay as they are. rules: what
+    names that a pattern finds get instead, None where they stay as they are.
     calibration: how a method that is calibrated works.
     """
 
     choice: Choice
     ranges: RangeSetting
+    inputs: InputSetting
+    prestep: str
     restricted: bool
     double: bool
     imatrix: str
@@ -53,6 +80,10 @@ class Settings:
             0 if choice.symmetric else FIRST_ZERO.get(choice.export, 0),
         )
 
+    def inputs_scheme(self, dtype: str) -> Scheme:
+        """The integers of static activations, whose scale is stored in `dtype`."""
+        return Scheme(8, TENSOR, self.choice.activations != "static-asymmetric", scale_type=dtype)
+
     def of(self, name: str) -> Settings | None:
         """What a tensor gets; None where the user left it out."""
         if any(pattern.search(name) for pattern in self.skip):
@@ -72,8 +103,17 @@ class Settings:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether some layer gets a method that looks at activations."""
-        return any(METHOD[own.choice.method].calibration for own in self.every)
+        """Whether a text is needed: by a method of some layer, to fold scales, or for static activations."""
+        return any(own._needs_text for own in self.every)
+
+    @property
+    def _needs_text(self) -> bool:
+        return METHOD[self.choice.method].calibration or bool(self.prestep) or self.is_static
+
+    @property
+    def is_static(self) -> bool:
+        """Whether activations have scales of their own."""
+        return bool(self.choice.activations) and ACTIVATION[self.choice.activations].calibration
 
 
 def settled(options: MethodOptions) -> Settings:
@@ -104,6 +144,7 @@ def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:
     method = METHOD[rule.method or options.method]
     if rule.asymmetric and not method.groups:
         raise IllegalMethod(f"{method.name} has its own groups and levels", "", "Leave asymmetric out of its rule")
+    _check_rule(options, rule, method)
     bits = rule.bits or (options.bits if options.bits in method.bits else method.bits[0])
     shared_group = options.group if options.group in method.groups else None
     asymmetric = _either(rule.asymmetric, options.asymmetric and False in method.symmetric)
@@ -119,10 +160,24 @@ def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:
         "range": options.range if is_ranged else "",
         "double_quant": options.double_quant and method.name == options.method,
         "imatrix": options.imatrix if "imatrix" in method.options and is_searched else "",
+        "activation_range": "",
+        "prestep": "",
+        "alpha": ALPHA,
         "rules": (),
         "skip": (),
     }
     return _settled(options.model_copy(update=changed))
+
+
+def _check_rule(options: MethodOptions, rule: MethodRule, method: Method) -> None:
+    """What a rule cannot change. Raises IllegalMethod."""
+    if rule.activations == "" and "" not in method.activations:
+        why = "it is made for activations that are rounded as well"
+        raise IllegalMethod(f"{method.name} cannot round weights alone", why, "Use int in the rule")
+    own = OWN_PRESTEP.get(method.name, "")
+    if own and own != (options.prestep or OWN_PRESTEP.get(options.method, "")):
+        why = "its scales are folded into all layers of a model or none"
+        raise IllegalMethod(f"{method.name} cannot be a rule's alone", why, f"Add --prestep {own}")
 
 
 def _either(own: bool | None, shared: bool) -> bool:
@@ -147,9 +202,12 @@ def _settled(options: MethodOptions) -> Settings:
         raise IllegalMethod(found.what, found.why, found.remedy)
     rule = options.range or _own_range(choice.bits)
     _check_extras(options, rule)
+    _check_activations(options, choice)
     return Settings(
         choice,
         RangeSetting(rule, options.percentile, options.range_low, options.range_high),
+        InputSetting(options.activation_range or STATIC_RANGE, options.activation_percentile, options.alpha),
+        options.prestep or OWN_PRESTEP.get(options.method, ""),
         options.restricted,
         options.double_quant,
         options.imatrix,
@@ -199,6 +257,27 @@ def _check_extras(options: MethodOptions, rule: str) -> None:
     if rule == "entropy" and (options.group or 0) > 0:
         why = "a group has too few weights for a histogram"
         raise IllegalMethod("The entropy rule needs whole rows or tensors", why, "Use --group channel")
+
+
+def _check_activations(options: MethodOptions, choice: Choice) -> None:
+    """Options about activations. Raises IllegalMethod."""
+    own = OWN_PRESTEP.get(options.method, "")
+    prestep = options.prestep or own
+    if options.prestep and "prestep" not in METHOD[options.method].options:
+        why = f"{own} is folded into it already" if own else "scales are folded before linear integers only"
+        raise IllegalMethod(f"{options.method} has no pre-step", why, "Leave --prestep out")
+    if prestep == "smoothquant" and not choice.activations:
+        why = "it takes outliers out of activations, and these stay in 16 bits"
+        raise IllegalMethod("SmoothQuant helps nothing here", why, "Use --prestep awq, or add --activations dynamic")
+    if prestep and options.imatrix:
+        why = "the columns' importance is measured on the text anew, after scales were folded"
+        raise IllegalMethod("An importance matrix does not fit folded weights", why, "Leave --imatrix out")
+    if options.alpha != ALPHA and prestep != "smoothquant":
+        raise IllegalMethod("--alpha belongs to SmoothQuant", "", "Use --prestep smoothquant, or leave it out")
+    kinds = [row.name for row in ACTIVATIONS if row.calibration]
+    if options.activation_range and choice.activations not in kinds:
+        why = "only static activations have a range of their own"
+        raise IllegalMethod("--activation-range has nothing to decide", why, f"Add --activations {kinds[0]}")
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -20,6 +20,10 @@ def _integers(w: Floats, settings: Settings, dtype: str, importance: Floats | No
     return ranges.quantize(w, settings.scheme(dtype), settings.ranges, importance)
 
 
+def _searched(w: Floats, settings: Settings, dtype: str, importance: Floats | None) -> Quantized:
+    return ranges.quantize(w, settings.scheme(dtype), ranges.RangeSetting("mse"), importance)
+
+
 def _half_quadratic(w: Floats, settings: Settings, dtype: str, importance: Floats | None) -> Quantized:
     return hqq.quantize(w, settings.scheme(dtype))
 
@@ -42,6 +46,8 @@ def _one_bit(w: Floats, settings: Settings, dtype: str, importance: Floats | Non
 
 SOLVERS: dict[str, Solver] = {
     "int": _integers,
+    "smoothquant": _integers,
+    "awq": _searched,  # of experts, whose inputs are not looked at
     "hqq": _half_quadratic,
     "nf4": _four_bits,
     "fp4": _four_bits,

@@ -31,7 +31,7 @@ class Entry:
     """One stored tensor. file: which of the folder's files it is in. gguf: its name in a GGUF, '' where it has none.
 
     is_linear: the weights (rows, columns) of a linear layer of a decoder layer. is_expert: one of several that take
-    turns, expert: which.
+    turns, expert: which. shift: what the model adds to the weights of a norm.
     """
 
     stored: StoredTensor
@@ -40,6 +40,7 @@ class Entry:
     is_linear: bool = False
     is_expert: bool = False
     expert: int = 0
+    shift: float = 0.0
 
     @property
     def name(self) -> str:
@@ -82,6 +83,7 @@ class CheckpointSource:
         }
         kinds = {name: (entry.dtype, entry.shape) for name, (_, entry) in stored.items()}
         checked = checked_config(str(folder), family, self.config)
+        self.dimensions = checked.dimensions
         found = placements(checked, kinds)
         places = {source: place for place in found for source in place.sources if not _is_fused(place)}
         apart: dict[str, list[Entry]] = {}
@@ -99,13 +101,14 @@ class CheckpointSource:
 
     def runs_of(self, entry: Entry, most: int) -> Iterator[NDArray[np.uint8]]:
         """A tensor's data as stored in runs of whole rows of at most `most` bytes. Raises ReadFailed, TruncatedFile."""
-        row = max(1, self._row_bytes(entry))
+        row = max(1, self.row_bytes(entry))
         step = max(1, most // row) * row
         for first in range(0, entry.stored.bytes, step):
             size = min(step, entry.stored.bytes - first)
             yield self._readers[entry.file].read(entry.stored.offset + first, size).reshape(-1, row)
 
-    def _row_bytes(self, entry: Entry) -> int:
+    def row_bytes(self, entry: Entry) -> int:
+        """Of a row of a tensor as stored."""
         return (entry.stored.shape[-1] if entry.stored.shape else 1) * DTYPE_BYTES[entry.stored.dtype]
 
     def numbers(self, entry: Entry) -> NDArray[np.float32]:
@@ -150,7 +153,8 @@ def _entry(name: str, file: int, stored: StoredTensor, place: Placement | None) 
         and not place.rule.transposed
         and stored.name.endswith(".weight")
     )
-    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, place.sources.index(name))
+    number = place.sources.index(name)
+    return Entry(stored, file, place.target, is_linear, place.rule.per_expert, number, place.rule.shift)
 
 
 def _is_fused(place: Placement) -> bool:

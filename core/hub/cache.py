@@ -13,8 +13,10 @@ from pathlib import Path
 
 from core.errors import NotDownloaded, SeveralModels, UnsafeCache
 from core.hub.names import REMOTE as REMOTE
-from core.hub.names import is_commit, is_repo, problem_of, split_id
+from core.hub.names import is_commit, is_repo, problem_of
+from core.hub.names import split_id as split_id
 
+_WEIGHTS = (".gguf", ".safetensors", ".bin")
 _PART_OF_SPLIT = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
@@ -94,7 +96,7 @@ def local_source(source: str) -> str:
     cache = RepoCache(cache_root(), repo)
     commit = cache.commit_of("main")
     if commit is None or not cache.snapshot(commit).is_dir():
-        if file or os.path.isdir(source.partition("/")[0]) or repo.endswith((".gguf", ".safetensors", ".bin")):
+        if file or os.path.isdir(source.partition("/")[0]) or repo.endswith(_WEIGHTS):
             return source  # a path with a typing error is likelier
         raise NotDownloaded(repo)
     found = cache.snapshot(commit) / file if file else _model_in(cache.snapshot(commit), repo)
@@ -102,6 +104,18 @@ def local_source(source: str) -> str:
         raise NotDownloaded(repo, file)
     cache.check_inside(found)
     return str(found)
+
+
+def may_be_id(source: str) -> bool:
+    """Whether a text that is no path can be OWNER/NAME or OWNER/NAME/FILE."""
+    repo, _ = split_id(source)
+    return not os.path.lexists(source) and is_repo(repo) and not repo.endswith(_WEIGHTS)
+
+
+def part_pattern(file: str) -> str:
+    """A pattern of names, as a DownloadJob takes it, of a file and the other parts of the model it is one part of."""
+    literal = re.sub(r"([*?[])", r"[\1]", file)
+    return _PART_OF_SPLIT.sub(r"-*-of-\2.gguf", literal)
 
 
 def _model_in(snapshot: Path, repo: str) -> Path:

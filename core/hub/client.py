@@ -29,7 +29,7 @@ from core.errors import (
 )
 from core.hub.address import endpoint, origin
 from core.hub.names import is_commit, is_hash, is_repo
-from core.hub.token import environment_token, kept_token
+from core.hub.token import environment_token, forget_what_is_known, kept_token
 from core.jobs import TokenSource
 from core.progress import Progress
 
@@ -104,6 +104,7 @@ def explained(error: HfHubHTTPError, repo: str, thing: str) -> BitwrightError:
     if isinstance(error, GatedRepoError):
         return HubGated(repo, f"{endpoint()}/{repo}", "sent" if has_token else "")
     if status == 401 and has_token:
+        forget_what_is_known()  # another may be in the keyring by now
         return HubTokenRefused(endpoint())
     if isinstance(error, RepositoryNotFoundError) or status in (401, 403, 404):
         return HubNotFound(thing, endpoint())

@@ -59,12 +59,12 @@ def keep_token(token: str) -> None:
         raise KeyringMissing(_words(error)) from None
     if not is_kept:
         raise KeyringMissing("it does not give back what it was given")
-    _known.clear()
+    forget_what_is_known()
 
 
 def forget_token() -> None:
     """Takes the token out of the keyring, where there is one. Raises KeyringMissing."""
-    _known.clear()
+    forget_what_is_known()
     try:
         keyring = _keyring()
         if keyring.get_password(SERVICE, endpoint()) is not None:
@@ -73,6 +73,11 @@ def forget_token() -> None:
         raise
     except Exception as error:
         raise KeyringMissing(_words(error)) from None
+
+
+def forget_what_is_known() -> None:
+    """The next question goes to the keyring itself, as after the Hub has refused a token."""
+    _known.clear()
 
 
 def keyring_problem() -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from core.jobs.quantizing import QuantizeResult
 from core.values import Value
 
-RoundedActivations = Literal["", "dynamic"]
+RoundedActivations = Literal["", "dynamic", "static", "static-asymmetric"]
 
 
 class MethodRule(Value):
@@ -35,10 +35,12 @@ class MethodOptions(Value):
     restricted: of symmetric integers, leave the lowest out. range: how much of the weights a scale covers, "" = search
     by error up to 4 bits, all of it above; percentile, range_low and range_high belong to two of these.
     double_quant: scales of NF4 and FP4 in 8 bits. activations: how they are rounded to 8 bits while the model runs, a
-    name of core.methods.table.ACTIVATIONS, "" = the method's own way. imatrix: path of an importance matrix for the
-    search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that `skip`
-    leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the program's own;
-    samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
+    name of core.methods.table.ACTIVATIONS, "" = the method's own way; activation_range, activation_percentile: what a
+    static scale covers, in percent on each side. prestep: of core.methods.table.PRESTEPS, what is folded into the
+    weights beforehand, "" = nothing, or the method's own; alpha: SmoothQuant's. imatrix: path of an importance matrix
+    for the search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that
+    `skip` leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the
+    program's own; samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
     core.methods.calibration.Calibration.
     """
 
@@ -54,6 +56,10 @@ class MethodOptions(Value):
     range_high: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     double_quant: bool = False
     activations: RoundedActivations = ""
+    activation_range: Literal["", "minmax", "percentile", "mse", "entropy"] = ""
+    activation_percentile: float = Field(default=99.99, gt=50, le=100)
+    prestep: Literal["", "awq", "smoothquant"] = ""
+    alpha: float = Field(default=0.5, ge=0, le=1)
     imatrix: str = ""
     skip: tuple[str, ...] = ()
     rules: tuple[MethodRule, ...] = ()
@@ -103,19 +109,23 @@ class Histogram(Value):
 
 
 class ActivationFigures(Value):
-    """What meets a matrix on the calibration text; matrices of a layer that see the same have the same figures.
+    """What meets a matrix on the calibration text.
 
-    name: the matrix in the source. layer: of its decoder layer, from 0. low, high: the extremes. percentiles: (percent,
-    number) in ascending order. largest: the largest magnitude of each column. outliers: the columns where it reaches
-    `threshold`. range_low, range_high: what an 8-bit scale for the whole tensor covers, None where there is none.
+    name: the matrix in the source. shared: further ones that see the same. layer: their decoder layer, from 0. low,
+    high: the extremes. percentiles: (percent, number) in ascending order. columns: how many there are. largest: the
+    largest magnitude of each column, or of each of equally long runs of neighbouring columns where they are many.
+    outliers: the columns where it reaches `threshold`. range_low, range_high: what an 8-bit scale for the whole tensor
+    covers, None where there is none.
     """
 
     name: str
     layer: int
+    shared: tuple[str, ...] = ()
     low: float
     high: float
     percentiles: tuple[tuple[float, float], ...]
     histogram: Histogram
+    columns: int
     largest: tuple[float, ...]
     outliers: tuple[int, ...]
     threshold: float

@@ -101,7 +101,11 @@ def entropy_threshold(magnitudes: Floats, levels: int) -> float:
     top = float(magnitudes.max())
     if top == 0:
         return 0.0
-    counts = np.histogram(magnitudes, HISTOGRAM_BINS, (0.0, top))[0].astype(np.float64)
+    return threshold_of(np.histogram(magnitudes, HISTOGRAM_BINS, (0.0, top))[0].astype(np.float64), top, levels)
+
+
+def threshold_of(counts: NDArray[np.float64], top: float, levels: int) -> float:
+    """The same of a histogram of magnitudes, HISTOGRAM_BINS even steps from 0 to `top`."""
     ends = np.unique(np.linspace(max(levels, HISTOGRAM_BINS // THRESHOLDS), HISTOGRAM_BINS, THRESHOLDS).astype(int))
     divergences = [_divergence(counts, int(end), levels) for end in ends]
     return float(ends[int(np.argmin(divergences))]) / HISTOGRAM_BINS * top

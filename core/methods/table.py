@@ -50,13 +50,23 @@ class Method:
 class Activations:
     """A choice of `--activations`: how what meets the quantized layers is rounded while the model runs.
 
-    word: in labels.
+    word: in labels. calibration: needs a text.
     """
 
     name: str
     title: str
     sentence: str
     word: str
+    calibration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreStep:
+    """A choice of `--prestep`: what is folded into the weights before another method rounds them; needs a text."""
+
+    name: str
+    title: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,26 @@ ACTIVATIONS: tuple[Activations, ...] = (
         "Each token is rounded by its own largest magnitude while the model runs; needs no text.",
         "a8",
     ),
+    Activations(
+        "static",
+        "8 bits, one scale",
+        "One scale for all tokens, found on a text: quicker to run; outliers cost more.",
+        "a8 static",
+        calibration=True,
+    ),
+    Activations(
+        "static-asymmetric",
+        "8 bits, one scale and zero point",
+        "The same with a zero point, for activations that lie to one side.",
+        "a8 static asym",
+        calibration=True,
+    ),
 )
 ROUNDED = tuple(row.name for row in ACTIVATIONS)
+PRESTEPS: tuple[PreStep, ...] = (
+    PreStep("awq", "AWQ scales", "Makes weights that meet large activations count more when they are rounded."),
+    PreStep("smoothquant", "SmoothQuant", "Moves outliers from the activations, which are rounded too, into weights."),
+)
 
 METHODS: tuple[Method, ...] = (
     Method(
@@ -107,7 +135,7 @@ METHODS: tuple[Method, ...] = (
         loss=(4, 5, 5, 2, 1, 1, 1),
         loss_source=_LLAMA.format("+0.61 in 4 bits with one scale for each row, less with groups"),
         ranges=RANGES,
-        options=("restricted", "imatrix"),
+        options=("restricted", "imatrix", "prestep"),
         activations=("", *ROUNDED),
     ),
     Method(
@@ -120,6 +148,7 @@ METHODS: tuple[Method, ...] = (
         (False,),
         loss=(4, 5, 5, 2, 1, 1, 1),
         loss_source=_BESIDE.format("int"),
+        options=("prestep",),
     ),
     Method(
         "gptq",
@@ -134,8 +163,34 @@ METHODS: tuple[Method, ...] = (
         loss_source=_LLAMA.format("+0.41 in 4 bits with one scale for each row, +0.93 in 3 bits with groups of 128"),
         recommended=True,
         ranges=("minmax", "percentile", "mse"),
-        options=("restricted",),
+        options=("restricted", "prestep"),
         activations=("", *ROUNDED),
+    ),
+    Method(
+        "awq",
+        "AWQ",
+        "Scales weights that meet large activations up before it rounds, and cuts ranges to lose least; needs a text.",
+        (4, 2, 3, 5, 6, 7, 8),
+        ("awq", "compressed-tensors", "gptq", "bf16"),
+        (128, CHANNEL, 16, 32, 64, 256),
+        (False,),
+        calibration=True,
+        loss=(3, 5, 4, 2, 1, 1, 1),
+        loss_source="perplexity +0.13 in 4 bits with groups of 128 on Llama-2-7B (5.47 at F16), from the AWQ paper",
+    ),
+    Method(
+        "smoothquant",
+        "SmoothQuant",
+        "8-bit weights and activations, whose outliers are moved into the weights first; needs a text.",
+        (8, 4),
+        ("compressed-tensors",),
+        (CHANNEL, TENSOR, 32, 64, 128, 256),
+        calibration=True,
+        loss=(1, 4),
+        loss_source="perplexity +0.04 in 8 bits on LLaMA-7B (5.68 at F16), from the SmoothQuant paper",
+        ranges=RANGES,
+        options=("restricted", "alpha"),
+        activations=ROUNDED,
     ),
     Method(
         "nf4",
@@ -232,6 +287,9 @@ EXPORTS: tuple[Export, ...] = (
 METHOD = {method.name: method for method in METHODS}
 EXPORT = {export.name: export for export in EXPORTS}
 ACTIVATION = {row.name: row for row in ACTIVATIONS}
+PRESTEP = {row.name: row for row in PRESTEPS}
+# What folds scales by itself is its own pre-step.
+OWN_PRESTEP = {name: name for name in PRESTEP}
 # Bits of weights that programs multiply with 8-bit activations, and how such activations may be rounded then.
 MULTIPLIED = {8: ROUNDED, 4: ("dynamic",)}
 
@@ -334,6 +392,9 @@ def _activations(choice: Choice) -> Refusal | None:
     method, export, kind = METHOD[choice.method], EXPORT[choice.export], choice.activations
     if kind in method.activations and kind in export.activations:
         return _multiplied(choice) if kind else None
+    if not kind:
+        why = "it is made for activations that are rounded as well"
+        return Refusal(f"{method.name} cannot round weights alone", why, _use("--activations", method.activations[0]))
     forms = [row.name for row in EXPORTS if kind in row.activations]
     methods = [row.name for row in METHODS if kind in row.activations]
     why = f"{_or(forms)} with {_or(methods)} can say how activations are to be rounded"

@@ -61,11 +61,22 @@ class Linear:
 
 
 class Layer:
-    """A decoder layer with its weights. linears: its weight matrices by their GGUF names."""
+    """A decoder layer with its weights. linears: its weight matrices by their GGUF names.
 
-    def __init__(self, module: nn.Module, linears: Mapping[str, Linear], network: Network, number: int) -> None:
+    owners: of each tensor that is one parameter its module and its name there, by the GGUF name.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        linears: Mapping[str, Linear],
+        owners: Mapping[str, tuple[nn.Module, str]],
+        network: Network,
+        number: int,
+    ) -> None:
         self.module = module
         self.linears = linears
+        self.owners = owners
         self.number = number
         self._network = network
 
@@ -168,7 +179,8 @@ class Network:
             module.is_prepared = True  # type: ignore[assignment]
         fill(module, self.source, found, self.device)
         try:
-            yield Layer(module, {place.tensor.name: linear for place, linear in _linears(module, found)}, self, number)
+            linears = {place.tensor.name: linear for place, linear in _linears(module, found)}
+            yield Layer(module, linears, _owners(module, found), self, number)
         finally:
             empty(module)
 
@@ -339,6 +351,12 @@ def _linears(module: nn.Module, found: tuple[Place, ...]) -> Iterator[tuple[Plac
         if len(place.tensor.shape) >= 2 and place.path.endswith(".weight"):
             modules = tuple(module.get_submodule(path.rpartition(".")[0]) for path in place.paths)
             yield place, Linear(place.tensor, modules, place.row_order)
+
+
+def _owners(module: nn.Module, found: tuple[Place, ...]) -> dict[str, tuple[nn.Module, str]]:
+    """Where each tensor is that is one parameter."""
+    paths = {place.tensor.name: place.path.rpartition(".") for place in found if len(place.paths) == 1}
+    return {tensor: (module.get_submodule(owner), name) for tensor, (owner, _, name) in paths.items()}
 
 
 def _runs(numbers: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -47,10 +47,13 @@ def test_the_json_has_the_models_in_the_order_asked(capfd, models):
     assert worse.ppl_base == better.ppl_base
 
 
-def test_people_see_figures_categories_and_words(capfd, models):
+def test_people_see_figures_categories_and_words(capfd, models, tmp_path):
+    report = tmp_path / "report.html"
     words = ("evaluate", models.Q4_0, models.Q8_0, "--against", models.source, "--context", 32)
-    code, out, err = call(capfd, *words, "--quick")
+    code, out, err = call(capfd, *words, "--quick", "--report", report)
     assert (code, err) == (0, "")
+    assert (page := report.read_text(encoding="utf-8")).startswith("<!doctype html>")
+    assert "Q4_0" in page
     assert re.search(r"^Q4_0\.gguf +[\d.]+ KiB +[\d.]+ ± [\d.]+ ", out, re.MULTILINE)
     assert re.search(r"^Mean KLD of +chat +code +languages +prose$", out, re.MULTILINE)
     assert f"{QUICK_CHUNKS} windows of 32" in out
@@ -70,6 +73,7 @@ def test_people_see_figures_categories_and_words(capfd, models):
         ("--text", "LICENSE", "--category", "code"),
         ("--context", "8"),
         ("--text", "none.txt"),
+        ("--report", "no/such/folder/r.html"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(capfd, models, words):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.models.columns import SORT_ROLE, RowsFilter
-from app.models.results import CAPTION_ROLE, JOB_ROLE, HistoryModel, ResultsModel, model_title
+from app.models.names import model_title
+from app.models.results import CAPTION_ROLE, JOB_ROLE, HistoryModel, ResultsModel
 from app.models.sentences import result_sentence
 from core.jobs import PlanJob, QuantizeJob, QuantizeOptions
 from core.store import Store

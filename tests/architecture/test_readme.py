@@ -28,8 +28,16 @@ COMMANDS = (
     "sensitivity",
     "chat",
     "search",
+    "page",
     "download",
+    "upload",
+    "token",
+    "library",
+    "trash",
 )
+
+# Commands whose job has another name.
+ANSWERS = {"page": "hub_page", "token": "account", "library": "hub_cache"}
 
 
 def json_keys(model: type[BaseModel]) -> Iterator[str]:
@@ -43,9 +51,9 @@ def json_keys(model: type[BaseModel]) -> Iterator[str]:
 def test_every_json_key_is_documented(command: str) -> None:
     section = re.search(rf"^- \*\*{command}\*\*:(.*?)(?=^- \*\*|^#)", README, re.DOTALL | re.MULTILINE)
     assert section, f"no JSON keys of {command} in the README"
-    # What quantize and compare share is described once.
-    text = section[1] + (README if command == "compare" else "")
-    assert [key for key in json_keys(RESULT_TYPES[command]) if f"`{key}`" not in text] == []
+    # What two commands share is described once.
+    text = section[1] + (README if command in ("compare", "page") else "")
+    assert [key for key in json_keys(RESULT_TYPES[ANSWERS.get(command, command)]) if f"`{key}`" not in text] == []
 
 
 def test_every_command_and_target_is_documented() -> None:
@@ -59,7 +67,23 @@ def test_every_command_and_target_is_documented() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["plan", "quantize", "estimate", "imatrix", "evaluate", "sensitivity", "chat", "search", "download"]
+    "command",
+    [
+        "plan",
+        "quantize",
+        "estimate",
+        "imatrix",
+        "evaluate",
+        "sensitivity",
+        "chat",
+        "search",
+        "page",
+        "download",
+        "upload",
+        "token",
+        "library",
+        "trash",
+    ],
 )
 def test_every_option_is_documented(command: str) -> None:
     usage = subprocess.run(

@@ -33,7 +33,7 @@ def data_bytes() -> int:
 def main() -> None:
     """See the module's text."""
     small, source, output, allowed, kill_after = *sys.argv[1:4], *map(int, sys.argv[4:6])
-    engine.run(CheckpointJob(source=small, output=output + "-small", options=OPTIONS))
+    engine.run(CheckpointJob(source=small, output=f"{output}-small-{kill_after}", options=OPTIONS))
     plan = engine.run(CheckpointPlanJob(source=source, options=OPTIONS))
     solved = 0
     keep = Solutions.keep

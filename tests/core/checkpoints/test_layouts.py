@@ -68,7 +68,7 @@ def test_gptq(bits: int, group: int, asymmetric: bool) -> None:
 
 
 @pytest.mark.parametrize("group", [32, 64, 128])
-@pytest.mark.parametrize("method", ["int", "hqq"])
+@pytest.mark.parametrize("method", ["int", "hqq", "awq"])
 def test_awq(group: int, method: str) -> None:
     options = MethodOptions(method=method, export="awq", group=group, asymmetric=True)
     made, stored = laid_out(options)

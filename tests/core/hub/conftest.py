@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
 
+from core.hub import token
 from core.hub.fetch import Manners
 from tests.hub_server import HubServer, Repo
 
@@ -29,6 +34,38 @@ def small_model() -> dict[str, bytes]:
         "onnx/model.onnx": BIG[:1000],
         "modeling_own.py": b"import os",
     }
+
+
+class MemoryKeyring(KeyringBackend):
+    """A keyring that keeps its secrets as long as the process lives."""
+
+    priority = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secrets: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.secrets.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.secrets[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        del self.secrets[service, username]
+
+
+@contextlib.contextmanager
+def own_keyring() -> Iterator[MemoryKeyring]:
+    """The system's keyring for a while."""
+    before, mine = keyring.get_keyring(), MemoryKeyring()
+    token.forget_what_is_known()
+    keyring.set_keyring(mine)
+    try:
+        yield mine
+    finally:
+        keyring.set_keyring(before)
+        token.forget_what_is_known()
 
 
 @pytest.fixture

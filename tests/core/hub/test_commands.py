@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import warnings
 from pathlib import Path
 
 import pytest
 
 from app import cli
 from core.hub.fetch import Manners
-from tests.core.hub.conftest import BIG, TOKEN
+from tests.core import hf_tiny
+from tests.core.hub.conftest import BIG, TOKEN, files_of, own_keyring
+from tests.core.small_models import small_model
 from tests.hub_server import Repo
 
 
@@ -88,8 +93,125 @@ def test_offline(hub, capsys, monkeypatch):
         assert "offline mode is switched on" in err
 
 
-@pytest.mark.parametrize("command", ["search", "download"])
+@pytest.mark.parametrize("command", ["search", "page", "download", "upload", "token", "library", "trash"])
 def test_help(capsys, command):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
     assert "--json" in capsys.readouterr().out
+
+
+@pytest.fixture
+def home(hub, tmp_path, monkeypatch):
+    """A folder to stand in that has no paths like ids."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_search_in_pages_with_filters(hub, capsys):
+    hub.repos["big/llama"] = Repo({}, tags=("safetensors",), downloads=9, parameters=7_000_000_000, task="translation")
+    code, out, err = run(capsys, "search", "--least", "1B", "--most", "8B", "--json")
+    assert code == 0, err
+    assert [model["repo"] for model in json.loads(out)["models"]] == ["big/llama"]
+    code, out, _ = run(capsys, "search", "--task", "translation", "--library", "transformers", "--json")
+    assert [model["repo"] for model in json.loads(out)["models"]] == ["big/llama"]
+    seen, page = [], ""
+    while True:
+        code, out, err = run(capsys, "search", "", "--limit", "3", "--json", *(["--page", page] if page else []))
+        assert code == 0, err
+        answer = json.loads(out)
+        seen += [model["repo"] for model in answer["models"]]
+        page = answer["next_page"]
+        if not page:
+            break
+    assert seen == ["owner/small", "owner/gated", "owner/quants", "big/llama", "other/small-too"]
+    code, _, err = run(capsys, "search", "--page", "0 http://elsewhere/api/models")
+    assert (code, "no such page" in err) == (2, True)
+    for wrong in ("many", "-3"):
+        assert run(capsys, "search", f"--least={wrong}")[0] == 2
+
+
+def test_search_says_what_fits(hub, capsys, tmp_path):
+    hub.repos = {"owner/tiny": Repo(files_of(hf_tiny.build(tmp_path / "tiny"))), "owner/none": Repo({"a.txt": b"1"})}
+    code, out, err = run(capsys, "search", "", "--fit", "--context", "128", "--json")
+    assert code == 0, err
+    fits = json.loads(out)["fits"]
+    assert (fits["owner/tiny"]["words"], fits["owner/none"]) == ("Fits", None)
+    code, out, _ = run(capsys, "search", "tiny", "--fit")
+    assert "Fits" in out
+
+
+def test_page_and_library(hub, capsys, home):
+    hub.repos["owner/small"].files["README.md"] = b"# Small\x1b[31m red"
+    code, out, err = run(capsys, "page", "owner/small")
+    assert code == 0, err
+    assert "weights for ONNX" in out
+    assert "# Small[31m red" in out
+    assert run(capsys, "library")[1].startswith("No model is in the cache.")
+    assert run(capsys, "download", "owner/small")[0] == 0
+    code, out, err = run(capsys, "library")
+    assert code == 0, err
+    assert "owner/small  main" in out
+    folder = json.loads(run(capsys, "library", "--json")[1])["repos"][0]["folder"]
+    code, out, err = run(capsys, "trash", folder, "--dry-run")
+    assert code == 0, err
+    assert "would be freed" in out
+    assert Path(folder).is_dir()
+
+
+def test_a_token_is_kept_in_the_keyring_or_the_reason_is_said(hub, capsys, monkeypatch):
+    assert "There is no token" in run(capsys, "token")[1]
+    monkeypatch.setattr("sys.stdin", io.StringIO(TOKEN + "\n"))
+    code, out, err = run(capsys, "token", "--save")
+    assert (code, out) == (1, "")
+    assert "keyring cannot be used" in err
+    assert "HF_TOKEN" in err
+    with own_keyring():
+        monkeypatch.setattr("sys.stdin", io.StringIO("two words\n"))
+        assert run(capsys, "token", "--save")[0] == 2
+        monkeypatch.setattr("sys.stdin", io.StringIO(TOKEN + "\n"))
+        code, out, err = run(capsys, "token", "--save")
+        assert code == 0, err
+        assert "from the system's keyring" in out
+        assert "me" in out
+        assert run(capsys, "download", "owner/gated")[0] == 0
+        assert run(capsys, "token", "--forget")[0] == 0
+        assert "There is no token" in run(capsys, "token")[1]
+
+
+def test_upload_on_the_command_line(hub, capsys, home, sample, monkeypatch):
+    code, out, err = run(capsys, "upload", str(sample), "me/sample", "--dry-run")
+    assert code == 0, err
+    assert "library_name: gguf" in out
+    assert "--base OWNER/NAME" in out
+    assert run(capsys, "upload", str(sample), "me/sample")[0] == 2
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    (home / "card.md").write_text("# Mine")
+    folder = home / "model"
+    folder.mkdir()
+    (folder / "a.gguf").write_bytes(b"GGUF")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the client's own
+        code, out, err = run(capsys, "upload", str(folder), "me/sample", "--public", "--card", "card.md", "--json")
+    assert code == 0, err
+    assert json.loads(out)["created"]
+    assert hub.repos["me/sample"].files == {"a.gguf": b"GGUF", "README.md": b"# Mine"}
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "evaluate"])
+def test_a_command_downloads_what_it_needs(hub, capsys, home, tmp_path, command):
+    """Also where a command takes several models, and a file of several."""
+    model = small_model(home / "here.gguf").read_bytes()
+    hub.repos["owner/quants"] = Repo({"a-Q8_0.gguf": model, "b-Q4_0.gguf": model})
+    words = {
+        "inspect": ["inspect", "owner/quants/a-Q8_0.gguf"],
+        "verify": ["verify", "owner/quants/a-Q8_0.gguf"],
+        "evaluate": ["evaluate", "owner/quants/a-Q8_0.gguf", "--against", "no/model.gguf"],
+    }[command]
+    assert run(capsys, *words)[0] == 2
+    assert run(capsys, words[0], "owner/unknown", *words[2:])[2].rstrip().endswith("or give --download.")
+    code, _, err = run(capsys, *words, "--download")
+    if command == "evaluate":
+        assert "no/model.gguf" in err  # the other one is not there
+    else:
+        assert code == 0, err
+    assert [path.name for path in Path(os.environ["HF_HUB_CACHE"]).rglob("*.gguf")] == ["a-Q8_0.gguf"]

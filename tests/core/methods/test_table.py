@@ -29,7 +29,7 @@ def test_one_method_is_recommended() -> None:
 
 def all_choices() -> list[Choice]:
     names = itertools.product(METHOD, EXPORT, range(1, 9), (*GROUPS, 48), (True, False))
-    return [Choice(*values) for values in names]
+    return [Choice(*values, METHOD[values[0]].activations[0]) for values in names]
 
 
 def is_legal(choice: Choice) -> bool:
@@ -40,6 +40,8 @@ def is_legal(choice: Choice) -> bool:
     if not method.groups:
         return True
     rows = (method, export)
+    if choice.activations and not (choice.symmetric and (choice.group < 1 if choice.bits == 8 else choice.group)):
+        return False
     return all(
         choice.bits in row.bits and choice.group in row.groups and choice.symmetric in row.symmetric for row in rows
     )

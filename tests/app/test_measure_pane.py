@@ -1,0 +1,95 @@
+"""What is to be measured: the choice makes the job that it says."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFileDialog
+
+from app.widgets.measure_pane import MeasurePane
+from core.jobs import QUICK_CHUNKS, EvaluateJob, QuantizeOptions, SensitivityJob
+from tests.app.accessibility import nameless, silent
+from tests.app.values import make_summary
+
+ORIGINAL = make_summary("/m/original.gguf", quantized=False)
+SMALL = make_summary("/m/small.gguf")
+OTHER = make_summary("/m/other.gguf", layers=9)
+
+
+@pytest.fixture
+def pane(context, qtbot):
+    made = MeasurePane(context.theme, lambda: (ORIGINAL, SMALL, OTHER), lambda: 3)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def test_a_model_leads_to_its_original(pane):
+    pane.open(model=SMALL.path)
+    assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=3)
+    assert pane.list.count() == 1  # the other is another network
+    pane.full.setChecked(True)
+    pane.kinds["chat"].setChecked(False)
+    assert pane.job.chunks == 0
+    assert pane.job.categories == ("code", "languages", "prose")
+
+
+def test_what_is_missing_is_said(pane, qtbot):
+    pane.open()
+    assert not pane.button.isEnabled()
+    assert "original" in pane._missing.text()
+    pane._take_original(ORIGINAL.path)
+    assert "Tick one model" in pane._missing.text()
+    pane.list.item(0).setCheckState(Qt.CheckState.Checked)
+    with qtbot.waitSignal(pane.job_requested) as asked:
+        pane.button.click()
+    assert asked.args[0].models == (SMALL.path,)
+    for box in pane.kinds.values():
+        box.setChecked(False)
+    assert not pane.button.isEnabled()
+
+
+def test_files_and_texts_from_elsewhere(pane, monkeypatch):
+    pane.open(ORIGINAL.path)
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (["/x/far.gguf"], ""))
+    pane._browse_model()
+    assert pane.chosen_models() == ("/x/far.gguf",)
+    monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (["/x/a.txt", "/x/b.txt"], ""))
+    pane.text_button.click()
+    assert (pane.job.text, pane.job.categories) == (("/x/a.txt", "/x/b.txt"), ())
+    pane.text_button.click()
+    assert pane.job.text == ()
+
+
+def test_parts_need_no_models(pane):
+    pane.open(ORIGINAL.path)
+    pane.of_parts.setChecked(True)
+    pane.target.setCurrentText("Q3_K_S")
+    pane.grain.setCurrentIndex(1)
+    options = QuantizeOptions(target="Q3_K_S")
+    assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=3)
+    pane.copy.click()
+    assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
+    assert not pane.list.isVisible()
+
+
+def test_everything_has_a_name(pane):
+    pane.open(ORIGINAL.path)
+    assert nameless(pane) == []
+    assert silent(pane) == []
+
+
+def test_a_measurement_goes_into_the_queue(window):
+    sample = window.context.library.models()[0].path
+    window.measure(sample)
+    page = window.page("results")
+    assert window.current_page() == "results"
+    page.measure.open(sample)
+    page.measure.of_parts.setChecked(True)
+    window.context.jobs.submit = lambda job: window.__dict__.setdefault("asked", job)
+    page.measure.button.click()
+    assert window.asked.source == sample
+    assert window.current_page() == "jobs"
