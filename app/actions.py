@@ -10,7 +10,9 @@ from pathlib import Path
 from app.job_kinds import short
 from app.settings import Settings
 from core.catalog import output_name
+from core.hub.cache import repo_in
 from core.jobs import ImatrixJob, QuantizeJob, QuantizeManyJob, QuantizeOptions
+from core.methods.table import METHOD, Choice, label
 from core.store import data_dir
 
 
@@ -58,11 +60,27 @@ def proposed_output(source: str, target: str, settings: Settings, is_taken: Call
     return str(candidate)
 
 
+def proposed_checkpoint(source: str, choice: Choice, settings: Settings, is_taken: Callable[[str], bool]) -> str:
+    """The same for a checkpoint, a folder: NAME-METHOD, with the form where it is not the method's first."""
+    words = [
+        *label(choice).replace(",", "").split(),
+        *([choice.export] if choice.export != METHOD[choice.method].exports[0] else []),
+    ]
+    name = "-".join([Path(source).name, *words])
+    first = candidate = output_folder(source, settings) / name
+    number = 2
+    while candidate.exists() or is_taken(str(candidate)):
+        candidate = first.with_name(f"{name}-{number}")
+        number += 1
+    return str(candidate)
+
+
 def output_folder(source: str, settings: Settings) -> Path:
     """The folder of the settings, else the source's, else (where that cannot be written) the home folder."""
     chosen = settings.value("output_folder")
     folder = Path(chosen) if chosen else Path(source).parent
-    return folder if chosen or _is_writable(folder) else Path.home()
+    is_place = _is_writable(folder) and not repo_in(source)  # the cache is for what comes from the Hub
+    return folder if chosen or is_place else Path.home()
 
 
 def _is_writable(folder: Path) -> bool:

@@ -121,6 +121,8 @@ def make_context() -> AppContext:
         jobs=JobQueue(store),
         questions=questions,
         timings=Questions(),
+        hub=Questions(),
+        fits=Questions(),
         library=Library(settings, questions),
         theme=Theme(settings.value("theme")),
     )

@@ -18,6 +18,7 @@ from core.jobs import (
     QuantizeManyJob,
     QuantizeOptions,
     SensitivityJob,
+    UploadJob,
 )
 from core.methods.table import GROUP_NAMES
 from core.recipe_file import part_words
@@ -67,6 +68,15 @@ def download(job: DownloadJob) -> list[str]:
     words = ["download", job.repo, "--revision", job.revision, *_repeated("--include", job.include)]
     words += ["--out", job.output] if job.output else []
     words += ["--limit-rate", part_words(job.limit)] if job.limit else []
+    return [*words, "--connections", str(job.connections)]
+
+
+def upload(job: UploadJob) -> list[str]:
+    """`upload`, without a card that was changed by hand, which no command line holds."""
+    words = ["upload", job.source, job.repo, "--private" if job.private else "--public", "--revision", job.revision]
+    words += _repeated("--include", job.include)
+    for name in ("base", "license", "message"):
+        words += [_option(name), getattr(job, name)] if getattr(job, name) else []
     return [*words, "--connections", str(job.connections)]
 
 

@@ -16,7 +16,8 @@ from core.store import Store
 class AppContext:
     """Made once by app.bootstrap (or a test) and handed to every page.
 
-    timings: a second light worker for what takes seconds, so that no small question waits behind it.
+    timings: a second light worker for what takes seconds, so that no small question waits behind it. hub, fits: two for
+    what asks the Hub, which may take long to answer: searches and pages, and whether models run on this computer.
     """
 
     settings: Settings
@@ -24,5 +25,7 @@ class AppContext:
     jobs: JobQueue
     questions: Questions
     timings: Questions
+    hub: Questions
+    fits: Questions
     library: Library
     theme: Theme

@@ -15,12 +15,17 @@ from PySide6.QtWidgets import QWidget
 from app import actions
 from app.context import AppContext
 from app.widgets.choice_pane import ChoicePane
+from app.widgets.method_pane import MethodPane
 from app.widgets.output_row import OutputRow
 from core.catalog import output_name
 from core.errors import CannotConvert, ErrorReport, UnknownArchitecture, UnknownQuantization
 from core.jobs import (
+    CheckpointJob,
+    CheckpointPlanJob,
+    CheckpointPreflightJob,
     EstimateJob,
     Job,
+    MethodOptions,
     ModelSummary,
     Override,
     Plan,
@@ -28,6 +33,7 @@ from core.jobs import (
     PreflightJob,
     QuantizeOptions,
 )
+from core.methods.table import label, refusal
 from kernels.blocks import FORMATS, ROWS
 
 # What llama.cpp's converter may know although nothing here does.
@@ -209,6 +215,108 @@ class GgufGoal:
         """Keeps types and search."""
         self._context.settings.set("quantize_types", self.targets)
         self._context.settings.set("quantize_fit", self.options.fit)
+
+
+class CheckpointGoal:
+    """A folder that transformers and vLLM load, made by one of the methods."""
+
+    key = "checkpoint"
+    title = _T("Goals", "Chec&kpoint for transformers and vLLM")
+    # What a tensor becomes follows from the method and its rules.
+    types: tuple[str, ...] = ()
+
+    def __init__(self, context: AppContext) -> None:
+        self._context = context
+        self.pane = MethodPane(context.theme)
+        self.source = ""
+        settings = context.settings
+        self.pane.choose(settings.value("quantize_method"), settings.value("quantize_export"))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """One checkpoint."""
+        return (label(self.pane.choice),)
+
+    @property
+    def options(self) -> MethodOptions:
+        """What is chosen."""
+        options = self.pane.options
+        text = self._imatrix_text()
+        if text is None:
+            return options
+        return options.model_copy(update={"imatrix": str(actions.imatrix_path(self.source, text))})
+
+    def _imatrix_text(self) -> tuple[str, ...] | None:
+        """What an importance matrix is to be computed from, None where there is to be none."""
+        row = self.pane.settings.imatrix
+        return None if row.isHidden() else row.text
+
+    def open(self, source: str) -> None:
+        """Begins with another model."""
+        self.source = source
+        self.pane.settings.imatrix.forget()
+
+    def learn(self, summary: ModelSummary) -> None:
+        """What matters here is in the plan."""
+
+    def count(self, plan: Plan) -> None:
+        """Learns how many layers each rule decides."""
+        self.pane.rules.model.count(plan)
+
+    def refuse(self) -> ErrorReport | None:
+        """A choice that no model could be made into."""
+        found = refusal(self.pane.choice)
+        return ErrorReport("IllegalMethod", found.what, found.why, found.remedy) if found else None
+
+    def plans(self) -> dict[str, Job]:
+        """The plan; an importance matrix that is still to be computed changes no size."""
+        options = self.options
+        if self.must_compute():
+            options = options.model_copy(update={"imatrix": ""})
+        return {self.targets[0]: CheckpointPlanJob(source=self.source, options=options)}
+
+    def check(self, target: str, output: str, *, measure: bool) -> Job | None:
+        """The preflight; only past jobs tell how long one takes."""
+        if measure:
+            return None
+        return CheckpointPreflightJob(source=self.source, output=output, options=self.options)
+
+    def memory(self, target: str) -> Job | None:
+        """What other programs take to run it is not known here."""
+        return None
+
+    def propose(self, output: OutputRow) -> None:
+        """A folder beside the source, named after the method."""
+        settings, queue = self._context.settings, self._context.jobs
+        output.propose_folder(actions.proposed_checkpoint(self.source, self.pane.choice, settings, queue.is_taken))
+
+    def jobs(self, outputs: tuple[str, ...], faults: Collection[ErrorReport]) -> tuple[Job, ...]:
+        """First the importance matrix where it is not there yet."""
+        settings = self._context.settings
+        job = CheckpointJob(
+            source=self.source, output=outputs[0], options=self.options, threads=settings.value("threads")
+        )
+        text = self._imatrix_text()
+        if text is None or not self.must_compute():
+            return (job,)
+        return actions.imatrix_job(self.source, text, settings), job
+
+    def obstacle(self) -> str:
+        """A faulty rule."""
+        return self.pane.problem
+
+    def converts(self, faults: Collection[ErrorReport]) -> bool:
+        """Never: llama.cpp's converter makes GGUF files."""
+        return False
+
+    def must_compute(self) -> bool:
+        """Whether the importance matrix is to be computed and not kept from another time."""
+        return self._imatrix_text() is not None and not Path(self.options.imatrix).exists()
+
+    def remember(self) -> None:
+        """Keeps method and form."""
+        self._context.settings.set("quantize_method", self.pane.choice.method)
+        self._context.settings.set("quantize_export", self.pane.choice.export)
 
 
 def _tr(words: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from PySide6.QtCore import QCoreApplication
 
 from app import command_words as words
+from core.hub.cache import repo_in
 from core.jobs import (
     CheckpointJob,
     DownloadJob,
@@ -21,6 +22,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeManyJob,
     SensitivityJob,
+    UploadJob,
 )
 
 # Jobs of one lane run one after another, and lanes beside each other: what computes, and what waits for the network.
@@ -57,8 +59,10 @@ def command(job: Job) -> str:
 
 
 def short(path: str) -> str:
-    """A model's path as a name."""
-    return Path(path).stem if path.endswith((".gguf", ".safetensors")) else Path(path).name
+    """A model's path as a name; a folder in the Hub's cache, named after a commit, has that of its model."""
+    if path.endswith((".gguf", ".safetensors")):
+        return Path(path).stem
+    return repo_in(path).partition("/")[2] or Path(path).name
 
 
 # ---------------------------------------------------------------- titles
@@ -89,7 +93,12 @@ def _sensitivity_title(job: SensitivityJob) -> str:
 
 
 def _download_title(job: DownloadJob) -> str:
-    return _tr("Download {0}").format(job.repo)
+    what = f"{job.repo}: {job.include[0]}" if len(job.include) == 1 else job.repo
+    return _tr("Download {0}").format(what)
+
+
+def _upload_title(job: UploadJob) -> str:
+    return _tr("Publish {0} as {1}").format(short(job.source), job.repo)
 
 
 def _tr(words: str) -> str:
@@ -119,4 +128,5 @@ KINDS: dict[str, JobKind] = {
         lane="network",
         goes_on=True,
     ),
+    "upload": JobKind(_upload_title, words.upload, lane="network"),
 }

@@ -18,6 +18,9 @@ STAGES: dict[str, str] = {
     "Planning": _T("JobLog", "Planning: reading the header of the source"),
     "Checking what is there": _T("JobLog", "Going on: checking {0} that an interrupted run left"),
     "Quantizing": _T("JobLog", "Quantizing {0} of tensors"),
+    "Reading the text": _T("JobLog", "Reading the calibration text"),
+    "Quantizing layers": _T("JobLog", "Quantizing layer by layer, while the text passes through them"),
+    "Packing": _T("JobLog", "Packing {0} of tensors"),
     "Verifying": _T("JobLog", "Written; verifying: reading back {0}"),
     "Downloading": _T("JobLog", "Downloading {0}"),
 }

@@ -12,7 +12,7 @@ from app.job_log import JobLog
 from app.worker_link import WorkerLink, exit_words, log_worker
 from core.errors import ErrorReport, WorkerDied
 from core.jobs import RESULT_TYPES, Job, Value
-from core.progress import Snapshot
+from core.progress import Measured, Snapshot
 from core.store import Stopped, Store
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ class Run:
         self.error: ErrorReport | None = None
         self.steps = JobLog(job)
         self.unsaved_log: list[str] = []
+        self.measured: list[Measured] = []
         self._saved_snapshot: Snapshot | None = None
 
     @property
@@ -142,6 +143,8 @@ class Run:
         match event["event"]:
             case "progress":
                 self.snapshot = Snapshot.model_validate(event["snapshot"])
+                if self.snapshot.measured is not None:
+                    self.measured.append(self.snapshot.measured)
             case "result":
                 self.result = RESULT_TYPES[self.job.kind].model_validate(event["result"])
             case "error":

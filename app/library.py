@@ -1,4 +1,4 @@
-"""The models known on this computer: the bundled sample, the folders of the settings, and files added one by one.
+"""The models known on this computer: the sample, the folders and files of the settings, and the cache of the Hub.
 
 Reading headers is the light worker's business; this object keeps its answers and says when they change.
 """
@@ -9,12 +9,14 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from app.models.library import shown_name
+from app.library_watch import LibraryWatch, folders_between
+from app.models.library import PartialModel, partial_models, shown_name
 from app.questions import Questions
 from app.settings import Settings
 from core.catalog import sample_path
 from core.errors import ErrorReport
-from core.jobs import ModelSummary, ScanJob, ScanProblem, ScanResult, Value
+from core.hub.cache import repo_in
+from core.jobs import HubCacheJob, HubCacheResult, ModelSummary, ScanJob, ScanProblem, ScanResult, Value
 
 SCANNED_KEYS = frozenset({"model_folders", "model_files", "hidden_models"})
 
@@ -41,6 +43,9 @@ class Library(QObject):
         self._awaited: set[str] = set()
         self._busy = False
         self._scanned = False
+        self._cache: HubCacheResult | None = None
+        self._watch = LibraryWatch(self)
+        self._watch.changed.connect(self._scan)
         settings.changed.connect(self._on_setting)
 
     def models(self) -> tuple[ModelSummary, ...]:
@@ -50,6 +55,17 @@ class Library(QObject):
     def problems(self) -> tuple[ScanProblem, ...]:
         """Files that look like models and cannot be read."""
         return self._problems
+
+    def partial(self) -> tuple[PartialModel, ...]:
+        """What downloads have left unfinished."""
+        if self._cache is None:
+            return ()
+        files = [file for repo in self._cache.repos for file in repo.partial]
+        return partial_models((*files, *self._cache.loose))
+
+    def cache(self) -> HubCacheResult | None:
+        """What is in the cache of the Hub, None before it was looked at."""
+        return self._cache
 
     def error(self) -> ErrorReport | None:
         """Why the last scan failed altogether."""
@@ -72,17 +88,37 @@ class Library(QObject):
     def rescan(self) -> None:
         """Looks at all places again; a scan under way is dropped for the new one."""
         self._set_busy(True)
+        self._scan()
+
+    def _scan(self) -> None:
+        """The cache first: what lies in it tells where to look."""
+        folders = tuple(self._settings.value("model_folders"))
+        self._questions.ask(HubCacheJob(folders=folders), self._take_cache, self._scan_without, owner=self)
+
+    def _take_cache(self, answer: Value) -> None:
+        assert isinstance(answer, HubCacheResult)
+        self._cache = answer
+        self._scan_models()
+
+    def _scan_without(self, report: ErrorReport) -> None:
+        self._cache = None
+        self._scan_models()
+
+    def _scan_models(self) -> None:
         self._questions.ask(ScanJob(paths=tuple(self._places())), self._take, self._fail, owner=self)
 
     def add(self, path: str) -> None:
         """Adds a folder or a file to the list for good, and looks at it; `arrived` or `refused` follows.
 
-        A folder in Hugging Face layout is one model; any other folder is searched.
+        A folder in Hugging Face layout is one model; any other folder is searched. The Hub's cache is in it anyway.
         """
         place = str(Path(path).absolute())
         self._awaited.add(place)
         hidden = tuple(known for known in self._settings.value("hidden_models") if not _is_within(known, place))
         self._settings.set("hidden_models", hidden)
+        if repo_in(place):
+            self.rescan()
+            return
         key = "model_folders" if _is_collection(Path(place)) else "model_files"
         if place not in self._settings.value(key):
             self._settings.set(key, (*self._settings.value(key), place))
@@ -104,14 +140,41 @@ class Library(QObject):
     def _places(self) -> list[str]:
         sample = sample_path()
         places = [*self._settings.value("model_folders"), *self._settings.value("model_files")]
-        return ([str(sample)] if sample else []) + [place for place in places if Path(place).exists()]
+        here = [place for place in places if Path(place).exists()]
+        return ([str(sample)] if sample else []) + here + self._cached_places()
+
+    def _cached_places(self) -> list[str]:
+        """The models of the revisions in the cache that have a name, or of the latest one."""
+        places = []
+        for repo in self._cache.repos if self._cache else ():
+            named = [revision for revision in repo.revisions if revision.refs] or list(repo.revisions[:1])
+            for revision in named:
+                files = [str(Path(revision.folder) / name) for name in revision.models]
+                places += files or [revision.folder]
+        return places
+
+    def _watch_places(self) -> None:
+        """The folders of the settings and of the models in them, and the cache down to the revisions."""
+        roots = list(self._settings.value("model_folders"))
+        folders = [*roots]
+        for model in self._models:
+            root = next((root for root in roots if _is_within(model.path, root)), "")
+            folders += folders_between(model.path, root) if root else [str(Path(model.path).parent)]
+        if self._cache is not None:
+            folders.append(self._cache.root)
+            for repo in self._cache.repos:
+                folders += [str(Path(repo.folder) / "snapshots"), *(revision.folder for revision in repo.revisions)]
+        self._watch.watch(folders)
 
     def _take(self, answer: Value) -> None:
         assert isinstance(answer, ScanResult)
         hidden = set(self._settings.value("hidden_models"))
         models = [model for model in answer.models if model.path not in hidden]
         self._models = tuple(sorted(models, key=_order))
-        self._problems = tuple(problem for problem in answer.problems if problem.path not in hidden)
+        begun = {one.repo for one in self.partial() if one.repo}
+        self._problems = tuple(
+            problem for problem in answer.problems if problem.path not in hidden and repo_in(problem.path) not in begun
+        )
         self._error = None
         self._settle()
 
@@ -121,6 +184,7 @@ class Library(QObject):
 
     def _settle(self) -> None:
         self._scanned = True
+        self._watch_places()
         self._set_busy(False)
         self.changed.emit()
         awaited, self._awaited = self._awaited, set()

@@ -138,11 +138,17 @@ class MainWindow(QMainWindow):
                 page.measure_requested.connect(self.measure)
                 page.add_file_requested.connect(self.choose_file)
                 page.add_folder_requested.connect(self.choose_folder)
+                page.publish_requested.connect(self.publish)
+                page.job_requested.connect(self.start_download)
+                page.token_requested.connect(self.enter_token)
+                page.said.connect(self.status.say)
             case "quantize":
                 page.job_requested.connect(self.start_job)
             case "jobs":
                 page.result_requested.connect(self.show_result)
                 page.said.connect(self.status.say)
+            case "settings":
+                page.token_accepted.connect(self._on_token)
             case "results":
                 page.chat_requested.connect(self.chat)
                 page.job_requested.connect(self.start_job)
@@ -179,6 +185,30 @@ class MainWindow(QMainWindow):
         self.context.jobs.submit(job)
         self.show_page("jobs")
         self.status.say(self.tr("Added to the queue: {0}").format(job_kinds.title(job)))
+
+    def start_download(self, job: Job) -> None:
+        """Puts a download into the queue; it is shown where it was asked for."""
+        self.context.jobs.submit(job)
+        self.status.say(self.tr("Added to the queue: {0}").format(job_kinds.title(job)))
+
+    def search_hub(self) -> None:
+        """Brings the search on the Hub to the front."""
+        self.show_page("models")
+        self.page("models").search_hub()
+
+    def publish(self, path: str) -> None:
+        """Opens the form to publish a model with, beside the window."""
+        from app.dialogs.publish import PublishDialog
+
+        dialog = PublishDialog(self.context, path, self)
+        dialog.job_requested.connect(self.start_download)
+        dialog.token_requested.connect(self.enter_token)
+        dialog.show()
+
+    def enter_token(self) -> None:
+        """Shows where the Hub's token is entered."""
+        self.show_page("settings")
+        self.page("settings").show_token()
 
     def show_result(self, job_id: str) -> None:
         """Opens the page that shows the answer of a finished job on it."""
@@ -243,6 +273,7 @@ class MainWindow(QMainWindow):
         file = self.menuBar().addMenu(self.tr("&File"))
         self._add_action(file, self.tr("Add &model file…"), self.choose_file, "Ctrl+O")
         self._add_action(file, self.tr("Add model &folder…"), self.choose_folder, "Ctrl+Shift+O")
+        self._add_action(file, self.tr("&Search Hugging Face…"), self.search_hub, "Ctrl+K")
         self._add_action(file, self.tr("&Rescan"), self.context.library.rescan, "F5")
         file.addSeparator()
         self._add_action(file, self.tr("&Quit"), self.close, "Ctrl+Q")
@@ -310,6 +341,11 @@ class MainWindow(QMainWindow):
         )
         for path in made if kind.models else ():
             self.context.library.include(path)
+
+    def _on_token(self) -> None:
+        """Whoever the Hub takes us for has changed."""
+        self.context.fits.renew()
+        self.page("models").token_changed()
 
     def _on_setting(self, key: str) -> None:
         if key == "theme":

@@ -62,6 +62,15 @@ class Questions(QObject):
             if self._link:
                 self._link.send({"cancel": question_id})
 
+    def renew(self) -> None:
+        """Lets the worker go, with what it remembers; a new one answers from now on, also what is still open."""
+        if self._link is not None:
+            link, self._link = self._link, None
+            link.disconnect(self)
+            link.close_input()
+        for question_id in list(self._open):
+            self._send(question_id)
+
     @property
     def is_busy(self) -> bool:
         """Whether an answer is still to come."""

@@ -16,7 +16,7 @@ from core.errors import ErrorReport, ImatrixNotComputed
 from core.hub.leftovers import UnfinishedDownload, find_unfinished
 from core.jobs import DownloadJob, ImatrixJob, Job, QuantizeJob, QuantizeManyJob, outputs_of
 from core.journal import Leftover, find_leftover
-from core.progress import Snapshot
+from core.progress import Measured, Snapshot
 from core.store import ENDED, Stopped, Store
 
 SHUTDOWN_S = 8.0
@@ -133,6 +133,10 @@ class JobQueue(QObject):
     def snapshot(self, job_id: str = "") -> Snapshot | None:
         """The latest progress of a running job, by default that of `running_job`."""
         return next((run.snapshot for run in self._runs() if job_id in ("", run.id)), None)
+
+    def measured(self, job_id: str) -> tuple[Measured, ...]:
+        """The figures that a running job has told of so far; none of one that does not run here."""
+        return next((tuple(run.measured) for run in self._runs() if run.id == job_id), ())
 
     def is_cancelling(self, job_id: str) -> bool:
         """Whether this job runs and has been asked to stop."""

@@ -95,7 +95,7 @@ ROWS: tuple[Setting, ...] = (
         (),
         FOLDERS,
         _T("Settings", "Model folders"),
-        _T("Settings", "Searched for .gguf files and model folders when the window opens and on F5."),
+        _T("Settings", "Searched for .gguf files and model folders, and watched for new ones."),
     ),
     Setting(
         "output_folder",
@@ -116,12 +116,12 @@ ROWS: tuple[Setting, ...] = (
     ),
     Setting(
         "download_limit",
-        "number",
-        0.0,
+        "integer",
+        0,
         HUB,
         _T("Settings", "Speed limit"),
         _T("Settings", "MiB per second for each download, from its next start on."),
-        limits=(0.0, 10_000.0),
+        limits=(0, 10_000),
         special=_T("Settings", "None"),
     ),
     Setting(
@@ -220,7 +220,13 @@ ROWS: tuple[Setting, ...] = (
     ),
     Setting("model_files", "paths", (), "", "", ""),
     Setting("quantize_types", "paths", (), "", "", ""),
+    Setting("hub_favourites", "paths", (), "", "", ""),
+    Setting("hub_recent", "paths", (), "", "", ""),
+    Setting("hub_context", "integer", 4096, "", "", "", limits=(512, 1 << 20)),
     Setting("quantize_fit", "text", "fast", "", "", ""),
+    Setting("quantize_goal", "text", "gguf", "", "", ""),
+    Setting("quantize_method", "text", "", "", "", ""),
+    Setting("quantize_export", "text", "", "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.hub.names import repo_in
 from core.rules import types_of
 from kernels.blocks import FORMATS
 
@@ -191,8 +192,12 @@ _TYPE_SUFFIX = re.compile(r"[.-](BF16|F16|F32|I?Q\d\w*|TQ\d_0|MXFP4\w*|NVFP4)$",
 
 
 def output_name(source: Path, target: str) -> str:
-    """NAME-TARGET.gguf: the model's file or folder name without the type it is in, then the type it gets."""
-    stem = source.stem if source.suffix.lower() in (".gguf", ".safetensors") else source.name
+    """NAME-TARGET.gguf: the model's file or folder name without the type it is in, then the type it gets.
+
+    A folder in the Hub's cache is named after a commit; there the model's own name is taken.
+    """
+    is_file = source.suffix.lower() in (".gguf", ".safetensors")
+    stem = source.stem if is_file else repo_in(str(source)).partition("/")[2] or source.name
     return f"{_TYPE_SUFFIX.sub('', stem)}-{target.upper()}.gguf"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.cuda import require_cuda
 from core.errors import NonFiniteWeights, ValuesTooLarge
@@ -45,6 +45,12 @@ class Compute:
     def workers(self) -> int:
         """How many chunks are computed at once; a device does all its work by itself."""
         return 1 if self.backend == "gpu" else self.threads or available_threads()
+
+    def rows_per_chunk(self, row_length: int) -> int:
+        """How many whole rows are processed at a time: a device takes more, since each of its steps has a price."""
+        if self.backend != "gpu":
+            return rows_per_chunk(row_length)
+        return max(1, dispatch.BACKENDS[self.backend].chunk_elements // row_length)
 
     def backend_for(self, type_name: str, fit: Fit = "fast", weighted: bool = False) -> str:
         """The backend for one type: the processor takes what the device has no code for."""
@@ -98,9 +104,9 @@ class Made:
     sums: ErrorSums
 
 
-def chunks_of(tensor: SourceTensor, wanted: Sequence[Wanted]) -> Iterator[Chunk]:
+def chunks_of(tensor: SourceTensor, wanted: Sequence[Wanted], compute: Compute) -> Iterator[Chunk]:
     """A tensor cut into chunks; none reaches over the end of a matrix."""
-    step, rows = rows_per_chunk(tensor.row_length), tensor.rows // max(item.matrices for item in wanted)
+    step, rows = compute.rows_per_chunk(tensor.row_length), tensor.rows // max(item.matrices for item in wanted)
     for begin in range(0, tensor.rows, rows):
         for first in range(begin, begin + rows, step):
             yield Chunk(tensor, tuple(wanted), first, min(step, begin + rows - first))
@@ -112,11 +118,12 @@ def make(source: Source, chunk: Chunk, raw: NDArray[np.uint8], compute: Compute)
     return [_made(source, chunk, wanted, raw, x, compute) for wanted in chunk.wanted]
 
 
-def _decoded(tensor: SourceTensor, raw: NDArray[np.uint8], compute: Compute) -> NDArray[np.float32] | None:
-    """The numbers of a chunk, or None for a type that cannot be read here and is only copied."""
+def _decoded(tensor: SourceTensor, raw: NDArray[np.uint8], compute: Compute) -> Any:
+    """The numbers of a chunk where they are needed next, or None for a type that cannot be read and is only copied."""
     if not tensor.readable:
         return None
-    return dispatch.decode(tensor.type, raw, tensor.row_length, backend=compute.backend_for(tensor.type), threads=1)
+    backend = compute.backend_for(tensor.type)
+    return dispatch.decode_in_place(tensor.type, raw, tensor.row_length, backend=backend, threads=1)
 
 
 def _made(
@@ -124,7 +131,7 @@ def _made(
     chunk: Chunk,
     wanted: Wanted,
     raw: NDArray[np.uint8],
-    x: NDArray[np.float32] | None,
+    x: Any,
     compute: Compute,
 ) -> Made:
     tensor, target = chunk.tensor, wanted.row.target_type

@@ -640,7 +640,7 @@ class HubGated(BadInput):
             f"{repo} is gated",
             "the account of your token has not been given access" if token else "no token was sent",
             f"Open {page}, log in and accept the conditions"
-            + (", then retry" if token else "; then put a token of that account into HF_TOKEN, or run `hf auth login`"),
+            + (", then retry" if token else "; then enter a token of that account in Settings, or with `token --save`"),
         )
 
 
@@ -651,7 +651,7 @@ class HubTokenRefused(BadInput):
         super().__init__(
             f"{endpoint} refused your token",
             "it is expired, revoked or mistyped",
-            "Make a new one in the settings of your account, put it into HF_TOKEN or run `hf auth login`, then retry",
+            f"Make a new one in {endpoint}/settings/tokens and put it where the old one is (`token` says where)",
         )
 
 
@@ -673,7 +673,7 @@ class TokenMissing(BadInput):
         super().__init__(
             "There is no token to publish with",
             f"{endpoint} has to know whose repository it is",
-            "Keep one with `token --save`, put it into HF_TOKEN, or run `hf auth login`",
+            "Enter one in Settings, or with `token --save`; HF_TOKEN and `hf auth login` serve as well",
         )
 
 
@@ -736,7 +736,8 @@ class HubNotFound(BadInput):
         super().__init__(
             f"{thing} is not on {endpoint}",
             "it does not exist, or is private",
-            "Check the spelling (`search` finds models); for a private model, give a token with access in HF_TOKEN",
+            "Check the spelling (`search` finds models); for a private model, enter a token with access (Settings, or "
+            "`token --save`)",
         )
 
 

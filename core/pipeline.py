@@ -92,7 +92,7 @@ def write_tensors(source: Source, outputs: Outputs, compute: Compute, progress: 
     """Streams every tensor of the source that is not done yet through memory into the files, in order."""
     done = sum(tensor.bytes for tensor in source.tensors[: outputs.done])
     progress.stage("Quantizing", sum(tensor.bytes for tensor in source.tensors), begun=done)
-    with closing(stream.flow(source, _chunks(source, outputs), compute)) as flow:
+    with closing(stream.flow(source, _chunks(source, outputs, compute), compute)) as flow:
         for chunk, made in flow:
             outputs.add(chunk, made)
             done += chunk.rows * chunk.tensor.row_bytes
@@ -101,9 +101,9 @@ def write_tensors(source: Source, outputs: Outputs, compute: Compute, progress: 
                 source.release(chunk.tensor)
 
 
-def _chunks(source: Source, outputs: Outputs) -> Iterator[Chunk]:
+def _chunks(source: Source, outputs: Outputs, compute: Compute) -> Iterator[Chunk]:
     for tensor in source.tensors[outputs.done :]:
-        yield from chunks_of(tensor, [target.wanted(tensor) for target in outputs.targets])
+        yield from chunks_of(tensor, [target.wanted(tensor) for target in outputs.targets], compute)
 
 
 def verify_files(files: Sequence[OutputFile], progress: Progress) -> None:

@@ -15,6 +15,10 @@ from core.errors import Cancelled
 INTERVAL_S = 0.1
 
 
+# The output error of a layer, of which plain rounding's is known too.
+LAYER_ERROR = "layer error"
+
+
 class Measured(BaseModel):
     """A figure that is known before its job ends. of: which figure. name: of what.
 

@@ -96,14 +96,12 @@ def _codec(
 
 # Formats of levels that are not whole multiples of a step, or of few levels.
 UNEVEN_LEVELS = ("IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0")
-# The backends of their farther searches.
-COMPILED = ("reference", "cpu")
 # The levels that look farther than the fast search, of the formats for which that lowers the error. Formats without a
 # row are encoded by the fast search at that level too.
 BEST: dict[str, Level] = {
     **{name: Level("best_blocks", "used") for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")},
     **{name: Level("best_super_blocks", "used") for name in ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")},
-    **{name: Level("best_levels", "used", COMPILED, COMPILED) for name in UNEVEN_LEVELS},
+    **{name: Level("best_levels", "used") for name in UNEVEN_LEVELS},
 }
 
 # On the grids ggml's choice between near points is not repeated by the fast searches, which make the same error.

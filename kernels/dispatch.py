@@ -41,12 +41,14 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def _to_device(array: Array) -> Any:
-    return importlib.import_module("kernels.gpu.transfer").to_device(array)
+def _to_device(array: Any) -> Any:
+    """An array, or a tensor that is there already, on the device."""
+    return importlib.import_module("kernels.gpu.transfer").to_device(array) if isinstance(array, np.ndarray) else array
 
 
-def _to_host(tensor: Any) -> Any:
-    return importlib.import_module("kernels.gpu.transfer").to_host(tensor)
+def _to_host(array: Any) -> Any:
+    """An array, or a tensor of whatever device as one."""
+    return array if isinstance(array, np.ndarray) else importlib.import_module("kernels.gpu.transfer").to_host(array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Backend:
 
     requirement: the library it cannot work without. priority: "auto" takes the highest; 0 is only taken when named.
     chunk_elements: elements per call, such that temporaries stay within some 64 MiB. threaded: whether its functions
-    take a number of threads. lift and lower: from numpy arrays to what its functions take, and back.
+    take a number of threads. lift and lower: from arrays of any backend to what its functions take, and from what they
+    return to numpy arrays.
     """
 
     name: str
@@ -63,7 +66,7 @@ class Backend:
     priority: int
     chunk_elements: int
     threaded: bool = False
-    lift: Callable[[Array], Any] = _unchanged
+    lift: Callable[[Any], Any] = _to_host
     lower: Callable[[Any], Any] = _unchanged
 
     def available(self) -> bool:
@@ -169,12 +172,20 @@ def _joined(parts: Iterable[Array], shape: tuple[int, int], kind: npt.DTypeLike)
     return np.concatenate(arrays).reshape(shape) if arrays else np.empty(shape, kind)
 
 
-def _to_blocks(row: Codec, x: Floats) -> tuple[Floats, tuple[int, int]]:
-    """Rows as blocks (n_blocks, elements), and the shape of their bytes; raises ValueError where rows do not fit."""
+def _to_blocks(row: Codec, x: Any) -> tuple[Any, tuple[int, int]]:
+    """Rows of any backend as blocks (n_blocks, elements), and the shape of their bytes.
+
+    Raises ValueError where rows do not fit.
+    """
     if x.ndim != 2:
         raise ValueError(f"{row.format.name}: rows (rows, row_length) expected, not an array of shape {x.shape}")
     shape = x.shape[0], row.format.row_bytes(x.shape[1])
-    return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, row.format.elements), shape
+    return _floats(x).reshape(-1, row.format.elements), shape
+
+
+def _floats(x: Any) -> Any:
+    """Contiguous float32 numbers; a tensor, which `decode_in_place` made, is that already."""
+    return np.ascontiguousarray(x, dtype=np.float32) if isinstance(x, np.ndarray) else x
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +203,7 @@ class _Encoding:
 
     backend: Backend
     function: Callable[..., Any]
-    blocks: Floats
+    blocks: Any
     shape: tuple[int, int]
     spans: list[slice]
     weights: Any
@@ -220,7 +231,7 @@ def _row_weights(name: str, row_length: int, importance: Floats | None, use: str
     return np.ascontiguousarray(importance, dtype=np.float32).reshape(-1, codec(name).format.elements)
 
 
-def _prepare(name: str, x: Floats, importance: Floats | None, how: _How) -> _Encoding:
+def _prepare(name: str, x: Any, importance: Floats | None, how: _How) -> _Encoding:
     """Plan an encoding; runs hold whole rows where importance is used, since its first block meets a row's first."""
     row, found = codec(name), level(name, how.fit)
     blocks, shape = _to_blocks(row, x)
@@ -253,25 +264,42 @@ def encode(
     return _joined((plan.backend.lower(encoded) for _, _, encoded in plan.lifted()), plan.shape, np.uint8)
 
 
-def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Floats:
-    """Rows read from a format: uint8 (rows, row_bytes) -> float32 (rows, row_length).
-
-    threads and errors as in `encode`; ValueError also where the bytes do not fit the row length.
-    """
+def _decoded(name: str, data: Bytes, row_length: int, chosen: Backend, threads: int) -> Iterator[Any]:
+    """Runs of blocks decoded by a backend, as its own arrays. Raises ValueError where the bytes do not fit."""
     row = codec(name)
-    chosen = choose(backend, row.backends)
     expected = row.format.row_bytes(row_length)
     if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != expected:
         raise ValueError(f"{name}: rows of {expected} bytes expected, not an array {data.dtype} of shape {data.shape}")
     blocks = np.ascontiguousarray(data).reshape(-1, row.format.bytes)
     function = _load("decode", name, chosen, threads)
     spans = _spans(len(blocks), chosen.chunk_elements // row.format.elements)
-    decoded = (chosen.lower(function(chosen.lift(blocks[span]))) for span in spans)
-    return _joined(decoded, (len(data), row_length), np.float32)
+    return (function(chosen.lift(blocks[span])) for span in spans)
 
 
-def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) -> ErrorSums:
-    """The error sums of y against x, float32 arrays of the same shape; threads as in `encode`.
+def decode(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Floats:
+    """Rows read from a format: uint8 (rows, row_bytes) -> float32 (rows, row_length).
+
+    threads and errors as in `encode`; ValueError also where the bytes do not fit the row length.
+    """
+    chosen = choose(backend, codec(name).backends)
+    runs = _decoded(name, data, row_length, chosen, threads)
+    return _joined((chosen.lower(run) for run in runs), (len(data), row_length), np.float32)
+
+
+def decode_in_place(name: str, data: Bytes, row_length: int, *, backend: str = "auto", threads: int = 0) -> Any:
+    """As `decode`, but rows that a device decoded in one run stay there, as its tensor (rows, row_length).
+
+    `encode_measured` and `measure` take them from there, so that nothing travels back and forth.
+    """
+    chosen = choose(backend, codec(name).backends)
+    runs = list(_decoded(name, data, row_length, chosen, threads))
+    if len(runs) == 1:
+        return runs[0].reshape(len(data), row_length)
+    return _joined((chosen.lower(run) for run in runs), (len(data), row_length), np.float32)
+
+
+def measure(x: Any, y: Any, *, backend: str = "auto", threads: int = 0) -> ErrorSums:
+    """The error sums of y against x, float32 arrays, or tensors, of the same shape; threads as in `encode`.
 
     Raises ValueError where the shapes differ.
     """
@@ -279,14 +307,14 @@ def measure(x: Floats, y: Floats, *, backend: str = "auto", threads: int = 0) ->
         raise ValueError(f"arrays of the same shape expected, not {x.shape} and {y.shape}")
     chosen = choose(backend)
     function = _load("measure", "F32", chosen, threads)
-    source, copy = (np.ascontiguousarray(array, dtype=np.float32).reshape(-1) for array in (x, y))
-    spans = _spans(source.size, chosen.chunk_elements)
+    source, copy = (_floats(array).reshape(-1) for array in (x, y))
+    spans = _spans(len(source), chosen.chunk_elements)
     return sum((function(chosen.lift(source[span]), chosen.lift(copy[span])) for span in spans), ErrorSums())
 
 
 def encode_measured(
     name: str,
-    x: Floats,
+    x: Any,
     *,
     importance: Floats | None = None,
     fit: Fit = "fast",
@@ -296,6 +324,7 @@ def encode_measured(
 ) -> tuple[Bytes, ErrorSums]:
     """Rows in a format, and the error sums of what they decode to; arguments and errors as in `encode`.
 
+    x: also a tensor that `decode_in_place` returned.
     stored: F32, F16 or BF16, as the weights are stored, where they lie on the format's lattice: blocks that hold them
     then take the place of searched ones (kernels.lattice).
     """
@@ -306,7 +335,7 @@ def encode_measured(
         data.append(plan.backend.lower(encoded))
         if stored is not None:
             repacked = importlib.import_module("kernels.lattice").repacked
-            data[-1] = repacked(name, plan.blocks[span], stored, data[-1], threads=threads)
+            data[-1] = repacked(name, _to_host(plan.blocks[span]), stored, data[-1], threads=threads)
             encoded = plan.backend.lift(data[-1])
         sums += gauge(source, decoder(encoded))
     return _joined(data, plan.shape, np.uint8), sums

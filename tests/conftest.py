@@ -31,6 +31,7 @@ def own_folders(folders_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = folders_root / str(next(_numbers))
     for variable in OWN_FOLDERS:
         monkeypatch.setenv(variable, str(root / variable.removeprefix("BITWRIGHT_").removesuffix("_DIR").lower()))
+    monkeypatch.setenv("HF_HUB_CACHE", str(root / "hub"))
     return root
 
 

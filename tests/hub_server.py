@@ -23,12 +23,18 @@ CHUNK = 1 << 14
 
 
 def git_hash(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    found = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
+    found.update(data)
+    return found.hexdigest()
 
 
 @dataclass
 class Repo:
-    """A model. lfs: names (by ending) whose content lies on the other host. access: tokens, None = everybody's."""
+    """A model; contents may be maps of files.
+
+    lfs: names (by ending) whose content lies on the other host. access: tokens, None = everybody's. xet: the Hub names
+    the contents' hashes in Xet storage, too, for clients that go there; others are redirected as ever.
+    """
 
     files: dict[str, bytes]
     access: set[str] | None = None
@@ -42,7 +48,9 @@ class Repo:
     library: str = "transformers"
     parameters: int = 135_000_000
     branches: tuple[str, ...] = ("main",)
+    xet: bool = False
     names: dict[str, str] = field(default_factory=dict)  # tags of git and their commits
+    digests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     @property
     def commit(self) -> str:
@@ -51,9 +59,20 @@ class Repo:
     def is_lfs(self, name: str) -> bool:
         return name.endswith(self.lfs)
 
+    def pointer(self, name: str) -> str:
+        """What git itself has of a file: the hash of its content, or of the pointer to a large one."""
+        if not self.is_lfs(name):
+            return self.digest(name)
+        return git_hash(f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.digest(name)}\n".encode())
+
     def digest(self, name: str) -> str:
+        """The ETag of a file's content."""
         data = self.files[name]
-        return hashlib.sha256(data).hexdigest() if self.is_lfs(name) else git_hash(data)
+        known = self.digests.get(name)
+        if known is None or known[0] is not data:
+            known = (data, hashlib.sha256(data).hexdigest() if self.is_lfs(name) else git_hash(data))
+            self.digests[name] = known
+        return known[1]
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,7 @@ class Faults:
     answers: (side, status, headers) instead of an answer. cuts: bytes after which a connection is cut. damaged: how
     many answers have a wrong byte. stalls: how many answers stop after half. refused: the status of every request.
     rate: bytes per second, 0 = no limit. without_ranges: whole files only. etag: what the Hub says instead.
+    api: answers of the interface. silent: it answers nothing until the server ends.
     """
 
     answers: deque[tuple[str, int, dict[str, str]]] = field(default_factory=deque)
@@ -84,6 +104,7 @@ class Faults:
     without_ranges: bool = False
     etag: str = ""
     api: deque[tuple[int, dict[str, str]]] = field(default_factory=deque)
+    silent: bool = False
 
 
 class Server(ThreadingHTTPServer):
@@ -112,6 +133,8 @@ class HubServer:
         self.pieces: dict[tuple[str, int], bytes] = {}
         self.received = 0
         self.part_bytes = 1 << 30
+        self.chunk = CHUNK
+        self.next_host = ""  # where the next page of a search is said to be, instead of here
         self.page = 2
         self.faults = Faults()
         self.log: list[Request] = []
@@ -231,6 +254,8 @@ class Handler(BaseHTTPRequestHandler):
         elif parts.startswith("api/models"):
             with hub.lock:
                 fault = hub.faults.api.popleft() if hub.faults.api else None
+            if hub.faults.silent:
+                hub.released.wait(60)
             if fault:
                 return self._answer(*fault)
             self._api(parts.removeprefix("api/models").strip("/"), parse_qs(url.query))
@@ -242,6 +267,9 @@ class Handler(BaseHTTPRequestHandler):
     # ------------------------------------------------------------ the interface
 
     def _api(self, rest: str, query: dict[str, list[str]]) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token and token not in self.server.hub.tokens:
+            return self._refuse(401, "", "Invalid credentials in Authorization header")
         if not rest:
             return self._search(query)
         parts = rest.split("/")
@@ -270,7 +298,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(hits) > cursor + page:
             kept = "&".join(f"{key}={quote(value)}" for key, values in query.items() for value in values
                             if key != "cursor")  # fmt: skip
-            headers["Link"] = f'<{self.server.hub.endpoint}/api/models?{kept}&cursor={cursor + page}>; rel="next"'
+            place = self.server.hub.next_host or self.server.hub.endpoint
+            headers["Link"] = f'<{place}/api/models?{kept}&cursor={cursor + page}>; rel="next"'
         self._json([self._info(*hit) for hit in hits[cursor : cursor + page]], headers)
 
     def _info(self, name: str, repo: Repo) -> dict[str, Any]:
@@ -292,13 +321,13 @@ class Handler(BaseHTTPRequestHandler):
     def _sibling(self, repo: Repo, file: str) -> dict[str, Any]:
         data = repo.files[file]
         lfs = {"sha256": repo.digest(file), "size": len(data), "pointerSize": 134}
-        entry = {"rfilename": file, "size": len(data), "blobId": git_hash(data)}
+        entry = {"rfilename": file, "size": len(data), "blobId": repo.pointer(file)}
         return entry | ({"lfs": lfs} if repo.is_lfs(file) else {})
 
     def _tree_entry(self, repo: Repo, file: str) -> dict[str, Any]:
         data = repo.files[file]
         lfs = {"oid": repo.digest(file), "size": len(data), "pointerSize": 134}
-        entry = {"type": "file", "path": file, "size": len(data), "oid": git_hash(data)}
+        entry = {"type": "file", "path": file, "size": len(data), "oid": repo.pointer(file)}
         return entry | ({"lfs": lfs} if repo.is_lfs(file) else {})
 
     def _repo(self, name: str, revision: str) -> Repo | None:
@@ -453,6 +482,9 @@ class Handler(BaseHTTPRequestHandler):
         if not repo.is_lfs(file):
             return self._content(repo.files[file], headers | {"ETag": etag})
         linked = {"X-Linked-ETag": etag, "X-Linked-Size": str(len(repo.files[file]))}
+        if repo.xet:
+            refresh = f"{self.server.hub.endpoint}/api/models/{name}/xet-read-token/{repo.commit}"
+            linked |= {"X-Xet-Hash": repo.digest(file)[::-1], "Link": f'<{refresh}>; rel="xet-auth"'}
         place = f"{self.server.hub.other_host}/{name}/{quote(file)}?signature=secret"
         self._answer(302, headers | linked | {"Location": place})
 
@@ -484,22 +516,25 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            self._send(bytearray(data[start:stop]))
+            with memoryview(data) as whole, whole[start:stop] as asked:
+                self._send(asked)
 
-    def _send(self, data: bytearray) -> None:
+    def _send(self, data: memoryview) -> None:
         """The body, at the rate and with the faults asked for."""
         hub = self.server.hub
         with hub.lock:
             cut = hub.faults.cuts.popleft() if hub.faults.cuts else len(data)
             hub.open += 1
             hub.most_open = max(hub.most_open, hub.open)
-        if data and hub.take("damaged"):
-            data[len(data) // 2] ^= 0xFF
+        if len(data) and hub.take("damaged"):
+            damaged = bytearray(data)
+            damaged[len(data) // 2] ^= 0xFF
+            data = memoryview(damaged)
         is_stalled = bool(hub.take("stalls"))
         end = min(cut, len(data) // 2 if is_stalled else len(data))
         try:
-            for at in range(0, end, CHUNK):
-                piece = data[at : min(at + CHUNK, end)]
+            for at in range(0, end, hub.chunk):
+                piece = data[at : min(at + hub.chunk, end)]
                 self.wfile.write(piece)
                 with hub.lock:
                     hub.sent += len(piece)

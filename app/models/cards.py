@@ -61,7 +61,8 @@ def card_of_mix(mix: Mix) -> Card:
 def card_of_method(method: Method, bits: int) -> Card:
     """A method: what bits it has, its typical loss at so many of them, what runs it, whether it needs a text."""
     programs = dict.fromkeys(program for name in method.exports for program in EXPORT[name].runs_in)
-    needs = "needs a calibration text" if method.calibration else "needs no text"
+    needs = "Needs a text" if method.calibration else "Needs no text"
+    runs_in = translate("ChoiceCard", "runs in {0}").format(", ".join(programs))
     spoken = translate("ChoiceCard", "At {0} bits per weight").format(bits)
     return Card(
         method.name,
@@ -71,7 +72,7 @@ def card_of_method(method: Method, bits: int) -> Card:
         spoken,
         method.loss[method.bits.index(bits)],
         translate("ChoiceCard", "{0}; shown for {1} bits").format(translate("ChoiceCard", method.loss_source), bits),
-        (_runs_in(tuple(programs)), translate("ChoiceCard", needs)),
+        (translate("ChoiceCard", needs), runs_in),
         recommended=method.recommended,
     )
 

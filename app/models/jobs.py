@@ -39,6 +39,8 @@ STAGES: dict[str, tuple[float, float]] = {
     "Reading the model": (0.0, 0.0),
     "Reading the text": (0.0, 0.02),
     "Computing importance": (0.02, 0.99),
+    "Quantizing layers": (0.02, 0.9),
+    "Packing": (0.9, 0.95),
     "Writing": (0.99, 1.0),
 }
 STAGE_WORDS = {
@@ -49,6 +51,8 @@ STAGE_WORDS = {
     "Reading the model": _T("JobsModel", "Reading the model"),
     "Reading the text": _T("JobsModel", "Reading the text"),
     "Computing importance": _T("JobsModel", "Computing importance"),
+    "Quantizing layers": _T("JobsModel", "Quantizing layers"),
+    "Packing": _T("JobsModel", "Packing"),
     "Writing": _T("JobsModel", "Writing"),
     "Asking the Hub": _T("JobsModel", "Asking the Hub"),
     "Downloading": _T("JobsModel", "Downloading"),

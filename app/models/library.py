@@ -1,26 +1,67 @@
-"""The models of the library as table rows, and a model described in words."""
+"""The models of the library as table rows, unfinished downloads among them, and a model described in words."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QObject, Qt
+from PySide6.QtGui import QIcon
 
 from app import text
 from app.models.columns import Column, RowsModel
-from core.jobs import ModelSummary
+from core.hub.cache import repo_in
+from core.jobs import ModelSummary, PartialDownload
 
 _T = QT_TRANSLATE_NOOP
 
 
 @dataclass(frozen=True, slots=True)
-class LibraryRow:
-    """One model; `name` is its path, which is what tells models apart."""
+class PartialModel:
+    """A model of which a download has left something. name: tells it from others. repo: '' where it is not known."""
 
     name: str
-    model: ModelSummary
+    repo: str
+    files: tuple[PartialDownload, ...]
+
+    @property
+    def done(self) -> int:
+        """Bytes that are here."""
+        return sum(file.done for file in self.files)
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the files that were begun, None where that is not known."""
+        return sum(file.total for file in self.files) if all(file.total for file in self.files) else None
+
+    @property
+    def running(self) -> bool:
+        """Whether somebody is at it right now."""
+        return any(file.running for file in self.files)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a download here goes on with it; what other programs left is begun anew."""
+        return bool(self.repo) and any(file.ours for file in self.files)
+
+
+def partial_models(files: Iterable[PartialDownload]) -> tuple[PartialModel, ...]:
+    """Unfinished files put together by the folder they are in."""
+    grouped: dict[tuple[str, str], list[PartialDownload]] = {}
+    for file in files:
+        grouped.setdefault((file.repo, str(Path(file.path).parent)), []).append(file)
+    return tuple(PartialModel(f"partial:{folder}", repo, tuple(found)) for (repo, folder), found in grouped.items())
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryRow:
+    """One model or unfinished download; `name` is a model's path, which is what tells models apart."""
+
+    name: str
+    model: ModelSummary | None = None
+    partial: PartialModel | None = None
 
 
 class LibraryModel(RowsModel):
@@ -28,35 +69,53 @@ class LibraryModel(RowsModel):
 
     CONTEXT = "LibraryModel"
     COLUMNS = (
-        Column("name", _T("LibraryModel", "Name"), lambda row: shown_name(row.model)),
-        Column("architecture", _T("LibraryModel", "Architecture"), lambda row: row.model.architecture),
-        Column("parameters", _T("LibraryModel", "Parameters"), lambda row: row.model.parameters, text.count, True),
-        Column("type", _T("LibraryModel", "Type"), lambda row: row.model.type),
-        Column("size", _T("LibraryModel", "Size"), lambda row: row.model.bytes, text.size, True),
-        Column("location", _T("LibraryModel", "Location"), lambda row: location(row.model)),
-    )
+        Column("name", _T("LibraryModel", "Name"), lambda row: _name(row)),
+        Column("architecture", _T("LibraryModel", "Architecture"),
+               lambda row: row.model.architecture if row.model else ""),
+        Column("parameters", _T("LibraryModel", "Parameters"), lambda row: row.model.parameters if row.model else None,
+               lambda value: text.DASH if value is None else text.count(value), True),
+        Column("type", _T("LibraryModel", "Type"), lambda row: row.model.type if row.model else _progress(row.partial)),
+        Column("size", _T("LibraryModel", "Size"), lambda row: row.model.bytes if row.model else row.partial.done,
+               text.size, True),
+        Column("location", _T("LibraryModel", "Location"),
+               lambda row: location(row.model) if row.model else _tr("download, not finished")),
+    )  # fmt: skip
 
-    def set_models(self, models: tuple[ModelSummary, ...]) -> None:
-        """Shows these models."""
-        self.set_rows([LibraryRow(model.path, model) for model in models])
+    def __init__(self, icon: Callable[[str, str], QIcon] | None = None, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._icon = icon
+
+    def set_models(self, models: Sequence[ModelSummary], partial: Sequence[PartialModel] = ()) -> None:
+        """Shows these models, and what was left unfinished below them."""
+        rows = [LibraryRow(model.path, model) for model in models]
+        self.set_rows(rows + [LibraryRow(one.name, partial=one) for one in partial])
 
     def decorate(self, row: Any, column: Column, role: int) -> Any:
-        """The whole path as tooltip."""
-        return row.model.path if role == Qt.ItemDataRole.ToolTipRole else None
+        """The whole path as tooltip; a mark for what is not finished."""
+        if role == Qt.ItemDataRole.DecorationRole and column.key == "type" and row.partial and self._icon:
+            return self._icon("running" if row.partial.running else "paused", "warn")
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return row.model.path if row.model else "\n".join(file.name or file.path for file in row.partial.files)
+        return None
 
 
 def shown_name(model: ModelSummary) -> str:
-    """What tells a model from its siblings on this computer: the name of its file or folder; the sample has its own."""
+    """What tells a model from its siblings on this computer: the name of its file or folder; the sample has its own.
+
+    A folder in the Hub's cache, which is named after a commit, has the id of its model.
+    """
     if model.is_sample:
         return model.name
     path = Path(model.path)
-    return path.stem if path.suffix in {".gguf", ".safetensors"} else path.name
+    return path.stem if path.suffix in {".gguf", ".safetensors"} else repo_in(model.path) or path.name
 
 
 def location(model: ModelSummary) -> str:
     """The folder a model lies in, the home folder shortened; the sample lies in the program."""
     if model.is_sample:
         return _tr("bundled")
+    if repo := repo_in(model.path):
+        return _tr("cache, {0}").format(repo)
     folder = str(Path(model.path).parent)
     home = str(Path.home())
     return f"~{folder[len(home) :]}" if folder.startswith(home) else folder
@@ -84,6 +143,21 @@ def facts(model: ModelSummary) -> list[tuple[str, str]]:
         (_tr("License"), model.license, model.license or None),
     )
     return [(name, value) for name, value, known in rows if known is not None]
+
+
+def _name(row: LibraryRow) -> str:
+    if row.model is not None:
+        return shown_name(row.model)
+    assert row.partial is not None
+    names = [file.name for file in row.partial.files if file.name]
+    return row.partial.repo or (names[0] if names else _tr("unknown model"))
+
+
+def _progress(partial: PartialModel | None) -> str:
+    assert partial is not None
+    if partial.running:
+        return _tr("downloading")
+    return _tr("partial, {0}").format(text.percent(partial.done / partial.total)) if partial.total else _tr("partial")
 
 
 def _tr(words: str) -> str:

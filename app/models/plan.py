@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt, Signal
@@ -11,7 +12,7 @@ from app import text
 from app.models.columns import Column, Index, RowsModel
 from app.models.modules import in_layer_order, order_text
 from core.jobs import Override, Plan, TensorPlan
-from kernels.blocks import ROWS
+from kernels.blocks import FORMATS, ROWS
 
 AUTOMATIC = ""
 CHOICES_ROLE = Qt.ItemDataRole.UserRole + 5
@@ -28,14 +29,17 @@ def mib(n_bytes: int) -> str:
     return f"{value:.2f}" if value >= 0.005 or n_bytes == 0 else "< 0.01"
 
 
-def types_for(tensor: TensorPlan) -> tuple[str, ...]:
-    """The types a user may choose for this tensor: those whose block divides its row length.
+ALL_TYPES = tuple(row.name for row in ROWS)
+
+
+def types_for(tensor: TensorPlan, offered: Sequence[str] = ALL_TYPES) -> tuple[str, ...]:
+    """The types a user may choose for this tensor: those offered whose block divides its row length.
 
     Vectors (norms, biases) have no choice: inference programs expect them unquantized.
     """
     if len(tensor.shape) < 2:
         return ()
-    return tuple(row.name for row in ROWS if row.divides(tensor.shape[-1]))
+    return tuple(name for name in offered if FORMATS[name].divides(tensor.shape[-1]))
 
 
 def reason_text(tensor: TensorPlan) -> str:
@@ -80,6 +84,8 @@ class PlanModel(RowsModel):
         theme.follow(self, self._draw_icons)
         self._draw_icons()
         self._overrides: dict[str, str] = {}
+        # What a user may choose from; nothing where the tensors' types follow from other choices alone.
+        self.offered: Sequence[str] = ALL_TYPES
         self._bold = QFont()
         self._bold.setBold(True)
 
@@ -114,7 +120,7 @@ class PlanModel(RowsModel):
 
     def choices(self, index: Index) -> tuple[str, ...]:
         """Types that may be chosen in this row."""
-        return types_for(self.rows[index.row()])
+        return types_for(self.rows[index.row()], self.offered)
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         """The column `to` can be edited where there is a choice."""
@@ -154,6 +160,6 @@ class PlanModel(RowsModel):
         self._icons = {"edit": icon("edit", "accent"), "warning": icon("warning", "warn"), "none": QIcon(blank)}
 
     def _tooltip(self, row: Any, column: Column) -> str | None:
-        if column.key == "to" and types_for(row):
+        if column.key == "to" and types_for(row, self.offered):
             return self.tr("Double-click or press F2 to choose another type")
         return row.name if column.key == "tensor" else reason_text(row) if column.key == "reason" else None

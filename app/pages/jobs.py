@@ -140,6 +140,8 @@ class JobsPage(QWidget):
         self.model.advance(job_id, snapshot)
         if job_id == self.selected():
             self.inspector.show_row(self.table.current())
+            if snapshot.measured is not None:
+                self._show_measured()
 
     def _on_log(self, job_id: str, piece: str) -> None:
         if job_id == self._shown_log:
@@ -156,12 +158,20 @@ class JobsPage(QWidget):
         self.inspector.show_row(row)
         if row.name != self._shown_log:
             self._load_log()
+            self._show_measured()
 
     def _load_log(self) -> None:
         job_id = self.selected()
         if job_id is not None:
             self._shown_log = job_id
             self.inspector.show_log(self.context.jobs.log(job_id))
+
+    def _show_measured(self) -> None:
+        """What the selected job has found so far, while it runs."""
+        job_id = self.selected()
+        if job_id is not None:
+            source = getattr(self.context.store.get(job_id).job, "source", "")
+            self.inspector.show_measured(self.context.jobs.measured(job_id), job_kinds.short(source))
 
     def _act(self, key: str) -> None:
         row = self._current()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QSignalBlocker, Qt, QTimer, Signal
+from PySide6.QtCore import QCoreApplication, QObject, QSignalBlocker, Qt, QTimer, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app import job_kinds, text
 from app.context import AppContext
-from app.goals import GgufGoal, Goal
+from app.goals import CheckpointGoal, GgufGoal, Goal
+from app.models.remedies import Fix, fix_of, in_window
 from app.planner import Planner
 from app.widgets.empty_state import EmptyState
+from app.widgets.goal_row import GoalRow
 from app.widgets.output_row import OutputRow, problem_with, room_words
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_pane import PlanPane
@@ -41,8 +44,9 @@ class QuantizePage(QWidget):
         super().__init__()
         self.context = context
         self.gguf = GgufGoal(context)
-        self.goals: dict[str, Goal] = {goal.key: goal for goal in (self.gguf,)}
-        self.goal: Goal = self.gguf
+        self.checkpoint = CheckpointGoal(context)
+        self.goals: dict[str, Goal] = {goal.key: goal for goal in (self.gguf, self.checkpoint)}
+        self.goal = self.goals.get(context.settings.value("quantize_goal"), self.gguf)
         self.planner = Planner(context.questions, self)
         self._source = ""
         self._summary: ModelSummary | None = None
@@ -53,6 +57,8 @@ class QuantizePage(QWidget):
         self._recheck = QTimer(self, singleShot=True, interval=RECHECK_MS)
         self.setAcceptDrops(True)
         self._build()
+        self.goal_row.choose(self.goal.key)
+        self._show_goal()
         self._connect()
         self._show_state()
 
@@ -108,6 +114,8 @@ class QuantizePage(QWidget):
     def _build(self) -> None:
         theme = self.context.theme
         self.strip = SourceStrip(theme, self.context.library.models)
+        titles = {goal.key: QCoreApplication.translate("Goals", goal.title) for goal in self.goals.values()}
+        self.goal_row = GoalRow(titles)
         self.output = OutputRow(theme)
         self.pane = PlanPane(theme)
         self.table, self.before, self.problem = self.pane.table, self.pane.before, self.pane.problem
@@ -116,6 +124,7 @@ class QuantizePage(QWidget):
         work.setContentsMargins(0, 0, 0, 0)
         work.setSpacing(12)
         work.addWidget(self.strip)
+        work.addWidget(self.goal_row)
         work.addWidget(self._make_split(), 1)
         work.addWidget(self.output)
         work.addLayout(self._make_foot())
@@ -178,6 +187,8 @@ class QuantizePage(QWidget):
 
     def _connect(self) -> None:
         self.strip.chosen.connect(self.set_source)
+        self.goal_row.chosen.connect(self._take_goal)
+        self.problem.fix_wanted.connect(self._mend)
         for goal in self.goals.values():
             goal.pane.targets_changed.connect(self._retarget)
             goal.pane.changed.connect(self._replan)
@@ -195,6 +206,37 @@ class QuantizePage(QWidget):
         self.context.jobs.changed.connect(self._on_queue)
 
     # ------------------------------------------------------------ asking
+
+    def _take_goal(self, key: str) -> None:
+        """Something else is to be made: nothing that is shown belongs to it."""
+        self.goal = self.goals[key]
+        self.planner.forget()
+        self.table.model.forget()
+        self.gguf.own = ()
+        self._show_goal()
+        if self._source:
+            self._propose()
+            self._ask_plan()
+            self._show_plan()
+
+    def _show_goal(self) -> None:
+        self._panes.setCurrentWidget(self.goal.pane)
+        self.table.offer(self.goal.types)
+
+    def _mend(self) -> None:
+        """Chooses what the refusal that is shown advises."""
+        fix = self._fix()
+        if fix is not None:
+            self.checkpoint.pane.apply(fix.changes)
+
+    def _fix(self) -> Fix | None:
+        fault = self._fault()
+        return fix_of(fault.remedy) if fault and self.goal is self.checkpoint else None
+
+    def _fault(self) -> ErrorReport | None:
+        """Why there is no plan for the target shown."""
+        faults = self.planner.faults
+        return faults.get(self._shown_target()) or next(iter(faults.values()), None)
 
     def _retarget(self) -> None:
         self._propose()
@@ -242,6 +284,7 @@ class QuantizePage(QWidget):
 
     def _start(self) -> None:
         """Asks for the job, and remembers the choice for the next time."""
+        self.context.settings.set("quantize_goal", self.goal.key)
         self.goal.remember()
         for job in self.jobs():
             if isinstance(job, ImatrixJob):
@@ -287,19 +330,27 @@ class QuantizePage(QWidget):
             self._ask_memory()
 
     def _show_plan(self) -> None:
-        plan, faults = self.plan, self.planner.faults
+        plan, fault = self.plan, self._fault()
         if plan is not None:
             self.goal.count(plan)
-        if faults and self._summary is None:
+        if fault and self._summary is None:
             self.strip.show_unreadable(self._source, self._converts)
-        fault = faults.get(self._shown_target()) or next(iter(faults.values()), None)
-        converted = self.tr("The plan and the sizes are known once llama.cpp has made a 16-bit file of this model.")
-        self.pane.show_plan(
-            plan, None if self._converts else fault, converted if self._converts and plan is None else ""
-        )
+        if self._converts:
+            words = self.tr("The plan and the sizes are known once llama.cpp has made a 16-bit file of this model.")
+            self.pane.show_plan(plan, None, "" if plan else words)
+        else:
+            fix = self._fix()
+            self.pane.show_plan(plan, self._in_window(fault), fix=fix.words if fix else "")
         self._show_before(plan)
         self.pane.show_table()
         self._show_state()
+
+    def _in_window(self, fault: ErrorReport | None) -> ErrorReport | None:
+        """A refusal of a method in the words of the window."""
+        if fault is None or self.goal is not self.checkpoint:
+            return fault
+        said = {name: in_window(getattr(fault, name)) for name in ("what", "why", "remedy")}
+        return replace(fault, **said)
 
     def _show_state(self) -> None:
         """Says what would be written and whether it can be started; the button is live only where it can."""

@@ -34,7 +34,8 @@ from app.widgets.report_saving import save_report
 from app.widgets.result_head import ResultHead
 from app.widgets.result_views import VIEW, VIEWS
 from app.widgets.sensitivity_view import SensitivityView
-from core.jobs import QuantizeResult, TensorResult
+from app.widgets.view_tables import ViewTables
+from core.jobs import QuantizeResult
 from core.keeping import Keeping, recipe
 
 # The least that a plot with its title, legend and words needs.
@@ -65,6 +66,7 @@ class ResultsPage(QWidget):
         self.history = HistoryModel(self)
         self.table_model = ResultsModel(self)
         self._plots: dict[str, Any] = {}
+        self._selected = ""
         self._build()
         self._connect()
         self.refresh()
@@ -111,19 +113,21 @@ class ResultsPage(QWidget):
                 plot.lossless_requested.connect(lambda: self.table.filter_box.setText(self.tr("lossless")))
             if self.result:
                 plot.set_result(self.result)
-            self._on_row(self.table.current())
+            self._on_row(self._selected)
         return self._plots[key]
+
+    def views(self) -> tuple[str, ...]:
+        """The keys of the views that the result has, in the order of their tabs."""
+        return tuple(self.tabs.tabData(at) for at in range(self.tabs.count()))
 
     def show_view(self, key: str) -> None:
         """Brings the tab of a view to the front, where the result has it."""
-        at = next((at for at in range(self.tabs.count()) if self.tabs.tabData(at) == key), -1)
-        self.tabs.setCurrentIndex(at)
+        if key in self.views():
+            self.tabs.setCurrentIndex(self.views().index(key))
 
     def select_tensor(self, name: str) -> None:
         """Selects a tensor's row in the table, taking away a filter that hides it."""
-        if not self.table.select(name):
-            self.table.filter_box.clear()
-            self.table.select(name)
+        self.tables.select(name)
 
     # ------------------------------------------------------------ composition
 
@@ -181,7 +185,8 @@ class ResultsPage(QWidget):
         self._inner.setObjectName("results_inner_split")
         self._inner.setChildrenCollapsible(False)
         self._inner.addWidget(self._make_plots())
-        self._inner.addWidget(self._make_table())
+        self.tables = ViewTables(self.context.theme, self._make_table())
+        self._inner.addWidget(self.tables)
         self._inner.setSizes([400, 190])
         self._inner.setStretchFactor(0, 3)
         self._inner.setStretchFactor(1, 2)
@@ -245,7 +250,7 @@ class ResultsPage(QWidget):
         self.ranking.rules_requested.connect(self._ask_for_rules)
         self.measure.job_requested.connect(self._leave_measuring)
         self.tabs.currentChanged.connect(self._show_plot)
-        self.table.selected.connect(self._on_row)
+        self.tables.selected.connect(self._on_row)
         self.head.chat_requested.connect(self._ask_for_chat)
         self.context.jobs.finished.connect(self._on_queue)
         self.context.jobs.changed.connect(self._on_queue)
@@ -282,10 +287,11 @@ class ResultsPage(QWidget):
         self.head.show_result(result)
         self.table_model.set_result(result)
         self._offer_views(result)
+        self.tables.set_result(result)
         for plot in self._plots.values():
             plot.set_result(result)
         # Another type of the same model has the same rows, so the selection stays.
-        self._on_row(self.table.current())
+        self._on_row(self._selected)
 
     def _show_front(self) -> None:
         """What is in front is seen now: its plot is built where this is the first time, its files are looked for."""
@@ -327,8 +333,9 @@ class ResultsPage(QWidget):
         if self.isVisible():
             self.refresh()
 
-    def _on_row(self, row: TensorResult | None) -> None:
-        name = row.name if row else ""
+    def _on_row(self, name: str) -> None:
+        """One tensor is selected in all plots and tables; what has no row for it leaves the choice as it was."""
+        self._selected = name or self._selected
         for plot in self._plots.values():
             if hasattr(plot, "select"):
                 plot.select(name)
@@ -336,7 +343,7 @@ class ResultsPage(QWidget):
     def _offer_views(self, result: QuantizeResult) -> None:
         """A tab for every view that the result has; the one shown stays where the result has it too."""
         offered = [view for view in VIEWS if view.has(result)]
-        if [view.key for view in offered] == [self.tabs.tabData(at) for at in range(self.tabs.count())]:
+        if tuple(view.key for view in offered) == self.views():
             return
         shown = self._view()
         with QSignalBlocker(self.tabs):
@@ -356,6 +363,9 @@ class ResultsPage(QWidget):
         """Brings the tab's plot to the front, building it where this is the first time."""
         if self.result is not None and self._view():
             self._stack.setCurrentWidget(self.plot(self._view()))
+            self.tables.show_view(VIEW[self._view()])
+            if self._selected:
+                self.tables.select(self._selected)
 
     def _fill_export(self, menu: QMenu) -> None:
         menu.clear()

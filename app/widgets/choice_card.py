@@ -192,7 +192,7 @@ class ChoiceCard(QRadioButton):
         painter.setFont(caption)
         painter.setPen(self._theme.color("muted"))
         painter.drawText(line, Qt.AlignmentFlag.AlignVCenter, self.card.bits)
-        x = line.left() + metrics.horizontalAdvance("16.00 bits") + 16
+        x = line.left() + max(map(metrics.horizontalAdvance, ("16.00 bits", self.card.bits))) + 16
         x = self._paint_scale(painter, x, line) + 8
         painter.setPen(self._theme.color("muted"))
         loss = QRect(x, line.top(), line.right() - x, line.height())

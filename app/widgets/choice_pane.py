@@ -23,7 +23,7 @@ from app.widgets.advanced_options import AdvancedOptions
 from app.widgets.choice_card import ChoiceCards
 from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.recipe_row import RecipeRow
-from app.widgets.rules_table import RulesTable
+from app.widgets.rules_table import TypeRules
 from core.catalog import COPY, MIXES, TARGETS
 from core.jobs import Fit, Plan, QuantizeOptions
 from core.recipe_file import Recipe
@@ -61,7 +61,7 @@ class ChoicePane(QWidget):
         self.several.setObjectName("several_targets")
         self.several.setAccessibleName(self.tr("Several types in one pass"))
         self.several.setToolTip(self.tr("Several types in one pass: a file for each, and the source is read once"))
-        self.rules = RulesTable(theme)
+        self.rules = TypeRules(theme)
         self.advanced = AdvancedOptions(theme)
         self.pure = self.advanced.switches["pure"]
         self.fit = self._make_fit()
@@ -166,9 +166,9 @@ class ChoicePane(QWidget):
         self.tabs.setExpanding(False)
         self._stack = QStackedWidget()
         for words, content in (
-            (self.tr("Types"), _scrolled(self.cards)),
+            (self.tr("Types"), scrolled(self.cards)),
             (self.tr("Rules"), self.rules),
-            (self.tr("Advanced"), _scrolled(self.advanced)),
+            (self.tr("Advanced"), scrolled(self.advanced)),
         ):
             self.tabs.addTab(words)
             self._stack.addWidget(content)
@@ -242,7 +242,8 @@ class ChoicePane(QWidget):
             self.tabs.setTabText(tab, f"{words} ({n})" if n else words)
 
 
-def _scrolled(content: QWidget) -> QScrollArea:
+def scrolled(content: QWidget) -> QScrollArea:
+    """A widget that may be higher than its place."""
     scroll = QScrollArea()
     scroll.setWidgetResizable(True)
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -23,7 +23,7 @@ class EmptyState(QWidget):
         self._icon = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
         heading = QLabel(title, alignment=Qt.AlignmentFlag.AlignCenter)
         heading.setProperty("role", "section")
-        sentence = QLabel(words, alignment=Qt.AlignmentFlag.AlignCenter)
+        self._sentence = sentence = QLabel(words, alignment=Qt.AlignmentFlag.AlignCenter)
         sentence.setProperty("role", "muted")
         sentence.setWordWrap(True)
         sentence.setMaximumWidth(MAX_WIDTH)
@@ -47,6 +47,14 @@ class EmptyState(QWidget):
         layout.addStretch(3)
         theme.follow(self, self._recolor)
         self._recolor()
+
+    def set_words(self, words: str) -> None:
+        """Says something else below the title."""
+        self._sentence.setText(words)
+
+    def words(self) -> str:
+        """What is said below the title."""
+        return self._sentence.text()
 
     def add_button(self, words: str, on_click: Callable[[], None], *, primary: bool = False) -> QPushButton:
         """Adds a button below the words."""

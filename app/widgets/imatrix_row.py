@@ -15,22 +15,24 @@ class ImatrixRow(QWidget):
     """A label and three buttons. Signals: changed() when another file, another text, or none is chosen.
 
     path: the chosen file, or ''. text: what one is to be computed from, () = the program's own, None = not at all.
-    For tests: objectNames `choose_imatrix`, `compute_imatrix` (its menu: `menu`) and `remove_imatrix`.
+    prefix: of the objectNames. For tests: objectNames `choose_imatrix`,
+    `compute_imatrix` (its menu: `menu`) and `remove_imatrix`.
     """
 
     changed = Signal()
 
-    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Any, prefix: str = "", parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.path = ""
         self.text: tuple[str, ...] | None = None
         self.choose_button = QPushButton()
-        self.choose_button.setObjectName("choose_imatrix")
+        self.choose_button.setObjectName(f"{prefix}choose_imatrix")
         self.choose_button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.choose_button.clicked.connect(self._browse)
         self.compute_button = self._make_compute()
+        self.compute_button.setObjectName(f"{prefix}compute_imatrix")
         self.remove_button = QToolButton()
-        self.remove_button.setObjectName("remove_imatrix")
+        self.remove_button.setObjectName(f"{prefix}remove_imatrix")
         self.remove_button.setAccessibleName(self.tr("Use no importance matrix"))
         self.remove_button.setToolTip(self.remove_button.accessibleName())
         theme.decorate(self.remove_button, "close")
@@ -67,7 +69,6 @@ class ImatrixRow(QWidget):
         )
         self.menu.addAction(self.tr("From a text file…")).triggered.connect(self._browse_text)
         button = QPushButton(self.tr("Compute"))
-        button.setObjectName("compute_imatrix")
         button.setMenu(self.menu)
         button.setToolTip(self.tr("Runs the model over a text before the quantization, once, and keeps the result"))
         return button

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QTextCursor, QTextOption
 from PySide6.QtWidgets import (
@@ -19,14 +22,20 @@ from PySide6.QtWidgets import (
 from app import text
 from app.job_kinds import KINDS
 from app.models.jobs import STATES, JobRow, stage_words, standing
+from app.models.modules import place
 from app.theme import Theme
 from app.widgets.error_words import sentences
 from app.widgets.filter_table import monospace
 from core.errors import ErrorReport
-from core.jobs import outputs_of
+from core.jobs import LayerFigures, outputs_of
+from core.progress import LAYER_ERROR, Measured
+
+if TYPE_CHECKING:
+    from app.widgets.layer_plot import LayerPlot
 
 MAX_LOG_LINES = 5000
 ICON = 18
+PLOT_HEIGHT = 200
 
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
@@ -89,6 +98,9 @@ class JobInspector(QWidget):
         self._facts.setVerticalSpacing(4)
         self._buttons: dict[str, QPushButton | QToolButton] = {}
         self._log = self._make_log()
+        # Made for the first job that tells of figures while it runs: the plot library takes its time to load.
+        self._plot: LayerPlot | None = None
+        self._plot_place = QVBoxLayout()
         self._compose()
         theme.follow(self, self._restyle)
 
@@ -104,6 +116,25 @@ class JobInspector(QWidget):
             self._show_facts(row)
             self._show_buttons(row)
             self._restyle()
+
+    def show_measured(self, measured: Sequence[Measured], of: str) -> None:
+        """Draws the errors of the layers solved so far, or takes the plot away where there are none."""
+        figures = [_figures(each) for each in measured if each.of == LAYER_ERROR]
+        if figures and self._plot is None:
+            from app.widgets.layer_plot import LayerPlot
+
+            self._plot = LayerPlot(self._theme)
+            self._plot.setMinimumHeight(PLOT_HEIGHT)
+            self._plot_place.addWidget(self._plot)
+        if self._plot is not None:
+            self._plot.setVisible(bool(figures))
+        if self._plot is not None and figures:
+            self._plot.set_figures(figures, of)
+
+    @property
+    def plot(self) -> LayerPlot | None:
+        """The plot of what was measured, None while nothing was."""
+        return self._plot
 
     def show_log(self, log: str) -> None:
         """Replaces the log and shows its end."""
@@ -214,6 +245,7 @@ class JobInspector(QWidget):
         layout.addWidget(self._error)
         layout.addLayout(self._make_buttons())
         layout.addLayout(self._facts)
+        layout.addLayout(self._plot_place)
         layout.addSpacing(8)
         layout.addWidget(log_title)
         layout.addWidget(self._log, 1)
@@ -271,6 +303,18 @@ class JobInspector(QWidget):
         log.setPlaceholderText(self.tr("Nothing yet: the log begins when the job does."))
         log.setAccessibleName(self.tr("Log"))
         return log
+
+
+def _figures(measured: Measured) -> LayerFigures:
+    """A figure of a layer as the plots know it; where rounding was taken, both errors are the same."""
+    rounded = measured.value if measured.compared is None else measured.compared
+    return LayerFigures(
+        name=measured.name,
+        layer=place(measured.name).layer or 0,
+        error=measured.value,
+        rounded_error=rounded,
+        guarded=measured.value == rounded,
+    )
 
 
 def _situation(row: JobRow) -> tuple[str, bool, bool, int]:

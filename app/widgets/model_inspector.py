@@ -35,6 +35,7 @@ class ModelInspector(QWidget):
     chat_clicked = Signal()
     reveal_clicked = Signal()
     remove_clicked = Signal()
+    publish_clicked = Signal()
     tensor_selected = Signal(str)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
@@ -109,6 +110,7 @@ class ModelInspector(QWidget):
 
     def _show_facts(self, model: ModelSummary) -> None:
         while (item := self._facts.takeAt(0)) is not None:
+            item.widget().hide()
             item.widget().deleteLater()
         for number, (name, value) in enumerate(facts(model)):
             row, column = divmod(number, FACT_COLUMNS)
@@ -132,6 +134,11 @@ class ModelInspector(QWidget):
         row.setSpacing(8)
         row.addWidget(quantize)
         row.addWidget(self._chat)
+        self.publish = QPushButton(self.tr("Publish…"))
+        self.publish.setObjectName("inspectorPublish")
+        self.publish.setToolTip(self.tr("Upload it to Hugging Face as a repository of yours"))
+        self.publish.clicked.connect(self.publish_clicked)
+        row.addWidget(self.publish)
         row.addStretch(1)
         for icon, words, signal in (
             ("folder", self.tr("Reveal in folder"), self.reveal_clicked),

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QGridLayout, QLabel, QLineEdit, QTool
 
 from app import text
 
+SUFFIX = ".gguf"
 translate = QCoreApplication.translate
 
 
@@ -28,6 +29,7 @@ class OutputRow(QWidget):
         super().__init__(parent)
         self._typed_name = self._typed_folder = False
         self._several: tuple[str, ...] = ()
+        self._suffix = SUFFIX
         self.folder, self.name = QLineEdit(), QLineEdit()
         self.folder.setObjectName("output_folder")
         self.name.setObjectName("output_name")
@@ -46,6 +48,7 @@ class OutputRow(QWidget):
         ):
             label = QLabel(words)
             label.setBuddy(field)
+            self._name_label = label
             layout.addWidget(label, 0, 3 * column)
             layout.addWidget(field, 0, 3 * column + 1)
         layout.addWidget(browse, 0, 2)
@@ -58,7 +61,7 @@ class OutputRow(QWidget):
         folder, name = self.folder.text().strip(), self.name.text().strip()
         if not folder or not name:
             return ""
-        return str(Path(folder).expanduser() / (name if name.endswith(".gguf") else f"{name}.gguf"))
+        return str(Path(folder).expanduser() / (name if name.endswith(self._suffix) else f"{name}{self._suffix}"))
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -70,6 +73,7 @@ class OutputRow(QWidget):
 
     def propose_several(self, folder: str, names: tuple[str, ...]) -> None:
         """Fills in the folder where the user has not typed one; the names are what they are."""
+        self._take_kind(SUFFIX, self.tr("File &name"))
         self._several = names
         self.name.setReadOnly(True)
         if not self._typed_folder:
@@ -80,7 +84,22 @@ class OutputRow(QWidget):
         self.changed.emit()
 
     def propose(self, path: str) -> None:
-        """Fills in what the user has not typed."""
+        """Fills in what the user has not typed, of a file."""
+        self._take_kind(SUFFIX, self.tr("File &name"))
+        self._propose(path)
+
+    def propose_folder(self, path: str) -> None:
+        """Fills in what the user has not typed, of an output that is a folder."""
+        self._take_kind("", self.tr("&Name"))
+        self._propose(path)
+
+    def _take_kind(self, suffix: str, words: str) -> None:
+        """A name that was typed for the other kind of output is none for this one."""
+        self._typed_name = self._typed_name and suffix == self._suffix
+        self._suffix = suffix
+        self._name_label.setText(words)
+
+    def _propose(self, path: str) -> None:
         if self._several:
             self._several, self._typed_name = (), False
             self.name.setReadOnly(False)
@@ -119,8 +138,10 @@ def problem_with(path: str, source: str) -> str:
         return translate("OutputRow", "The folder {0} does not exist.").format(folder)
     if not os.access(folder, os.W_OK):
         return translate("OutputRow", "The folder {0} cannot be written: choose another one.").format(folder)
-    if Path(path).is_dir():
+    if path.endswith(SUFFIX) and Path(path).is_dir():
         return translate("OutputRow", "A folder of this name exists: choose another file name.")
+    if not path.endswith(SUFFIX) and (Path(path).is_file() or (Path(path).is_dir() and any(Path(path).iterdir()))):
+        return translate("OutputRow", "{0} exists and is not empty: choose another name.").format(Path(path).name)
     if os.path.realpath(path) == os.path.realpath(source):
         return translate("OutputRow", "This is the source itself: choose another file name.")
     return ""

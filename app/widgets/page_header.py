@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QCoreApplication
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QToolButton, QWidget
 
 from app.theme import Theme
@@ -27,14 +28,25 @@ class PageHeader(QWidget):
         """Adds a widget at the right end."""
         self._row.addWidget(widget)
 
+    def add_switch(self, widget: QWidget) -> None:
+        """Adds a widget right behind the title."""
+        self._row.insertSpacing(1, 8)
+        self._row.insertWidget(2, widget)
+
     def add_fold(self, theme: Theme) -> QToolButton:
         """Adds the button that shows and hides an inspector; its `toggled` says which."""
-        button = QToolButton()
-        button.setCheckable(True)
-        button.setChecked(True)
-        words = self.tr("Show or hide the inspector (Ctrl+I)")
-        button.setToolTip(words)
-        button.setAccessibleName(words)
-        theme.decorate(button, "inspector")
+        button = fold_button(theme)
         self.add(button)
         return button
+
+
+def fold_button(theme: Theme) -> QToolButton:
+    """A button that shows and hides an inspector; its `toggled` says which."""
+    button = QToolButton()
+    button.setCheckable(True)
+    button.setChecked(True)
+    words = QCoreApplication.translate("PageHeader", "Show or hide the inspector (Ctrl+I)")
+    button.setToolTip(words)
+    button.setAccessibleName(words)
+    theme.decorate(button, "inspector")
+    return button

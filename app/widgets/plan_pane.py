@@ -67,15 +67,15 @@ class PlanPane(QWidget):
                 self.tabs.setCurrentIndex(targets.index(shown))
         self.tabs.setVisible(len(targets) > 1)
 
-    def show_plan(self, plan: Plan | None, fault: ErrorReport | None, instead: str) -> None:
-        """Shows a plan, or why there is none; instead: the headline where neither is there.
+    def show_plan(self, plan: Plan | None, fault: ErrorReport | None, instead: str = "", fix: str = "") -> None:
+        """Shows a plan, or why there is none; instead: the headline where neither is there; fix: of ProblemBox.
 
         The last plan's rows stay beside a problem with a choice for one of them, so that it can be taken back.
         """
         self._is_lacking = fault is not None or bool(instead)
         if plan is not None:
             self.table.model.set_plan(plan)
-        self.problem.show_report(fault)
+        self.problem.show_report(fault, fix)
         self.bars.set_result(plan)
         self.bars.setVisible(plan is not None)
         self.headline.setText(size_sentence(plan) if plan else instead)

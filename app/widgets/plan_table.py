@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPoint, Qt
@@ -60,8 +61,10 @@ class PlanTable(FilterTable):
         view.setItemDelegateForColumn(self.model.column_of("to"), TypeDelegate(theme, view))
         view.setItemDelegateForColumn(0, NameDelegate(view))
         view.setItemDelegateForColumn(self.model.column_of("reason"), WordsDelegate(view))
-        before, bits, reason = map(self.model.column_of, ("source_bytes", "bpw", "reason"))
-        view.set_columns(Columns(_WIDTHS, rest=reason, spare=(before, bits, reason)))
+        before, bits, reason, source, shape = map(
+            self.model.column_of, ("source_bytes", "bpw", "reason", "from", "shape")
+        )
+        view.set_columns(Columns(_WIDTHS, rest=reason, spare=(before, bits, reason, source, shape)))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._open_menu)
 
@@ -72,7 +75,8 @@ class PlanTable(FilterTable):
     def menu(self) -> QMenu | None:
         """The types that fit all selected tensors; None where there is nothing to choose."""
         names = self.selected_names()
-        fitting = [set(types_for(self.model.rows[self.model.row_of(name)])) for name in names]
+        offered = self.model.offered
+        fitting = [set(types_for(self.model.rows[self.model.row_of(name)], offered)) for name in names]
         common = set.intersection(*fitting) if fitting else set()
         if not common:
             return None
@@ -80,15 +84,22 @@ class PlanTable(FilterTable):
         heading = menu.addAction(self.tr("Type of the selected tensors ({0})").format(len(names)))
         heading.setEnabled(False)
         menu.addAction(self.tr("Automatic")).triggered.connect(lambda: self.model.override(names, AUTOMATIC))
-        for name in types_for(self.model.rows[self.model.row_of(names[0])]):
+        for name in types_for(self.model.rows[self.model.row_of(names[0])], offered):
             if name in common:
                 action = menu.addAction(name)
                 action.triggered.connect(lambda _checked=False, name=name: self.model.override(names, name))
         return menu
 
+    def offer(self, types: Sequence[str]) -> None:
+        """Which types may be chosen for single tensors; none: they follow from other choices."""
+        self.model.offered = types
+        self._explain(self.current())
+
     def _explain(self, tensor: TensorPlan | None) -> None:
         """The reason in full, because the column is seldom wide enough."""
         hint = self.tr("Select a tensor to read its reason in full; double-click its type to choose another.")
+        if not self.model.offered:
+            hint = self.tr("Select a tensor to read its reason in full; rules give layers other settings.")
         self.detail.setText(f"{tensor.name}: {reason_text(tensor)}" if tensor else hint)
 
     def _open_menu(self, at: QPoint) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from core.errors import ErrorReport
 
 
 class ProblemBox(QFrame):
-    """Hidden until it is given a report."""
+    """Hidden until it is given a report. Signals: fix_wanted() when the button that mends it is pressed.
+
+    For tests: objectName `problem_fix` of the button.
+    """
+
+    fix_wanted = Signal()
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -30,21 +35,29 @@ class ProblemBox(QFrame):
             label.setTextFormat(Qt.TextFormat.PlainText)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             words.addWidget(label)
+        self._fix = QPushButton()
+        self._fix.setObjectName("problem_fix")
+        self._fix.clicked.connect(self.fix_wanted)
+        self._fix.hide()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(12, 12, 12, 12)
         layout.setSpacing(12)
         layout.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(words, 1)
+        layout.addWidget(self._fix, 0, Qt.AlignmentFlag.AlignBottom)
         theme.follow(self, self._recolor)
         self._recolor()
         self.hide()
 
-    def show_report(self, report: ErrorReport | None) -> None:
-        """Shows a report, or hides the box."""
+    def show_report(self, report: ErrorReport | None, fix: str = "") -> None:
+        """Shows a report, or hides the box; fix: the words of a button that mends it, '' for none."""
         self.setVisible(report is not None)
+        self._fix.setText(fix)
+        self._fix.setVisible(bool(fix))
         if report is None:
             return
-        for label, words in ((self._what, report.what), (self._why, report.why), (self._remedy, report.remedy)):
+        remedy = "" if fix else report.remedy
+        for label, words in ((self._what, report.what), (self._why, report.why), (self._remedy, remedy)):
             label.setText(f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else "")
             label.setVisible(bool(words))
         self.setAccessibleName(self.text())

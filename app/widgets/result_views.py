@@ -12,6 +12,7 @@ from typing import Any
 from PySide6.QtCore import QT_TRANSLATE_NOOP
 from PySide6.QtWidgets import QWidget
 
+from app.models.checkpoint_figures import ActivationsModel, ClippingModel, FiguresModel, LayersModel
 from core.jobs import QuantizeResult
 
 _T = QT_TRANSLATE_NOOP
@@ -22,13 +23,18 @@ class View:
     """A tab of the Results page.
 
     make: its plot, with set_result() and table(); select() and tensor_selected where it shows single tensors. has:
-    whether a result has what it shows.
+    whether a result has what it shows. model: of its own table twin; without one, the table of all tensors is it.
     """
 
     key: str
     title: str
     make: Callable[[Any], QWidget]
     has: Callable[[QuantizeResult], bool] = lambda result: True
+    model: type[FiguresModel] | None = None
+
+
+def _has(field: str) -> Callable[[QuantizeResult], bool]:
+    return lambda result: bool(getattr(result, field, ()))
 
 
 def _errors(theme: Any) -> QWidget:
@@ -49,9 +55,30 @@ def _size(theme: Any) -> QWidget:
     return SizeView(theme)
 
 
+def _solved(theme: Any) -> QWidget:
+    from app.widgets.layer_plot import LayerPlot
+
+    return LayerPlot(theme)
+
+
+def _clipping(theme: Any) -> QWidget:
+    from app.widgets.clipping_view import ClippingView
+
+    return ClippingView(theme)
+
+
+def _activations(theme: Any) -> QWidget:
+    from app.widgets.activation_view import ActivationView
+
+    return ActivationView(theme)
+
+
 VIEWS: tuple[View, ...] = (
     View("errors", _T("ResultViews", "Errors by tensor"), _errors),
     View("layers", _T("ResultViews", "Layers and modules"), _layers),
+    View("solved", _T("ResultViews", "Layer errors"), _solved, _has("layers"), LayersModel),
+    View("clipping", _T("ResultViews", "Clipping"), _clipping, _has("clipping"), ClippingModel),
+    View("activations", _T("ResultViews", "Activations"), _activations, _has("activations"), ActivationsModel),
     View("size", _T("ResultViews", "Size"), _size),
 )
 VIEW = {view.key: view for view in VIEWS}

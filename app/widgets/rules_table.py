@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QAbstractItemModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QAbstractItemModel, QCoreApplication, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -20,35 +20,34 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.models.rules import COUNT, PATTERN, TYPE, RulesModel
+from app.models.rules import PATTERN, TYPE, PatternRules, RulesModel
 from app.widgets.filter_table import ROW_HEIGHT
 from app.widgets.note_line import NoteLine
 from app.widgets.plan_table import NameDelegate
 from kernels.blocks import ROWS
 
+translate = QCoreApplication.translate
 Index = QModelIndex | QPersistentModelIndex
 
 
 class RulesTable(QWidget):
-    """Rules of a RulesModel, tried from the top; `model.changed` tells when they ask for something else.
+    """Rules of a model, tried from the top; `model.changed` tells when they ask for something else.
 
-    For tests: objectNames `rules_table`, `add_rule`, `remove_rule`, `rule_up`, `rule_down`, `rule_problem`.
+    prefix: of the objectNames. For tests: objectNames `rules_table`,
+    `add_rule`, `remove_rule`, `rule_up`, `rule_down`, `rule_problem`.
     """
 
-    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.model = RulesModel(theme, self)
+    def __init__(self, theme: Any, model: PatternRules, hint_words: str, prefix: str = "") -> None:
+        super().__init__()
+        self._prefix = prefix
+        self.model = model
+        model.setParent(self)
         self.view = self._make_view()
-        self._hint = hint = QLabel(
-            self.tr(
-                "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
-                "The first rule that finds a tensor decides."
-            )
-        )
+        self._hint = hint = QLabel(hint_words)
         hint.setWordWrap(True)
         hint.setProperty("role", "caption")
         self.problem = NoteLine(theme, "error", "bad")
-        self.problem.setObjectName("rule_problem")
+        self.problem.setObjectName(f"{prefix}rule_problem")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -63,7 +62,7 @@ class RulesTable(QWidget):
 
     def _make_view(self) -> QTableView:
         view = QTableView()
-        view.setObjectName("rules_table")
+        view.setObjectName(f"{self._prefix}rules_table")
         view.setAccessibleName(self.tr("Rules by pattern"))
         view.setModel(self.model)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -76,14 +75,12 @@ class RulesTable(QWidget):
         view.horizontalHeader().setHighlightSections(False)
         view.horizontalHeader().setSectionResizeMode(PATTERN, QHeaderView.ResizeMode.Stretch)
         view.setItemDelegateForColumn(PATTERN, NameDelegate(view))
-        view.setItemDelegateForColumn(TYPE, _TypeEditor(view))
-        view.setColumnWidth(TYPE, 84)
-        view.setColumnWidth(COUNT, 70)
+        view.setColumnWidth(self.model.columnCount() - 1, 70)
         return view
 
     def _make_buttons(self, theme: Any) -> QHBoxLayout:
         self.add_button = QPushButton(self.tr("A&dd rule"))
-        self.add_button.setObjectName("add_rule")
+        self.add_button.setObjectName(f"{self._prefix}add_rule")
         theme.decorate(self.add_button, "plus")
         self.add_button.clicked.connect(self._add)
         row = QHBoxLayout()
@@ -97,7 +94,7 @@ class RulesTable(QWidget):
             ("remove_rule", "remove", self.tr("Remove this rule"), self._remove),
         ):
             tool = QToolButton()
-            tool.setObjectName(name)
+            tool.setObjectName(self._prefix + name)
             tool.setToolTip(words)
             tool.setAccessibleName(words)
             theme.decorate(tool, icon)
@@ -131,6 +128,22 @@ class RulesTable(QWidget):
             tool.setEnabled(able)
         self._hint.setVisible(last < 0)
         self.problem.say(self.model.problem)
+
+
+class TypeRules(RulesTable):
+    """Rules that give types to tensors."""
+
+    model: RulesModel
+
+    def __init__(self, theme: Any) -> None:
+        words = translate(
+            "RulesTable",
+            "A type for every tensor whose name an expression finds, such as ffn_down or blk\\.(0|1)\\. "
+            "The first rule that finds a tensor decides.",
+        )
+        super().__init__(theme, RulesModel(theme), words)
+        self.view.setItemDelegateForColumn(TYPE, _TypeEditor(self.view))
+        self.view.setColumnWidth(TYPE, 84)
 
 
 class _TypeEditor(QStyledItemDelegate):

@@ -12,6 +12,7 @@ from app.widgets.memory_meter import GpuMeter, MemoryMeter
 
 HEIGHT = 28
 MESSAGE_MS = 8000
+NAME_WIDTH = 300
 
 
 class StatusLine(QWidget):
@@ -56,10 +57,12 @@ class StatusLine(QWidget):
 
     def show_job(self, name: str, fraction: float, left_s: float | None) -> None:
         """Shows the running job: its name, the share done (0 to 1) and the seconds left where they are known."""
-        words = [name, text.percent(fraction)]
+        shown = self.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, NAME_WIDTH)
+        words = [shown, text.percent(fraction)]
         if left_s is not None:
             words.append(self.tr("{0} left").format(text.remaining(left_s)))
         self._job.setText("  ·  ".join(words))
+        self._job.setToolTip(self.tr("Show the job: {0}").format(name))
         self._bar.setValue(round(1000 * fraction))
         self._job.show()
         self._bar.show()

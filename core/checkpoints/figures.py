@@ -10,12 +10,11 @@ from core.jobs import ClippingFigures, Histogram, LayerFigures
 from core.methods.gptq import Solved
 from core.methods.linear import Floats, Linear, Scheme
 from core.methods.table import TENSOR
-from core.progress import Measured, Progress
+from core.progress import LAYER_ERROR, Measured, Progress
 
 BINS = 64
 # Weights of a matrix that are looked at: whole rows, evenly spaced.
 SAMPLE = 1 << 18
-LAYER_ERROR = "layer error"
 
 
 def layer_of(item: Item) -> int:

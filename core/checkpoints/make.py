@@ -113,7 +113,8 @@ class _Work:
 def _write_weights(work: _Work, folder: AtomicFolder, progress: Progress) -> tuple[_Measures, dict[str, int]]:
     """Every tensor in the order of the source's files: what was measured, and CRC-32 by output name."""
     decided = work.decided
-    progress.stage("Quantizing", sum(item.entry.stored.bytes for item in decided.items))
+    stage = "Packing" if decided.is_calibrated else "Quantizing"
+    progress.stage(stage, sum(item.entry.stored.bytes for item in decided.items))
     measures = _Measures(work.before.found)
     checksums: dict[str, int] = {}
     done = 0

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from core.errors import NotDownloaded, SeveralModels, UnsafeCache
 from core.hub.names import REMOTE as REMOTE
-from core.hub.names import is_commit, is_repo, problem_of
+from core.hub.names import is_commit, problem_of
+from core.hub.names import is_repo as is_repo
+from core.hub.names import repo_in as repo_in
 from core.hub.names import split_id as split_id
 
 _WEIGHTS = (".gguf", ".safetensors", ".bin")

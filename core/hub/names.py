@@ -12,6 +12,7 @@ REMOTE = "hub:"
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_CACHED = re.compile(r"/models--([^/]+?)--([^/]+)/snapshots/[0-9a-f]{40}(?:/|$)")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 # Names that Windows gives to devices, in every folder and with every ending.
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -27,6 +28,12 @@ def split_id(text: str) -> tuple[str, str]:
     parts = text.split("/", 2)
     file = parts[2] if len(parts) > 2 else ""
     return ("", "") if file and problem_of(file) else ("/".join(parts[:2]), file)
+
+
+def repo_in(path: str) -> str:
+    """The id of the model whose place in the Hub's cache a path is or lies in, '' where it does in none."""
+    found = _CACHED.search(path.replace("\\", "/"))
+    return f"{found[1]}/{found[2]}" if found else ""
 
 
 def is_hash(text: str) -> bool:

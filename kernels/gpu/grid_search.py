@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kernels import grids
 from kernels.gpu.grid_tables import tables
-from kernels.gpu.search import GROUP_MAX_EPS, quotient, root, sequential_sum, stretched
+from kernels.gpu.search import GROUP_MAX_EPS, quotient, root, sequential_sum
+from kernels.gpu.steps import stretched
 from kernels.grid_search import GRID_SEARCHES, TOP_MULTIPLE, GridSearch
 
 BATCH = 1 << 16  # vectors whose neighbours are measured at a time

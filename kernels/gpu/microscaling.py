@@ -46,12 +46,17 @@ def _power(x: Tensor) -> Tensor:
     return logarithm.floor()
 
 
+def blocks_mxfp4(exponents: Tensor, codes: Tensor) -> Tensor:
+    """Exponents (n, 1) and codes uint8 (n, 32) as blocks of MXFP4."""
+    return join("MXFP4", {"e": exponents, "qs": pack_nibbles(codes)})
+
+
 def encode_mxfp4(x: Tensor) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 17)."""
     largest = _largest(x)
     usable = (largest > 0) & largest.isfinite()
     exponents = (torch.where(usable, _power(largest), -125.0) + 125).int() & 255
-    return join("MXFP4", {"e": exponents, "qs": pack_nibbles(nearest_value(x, half_power(exponents)))})
+    return blocks_mxfp4(exponents, nearest_value(x, half_power(exponents)))
 
 
 def decode_mxfp4(blocks: Tensor) -> Tensor:
@@ -77,12 +82,17 @@ def half_of_ue4m3(codes: Tensor) -> Tensor:
     return torch.tensor(HALF_OF_UE4M3, dtype=torch.float32, device=codes.device)[codes.int()]
 
 
+def blocks_nvfp4(scales: Tensor, codes: Tensor) -> Tensor:
+    """Scales (n, 4), as UE4M3, and codes uint8 (n, 64) as blocks of NVFP4."""
+    return join("NVFP4", {"d": scales, "qs": pack_nibbles(codes.view(-1, 4, 16)).view(-1, 32)})
+
+
 def encode_nvfp4(x: Tensor) -> Tensor:
     """float32 (n, 64) -> uint8 (n, 36)."""
     groups = x.reshape(-1, 16)
     scales = to_ue4m3(quotient(_largest(groups), 6.0))
     codes = nearest_value(groups, half_of_ue4m3(scales))
-    return join("NVFP4", {"d": scales.view(-1, 4), "qs": pack_nibbles(codes).view(-1, 32)})
+    return blocks_nvfp4(scales.view(-1, 4), codes)
 
 
 def decode_nvfp4(blocks: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from kernels.codecs import NONLINEAR_VALUES
+from kernels.gpu.fusing import fused
 from kernels.gpu.layout import join, pack_nibbles, split, to_codes, unpack_nibbles
 from kernels.gpu.legacy import reciprocal
-from kernels.gpu.search import GROUP_MAX_EPS, quotient, sequential_sum, signed_extreme
+from kernels.gpu.search import FUSED, GROUP_MAX_EPS, quotient, sequential_sum, signed_extreme
+from kernels.gpu.steps import TRIES
 from kernels.gpu.weights import by_block
-
-TRIES = range(-7, 8)
 
 
 def _values(x: Tensor) -> Tensor:
@@ -24,7 +24,8 @@ def nearest_value(x: Tensor, values: Tensor) -> Tensor:
     return torch.bucketize(x + x, values[1:] + values[:-1], right=True, out_int32=True)
 
 
-def _search(x: Tensor, weights: Tensor) -> Tensor:
+@fused(FUSED)
+def search_values(x: Tensor, weights: Tensor) -> Tensor:
     """The best scales (groups, 1), signed, of groups with weights, (groups, 32) each; 0 for groups of zeros."""
     extreme = signed_extreme(x)[:, 0]
     x, weights = x.T.contiguous(), weights.T.contiguous()
@@ -52,11 +53,16 @@ def _weights(x: Tensor, importance: Tensor | None) -> Tensor:
     return x * x if importance is None else by_block(x, importance, 2.0)
 
 
+def blocks_iq4_nl(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 32) as blocks of IQ4_NL."""
+    return join("IQ4_NL", {"d": d, "qs": pack_nibbles(codes)})
+
+
 def encode_iq4_nl(x: Tensor, importance: Tensor | None = None) -> Tensor:
     """float32 (n, 32) -> uint8 (n, 18); importance as in kernels.codecs."""
-    scale = _search(x, _weights(x, importance))
+    scale = search_values(x, _weights(x, importance))
     codes = nearest_value(reciprocal(scale) * x, _values(x)).to(torch.uint8)
-    return join("IQ4_NL", {"d": scale, "qs": pack_nibbles(codes)})
+    return blocks_iq4_nl(scale, codes)
 
 
 def decode_iq4_nl(blocks: Tensor) -> Tensor:
@@ -82,7 +88,7 @@ def unpack_scales(low: Tensor, high: Tensor) -> Tensor:
 def encode_iq4_xs(x: Tensor, importance: Tensor | None = None) -> Tensor:
     """float32 (n, 256) -> uint8 (n, 136); importance as in kernels.codecs."""
     groups = x.reshape(-1, 32)
-    scales = _search(groups, _weights(x, importance).view(-1, 32)).view(-1, 8)
+    scales = search_values(groups, _weights(x, importance).view(-1, 32)).view(-1, 8)
     d = quotient(torch.nan_to_num(signed_extreme(scales), nan=0.0), -32.0)
     multiples = torch.nan_to_num((reciprocal(d) * scales).round(), nan=0.0).clamp(-32, 31)
     inverse = reciprocal(d * multiples).view(-1, 1)

@@ -19,16 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.codecs import AffineSearch
+from kernels.gpu.fusing import fused
+from kernels.gpu.steps import FINE_NUDGES, NUDGES, PASSES, stretched
 
 GROUP_MAX_EPS = 1e-15
-NUDGES = tuple(k for k in range(-9, 10) if k != 0)
-FINE_NUDGES = tuple(k for k in range(-4, 5) if k != 0)
-PASSES = 5
+# Where on CUDA the same searches are, each as one kernel.
+FUSED = "kernels.gpu.triton_search"
 Loss = Callable[[Tensor], Tensor]
 
 
@@ -47,6 +47,7 @@ def root(x: Tensor) -> Tensor:
     return x.double().sqrt().float()
 
 
+@fused(FUSED, axis=-1)
 def sequential_sum(terms: Tensor) -> Tensor:
     """Σ over axis 0 in float32, one after another."""
     total = terms[0].clone()
@@ -64,11 +65,7 @@ def signed_extreme(x: Tensor) -> Tensor:
     return x.gather(1, first) + 0.0
 
 
-def stretched(nmax: int, first: float, step: float, k: int) -> float:
-    """The number of levels of candidate k, rounded to float32 where C rounds: (first + step·k) + nmax."""
-    return float(np.float32(first) + np.float32(step) * np.float32(k) + np.float32(nmax))
-
-
+@fused(FUSED)
 def make_qx_quants(x: Tensor, nmax: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scales (groups,), signed, and codes (groups, n) in -nmax..nmax-1 of w = scale·q for x, weights (groups, n).
 
@@ -124,6 +121,7 @@ class _Coordinates:
         self.sum_l2 = torch.where(better, sum_l2, self.sum_l2)
 
 
+@fused(FUSED)
 def make_q3_quants(x: Tensor, nmax: int) -> Tensor:
     """Scales (groups,), signed, of w = scale·q with q in -nmax..nmax-1 for x (groups, n), weighted by x²."""
     extreme = signed_extreme(x)[:, 0]
@@ -135,6 +133,7 @@ def make_q3_quants(x: Tensor, nmax: int) -> Tensor:
     return search.scale().masked_fill(extreme.abs() < GROUP_MAX_EPS, 0.0)
 
 
+@fused(FUSED)
 def make_qp_quants(x: Tensor, nmax: int, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Scales (groups, 1) and codes (groups, n) in 0..nmax, integral floats, for x >= 0 and weights (groups, n)."""
     x, weights = x.T.contiguous(), weights.T.contiguous()
@@ -193,6 +192,7 @@ class _Groups:
         return scale, torch.where(low > 0, torch.zeros_like(low), low), determinant > 0
 
 
+@fused(FUSED)
 def make_qkx2_quants(
     x: Tensor, weights: Tensor, search: AffineSearch, loss: Loss = torch.square_
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,11 +43,16 @@ def unpack_trits(packed: Tensor) -> Tensor:
     return torch.cat(parts, dim=1).to(torch.uint8)
 
 
+def blocks_tq1_0(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 256) as blocks of TQ1_0."""
+    packed = pack_trits(codes)
+    return join("TQ1_0", {"qs": packed[:, :48], "qh": packed[:, 48:], "d": d})
+
+
 def encode_tq1_0(x: Tensor) -> Tensor:
     """float32 (n, 256) -> uint8 (n, 54)."""
     d, multiples = _multiples(x)
-    packed = pack_trits(to_codes(multiples + 1))
-    return join("TQ1_0", {"qs": packed[:, :48], "qh": packed[:, 48:], "d": d})
+    return blocks_tq1_0(d, to_codes(multiples + 1))
 
 
 def decode_tq1_0(blocks: Tensor) -> Tensor:
@@ -56,10 +61,15 @@ def decode_tq1_0(blocks: Tensor) -> Tensor:
     return (unpack_trits(torch.cat([fields["qs"], fields["qh"]], dim=1)).float() - 1) * fields["d"].float()
 
 
+def blocks_tq2_0(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 256) as blocks of TQ2_0."""
+    return join("TQ2_0", {"qs": pack_two_bits(codes), "d": d})
+
+
 def encode_tq2_0(x: Tensor) -> Tensor:
     """float32 (n, 256) -> uint8 (n, 66)."""
     d, multiples = _multiples(x)
-    return join("TQ2_0", {"qs": pack_two_bits(to_codes(multiples + 1)), "d": d})
+    return blocks_tq2_0(d, to_codes(multiples + 1))
 
 
 def decode_tq2_0(blocks: Tensor) -> Tensor:
@@ -68,12 +78,17 @@ def decode_tq2_0(blocks: Tensor) -> Tensor:
     return (unpack_two_bits(fields["qs"]).float() - 1) * fields["d"].float()
 
 
+def blocks_q2_0(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 64) as blocks of Q2_0."""
+    fours = codes.view(-1, 16, 4)
+    packed = fours[:, :, 0] | fours[:, :, 1] << 2 | fours[:, :, 2] << 4 | fours[:, :, 3] << 6
+    return join("Q2_0", {"d": d, "qs": packed})
+
+
 def encode_q2_0(x: Tensor) -> Tensor:
     """float32 (n, 64) -> uint8 (n, 18)."""
     d, multiples = _multiples(x, beyond=-1.0)
-    codes = to_codes(multiples + 1).view(-1, 16, 4)
-    packed = codes[:, :, 0] | codes[:, :, 1] << 2 | codes[:, :, 2] << 4 | codes[:, :, 3] << 6
-    return join("Q2_0", {"d": d, "qs": packed})
+    return blocks_q2_0(d, to_codes(multiples + 1))
 
 
 def decode_q2_0(blocks: Tensor) -> Tensor:
@@ -84,11 +99,15 @@ def decode_q2_0(blocks: Tensor) -> Tensor:
     return (codes.float() - 1) * fields["d"].float()
 
 
+def blocks_q1_0(d: Tensor, codes: Tensor) -> Tensor:
+    """Steps (n, 1) and codes uint8 (n, 128) as blocks of Q1_0."""
+    return join("Q1_0", {"d": d, "qs": pack_bits(codes.view(-1, 16, 8).transpose(1, 2))})
+
+
 def encode_q1_0(x: Tensor) -> Tensor:
     """float32 (n, 128) -> uint8 (n, 18)."""
     d = quotient(sequential_sum(x.abs().T.contiguous()), 128.0)[:, None]
-    bits = (x >= 0).to(torch.uint8).view(-1, 16, 8).transpose(1, 2)
-    return join("Q1_0", {"d": d, "qs": pack_bits(bits)})
+    return blocks_q1_0(d, (x >= 0).to(torch.uint8))
 
 
 def decode_q1_0(blocks: Tensor) -> Tensor:

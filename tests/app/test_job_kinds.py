@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from app import cli, cli_evaluate, cli_hub, cli_sensitivity, job_kinds
+from app import cli, cli_evaluate, cli_hub, cli_publish, cli_sensitivity, job_kinds
 from core.engine import FUNCTIONS
 from core.jobs import (
     CheckpointJob,
@@ -19,6 +19,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeOptions,
     SensitivityJob,
+    UploadJob,
 )
 from core.jobs import QuantizeManyJob as Many
 
@@ -75,12 +76,19 @@ DOWNLOADS = (
     DownloadJob(repo="a/b"),
     DownloadJob(repo="a/b", revision="v1", include=("*Q8_0*",), output="/m/here", connections=2, limit=2_000_000),
 )
+UPLOADS = (
+    UploadJob(source="/m/a.gguf", repo="me/a"),
+    UploadJob(
+        source="/m/a", repo="me/a", private=False, revision="dev", include=("*.json",), base="b/c", message="New"
+    ),
+)
 EXAMPLES = {
     "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
     "imatrix": (cli.asked_imatrix, IMATRICES),
     "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
     "sensitivity": (cli_sensitivity.asked_sensitivity, SENSITIVITIES),
     "download": (cli_hub.download_job, DOWNLOADS),
+    "upload": (cli_publish.upload_job, UPLOADS),
     "quantize": (
         cli.asked_quantization,
         (

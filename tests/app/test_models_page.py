@@ -17,7 +17,7 @@ WAIT_MS = 60_000
 
 @pytest.fixture
 def page(window, qtbot):
-    made = window.page("models")
+    made = window.page("models").local
     qtbot.waitUntil(lambda: bool(made.selected() and made.selected().tensors), timeout=WAIT_MS)
     return made
 

@@ -23,7 +23,7 @@ NEW = {
     "confirm_quit_with_jobs": False,
     "converter": "CONV",
     "downloads_at_once": 3,
-    "download_limit": 2.5,
+    "download_limit": 3,
 }
 
 

@@ -205,6 +205,19 @@ def test_cuda_is_refused_where_there_is_none(small, tmp_path):
         run(job_for(small, tmp_path / "o.gguf", device="cuda"))
 
 
+@pytest.mark.parametrize("fit", ["fast", "best"])
+def test_torch_makes_what_the_processor_makes(small, tmp_path, monkeypatch, fit):
+    """As with --device cuda, on the processor: rows stay torch's from reading to measuring."""
+    means = imatrix_for("IQ2_XS", tmp_path, weights())
+    jobs = [job_for(small, tmp_path / f"{n}.gguf", "IQ4_XS", imatrix=means, fit=fit, device=device)
+            for n, device in enumerate(("cpu", "cuda"))]  # fmt: skip
+    monkeypatch.setattr("core.chunks.require_cuda", lambda: None)
+    cpu, gpu = (run(job) for job in jobs)
+    assert [tensor.type for tensor in gpu.tensors] == [tensor.type for tensor in cpu.tensors]
+    for mine, theirs in zip(gpu.tensors, cpu.tensors, strict=True):
+        assert mine.rmse == pytest.approx(theirs.rmse, rel=1e-3), mine.name
+
+
 @pytest.mark.gpu
 def test_cuda_result_is_as_good_as_that_of_the_cpu(small, tmp_path):
     import torch

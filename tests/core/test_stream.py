@@ -91,7 +91,9 @@ def test_chunks_cover_a_tensor_and_stop_at_the_end_of_a_matrix(monkeypatch):
     class Experts:
         matrices = 4
 
-    whole, apart = (list(chunks_of(tensor, [wanted])) for wanted in (type("One", (), {"matrices": 1}), Experts))
+    whole, apart = (
+        list(chunks_of(tensor, [wanted], Compute("auto", 1))) for wanted in (type("One", (), {"matrices": 1}), Experts)
+    )
     assert [(chunk.first, chunk.rows) for chunk in whole] == [(first, min(3, 28 - first)) for first in range(0, 28, 3)]
     assert [chunk.rows for chunk in apart] == [3, 3, 1] * 4
     assert [chunk.is_last for chunk in apart] == [False] * 11 + [True]

@@ -85,6 +85,20 @@ def test_weighted_error_is_no_more_than_that_of_ggml(name, backend, distribution
     assert weighted_error(name, x, ours, importance) <= 1.001 * weighted_error(name, x, theirs, importance)
 
 
+@pytest.mark.parametrize(("name", "backend"), [twin for twin in TWINS if twin[1] != "reference"])
+def test_weighted_error_is_no_more_than_that_of_ggml_at_the_edges(name, backend):
+    parts = {edge: samples.edge(edge)[:EDGE_ROWS] for edge in samples.EDGES}
+    x, importance = np.concatenate(list(parts.values())), IMPORTANCE["a few columns dominate"][:512]
+    ours = dispatch.encode(name, x, importance=importance, backend=backend)
+    theirs = ggml_oracle.quantize_chunk(name, x, importance)
+    for edge, end in zip(parts, np.cumsum([len(part) for part in parts.values()]), strict=True):
+        rows_of = slice(end - len(parts[edge]), end)
+        with np.errstate(all="ignore"):
+            known = weighted_error(name, x[rows_of], theirs[rows_of], importance)
+            if np.isfinite(known):
+                assert weighted_error(name, x[rows_of], ours[rows_of], importance) <= 1.001 * known, edge
+
+
 @every_twin
 def test_importance_lowers_the_error_where_it_is_high(name, backend):
     x = rows("normal")

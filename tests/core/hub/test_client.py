@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from core import engine, errors
@@ -48,6 +50,20 @@ def test_a_busy_search_is_tried_again_and_then_given_up(hub):
     hub.faults.api.extend([(503, {})] * 5)
     with pytest.raises(errors.HubBusy, match="503"):
         names(query="quants")
+
+
+def test_a_question_that_is_no_longer_wanted_is_not_waited_for(hub):
+    hub.faults.silent = True
+    began = time.monotonic()
+    with pytest.raises(errors.Cancelled):
+        engine.run(SearchJob(query="small"), Progress(cancelled=lambda: time.monotonic() - began > 0.2))
+    assert time.monotonic() - began < 10  # the time of a request is 20
+
+
+def test_the_next_page_is_never_elsewhere(hub):
+    hub.next_host = hub.other_host
+    with pytest.raises(errors.HubAnswerInvalid, match="elsewhere"):
+        names(query="", limit=4)
 
 
 def test_ids_are_paths_in_the_cache(hub, tmp_path, monkeypatch):

@@ -1,0 +1,172 @@
+"""A histogram with marks over it: the range that integers cover, percentiles, what else has a place on the axis.
+
+Importing this file imports pyqtgraph; pages do so only when a plot is first shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt, Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from app import text
+from app.widgets.plot_axes import ValueAxis
+from core.jobs import Histogram
+
+HEIGHT = 120
+# Where the logarithmic axis of counts begins: below one.
+FLOOR = 0.5
+translate = QCoreApplication.translate
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line across the axis. words: beside it. is_range: one of the two ends of the range that is covered."""
+
+    at: float
+    words: str
+    is_range: bool = False
+
+
+class RangePlot(QWidget):
+    """Shows a Histogram with Marks; counts are on a logarithmic axis, because the tails are what matters.
+
+    Signals: pointed(str) with the figures under the pointer, '' where there are none; menu_wanted(QPoint) for the right
+    button. Double-click resets the view.
+    """
+
+    pointed = Signal(str)
+    menu_wanted = Signal(object)
+
+    def __init__(self, theme: Any, bottom: str, left: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme, self._titles = theme, (bottom, left)
+        self._histogram: Histogram | None = None
+        self._marks: tuple[Mark, ...] = ()
+        self._items: list[Any] = []
+        values = ValueAxis("left")
+        values.set_log(True)
+        self.plot = pg.PlotWidget(axisItems={"left": values, "bottom": ValueAxis("bottom")}, enableMenu=False)
+        self.plot.setMinimumHeight(HEIGHT)
+        self.plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
+        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.plot.setMouseEnabled(x=True, y=False)
+        self.plot.getPlotItem().hideButtons()
+        self.plot.scene().sigMouseMoved.connect(self._hover)
+        self.plot.scene().sigMouseClicked.connect(self._clicked)
+        self.plot.viewport().installEventFilter(self)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.plot)
+        theme.follow(self, self._redraw)
+        self._redraw()
+
+    def show_histogram(self, histogram: Histogram | None, marks: Sequence[Mark] = ()) -> None:
+        """Draws another distribution, or none."""
+        self._histogram, self._marks = histogram, tuple(marks)
+        self._redraw()
+        self.reset_view()
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What is marked."""
+        return self._marks
+
+    def bars(self) -> tuple[np.ndarray, np.ndarray]:
+        """The edges (steps + 1) and the counts (steps) that are drawn."""
+        if self._histogram is None:
+            return np.array([0.0, 1.0]), np.array([0])
+        shown = self._histogram
+        return np.linspace(shown.low, shown.high, len(shown.counts) + 1), np.asarray(shown.counts)
+
+    def reset_view(self) -> None:
+        """Shows all of it again."""
+        edges, counts = self.bars()
+        ends = [*edges[[0, -1]], *(mark.at for mark in self._marks)]
+        view = self.plot.getPlotItem().getViewBox()
+        view.setRange(xRange=(min(ends), max(ends)), padding=0.04)
+        view.setRange(yRange=(math.log10(FLOOR), math.log10(max(int(counts.max()), 1)) + 0.35), padding=0)
+
+    # ------------------------------------------------------------ drawing
+
+    def _redraw(self) -> None:
+        item = self.plot.getPlotItem()
+        for old in self._items:
+            item.removeItem(old)
+        self._items = [*self._region(), self._curve(), *map(self._line, self._marks)]
+        for new in self._items:
+            item.addItem(new, ignoreBounds=True)
+        muted = self._theme.color("muted").name()
+        item.setLabel("bottom", self._titles[0], color=muted)
+        item.setLabel("left", self._titles[1], color=muted)
+        self._theme.style_plot(item)
+
+    def _curve(self) -> pg.PlotCurveItem:
+        edges, counts = self.bars()
+        color = self._theme.color("series0")
+        pen = pg.mkPen(color, width=1)
+        color.setAlpha(110)
+        heights = np.log10(np.maximum(counts, FLOOR))
+        return pg.PlotCurveItem(
+            edges, heights, stepMode="center", fillLevel=math.log10(FLOOR), pen=pen, brush=pg.mkBrush(color)
+        )
+
+    def _region(self) -> list[Any]:
+        ends = [mark.at for mark in self._marks if mark.is_range]
+        if len(ends) != 2:
+            return []
+        color = self._theme.color("series2")
+        color.setAlpha(36)
+        region = pg.LinearRegionItem(ends, movable=False, brush=pg.mkBrush(color), pen=pg.mkPen(None))
+        region.setZValue(-10)
+        return [region]
+
+    def _line(self, mark: Mark) -> pg.InfiniteLine:
+        color = self._theme.color("series2" if mark.is_range else "muted")
+        style = Qt.PenStyle.SolidLine if mark.is_range else Qt.PenStyle.DashLine
+        edges, _ = self.bars()
+        is_left = mark.at <= (edges[0] + edges[-1]) / 2
+        options = {
+            "position": 0.94,
+            "color": self._theme.color("text"),
+            "anchors": [(0, 0.5), (0, 0.5)] if is_left else [(1, 0.5), (1, 0.5)],
+        }
+        pen = pg.mkPen(color, width=2 if mark.is_range else 1, style=style)
+        return pg.InfiniteLine(mark.at, angle=90, pen=pen, label=mark.words, labelOpts=options)
+
+    # ------------------------------------------------------------ pointing
+
+    def _hover(self, position: QPointF) -> None:
+        edges, counts = self.bars()
+        x = self.plot.getPlotItem().getViewBox().mapSceneToView(position).x()
+        step = int(np.searchsorted(edges, x, "right")) - 1
+        if self._histogram is None or not 0 <= step < len(counts):
+            self.pointed.emit("")
+            return
+        share = 100 * counts[step] / max(int(counts.sum()), 1)
+        self.pointed.emit(
+            translate("RangePlot", "{0} to {1}: {2} of {3} ({4} %)").format(
+                text.number(edges[step]),
+                text.number(edges[step + 1]),
+                text.exact(int(counts[step])),
+                text.exact(int(counts.sum())),
+                f"{share:.3g}",
+            )
+        )
+
+    def _clicked(self, event: Any) -> None:
+        if event.button() == Qt.MouseButton.RightButton:
+            self.menu_wanted.emit(event.screenPos().toPoint())
+        elif event.double():
+            self.reset_view()
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        """Leaving the plot takes the figures away."""
+        if event.type() == QEvent.Type.Leave:
+            self.pointed.emit("")
+        return super().eventFilter(watched, event)

@@ -1,0 +1,62 @@
+"""The choice of the text that a calibrated method looks at: the program's own, or files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
+
+from app.glossary import explain
+
+
+class TextRow(QWidget):
+    """A label and a button with a menu. Signals: changed() when other texts are chosen.
+
+    text: the files, () = the program's own. For tests: objectName `choose_text` (its menu: `menu`).
+    """
+
+    changed = Signal()
+
+    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.text: tuple[str, ...] = ()
+        self.menu = QMenu(self)
+        self.menu.addAction(self.tr("The texts that come with the program")).triggered.connect(
+            lambda: self.set_text(())
+        )
+        self.menu.addAction(self.tr("Text files…")).triggered.connect(self._browse)
+        self.button = QPushButton()
+        self.button.setObjectName("choose_text")
+        self.button.setMenu(self.menu)
+        self.button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        theme.decorate(self.button, "file")
+        label = QLabel(self.tr("Calibration text"))
+        label.setBuddy(self.button)
+        explain(label, "calibration")
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(label)
+        layout.addWidget(self.button, 1)
+        self._show()
+
+    def set_text(self, text: tuple[str, ...]) -> None:
+        """Chooses texts."""
+        if text != self.text:
+            self.text = text
+            self._show()
+            self.changed.emit()
+
+    def _show(self) -> None:
+        names = ", ".join(Path(path).name for path in self.text) or self.tr("Own texts")
+        self.button.setText(names.replace("&", "&&"))
+        self.button.setAccessibleName(self.tr("Calibration text: {0}").format(names))
+        self.button.setToolTip("\n".join(self.text) or self.tr("A mixture of prose, code and chat"))
+
+    def _browse(self) -> None:
+        kinds = self.tr("Texts (*.txt *.md *.jsonl)") + ";;" + self.tr("All files (*)")
+        chosen, _ = QFileDialog.getOpenFileNames(self, self.tr("Calibration text"), str(Path.home()), kinds)
+        if chosen:
+            self.set_text(tuple(chosen))
