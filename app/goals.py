@@ -279,7 +279,7 @@ class CheckpointGoal:
         """The preflight; only past jobs tell how long one takes."""
         if measure:
             return None
-        return CheckpointPreflightJob(source=self.source, output=output, options=self.options)
+        return CheckpointPreflightJob(source=self.source, output=output, options=self.options, measure=measure)
 
     def memory(self, target: str) -> Job | None:
         """What other programs take to run it is not known here."""

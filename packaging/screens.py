@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,17 @@ HEARTBEAT_MS = 20
 
 @dataclass
 class Stage:
-    """The window on show: a helper of the steps below. jobs: ids of the quantize jobs, in their order."""
+    """The window on show: a helper of the steps below.
+
+    jobs: ids of the quantize jobs, in their order. measured: of an evaluation and a ranking.
+    """
 
     application: Any
     window: Any
     sample: str
     output_folder: Path
     jobs: list[str]
+    measured: list[str] = field(default_factory=list)
 
     def wait(self, what: str, is_there: Callable[[], bool]) -> None:
         """Runs the window until something is there. Raises TimeoutError after three minutes."""
@@ -182,6 +186,39 @@ def show_results(view: str) -> Callable[[Stage], None]:
     return show
 
 
+def show_measure(stage: Stage) -> None:
+    """What is to be measured, beginning with a model that was just made."""
+    from core.jobs import EvaluateJob, QuantizeOptions, SensitivityJob
+
+    original, models = stage.output(ORIGINAL), tuple(map(stage.output, TARGETS))
+    queue = stage.window.context.jobs
+    options = QuantizeOptions(target=TARGETS[-1])
+    stage.measured = [
+        queue.submit(EvaluateJob(source=original, models=models, context=256, chunks=4)),
+        queue.submit(SensitivityJob(source=original, options=options, by="layer", context=128, chunks=4)),
+    ]
+    stage.window.measure(models[-1])
+
+
+def show_comparison(tab: int) -> Callable[[Stage], None]:
+    """The models made so far against their original, in one of the tabs."""
+
+    def show(stage: Stage) -> None:
+        store, job = stage.window.context.store, stage.measured[0]
+        stage.wait("the evaluation", lambda: store.get(job).finished is not None)
+        stage.window.show_result(job)
+        stage.window.page("results").comparison.tabs.setCurrentIndex(tab)
+
+    return show
+
+
+def show_ranking(stage: Stage) -> None:
+    """How sensitive each layer is."""
+    store, job = stage.window.context.store, stage.measured[1]
+    stage.wait("the ranking", lambda: store.get(job).finished is not None)
+    stage.window.show_result(job)
+
+
 def show_chat(stage: Stage) -> None:
     """The last result beside its source, both with an answer to the same question."""
     stage.window.context.settings.set("chat_temperature", 0.0)
@@ -208,6 +245,11 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "results": show_results("errors"),
     "results-layers": show_results("layers"),
     "results-size": show_results("size"),
+    "measure": show_measure,
+    "comparison": show_comparison(0),
+    "comparison-kinds": show_comparison(1),
+    "comparison-tokens": show_comparison(2),
+    "sensitivity": show_ranking,
     "chat": show_chat,
     "settings": show_settings,
 }
