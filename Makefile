@@ -2,18 +2,22 @@
 #
 #   PYTHON=...       the Python to build .venv with (3.11 or newer; found by itself where python3 is older)
 #   LLAMA_QUANTIZE=PATH  llama.cpp's program, for `make bench` to compare with
+#   PEER_PYTHON=PATH     a Python that has gptqmodel, for `make bench-peers` to compare with
+#   QUICK=1              `make bench-methods` with fewer methods and less text
 #   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 LLAMA_QUANTIZE ?=
+PEER_PYTHON ?=
+QUICK ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) packaging/pip_install.py
 PINS := pyproject.toml packaging/constraints.txt packaging/requirements.py
 
-.PHONY: run test bench screens install-desktop uninstall-desktop clean
+.PHONY: run test bench bench-methods bench-peers screens install-desktop uninstall-desktop clean
 
 # Without a display the demo goes on where system libraries are missing: only its plots need them.
 run: $(VENV)/.stamp-run
@@ -41,9 +45,17 @@ bench: $(VENV)/.stamp-test
 	$(PY) -m bench.memory || missed=1; \
 	$(PY) -m bench.whole $(if $(LLAMA_QUANTIZE),--llama-quantize $(LLAMA_QUANTIZE)) || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \
+	$(PY) -m bench.evaluation || missed=1; \
 	$(PY) -m bench.gpu || missed=1; \
 	$(PY) -m bench.hub || missed=1; \
 	exit $$missed
+
+# What every method of checkpoints loses on the sample, and whether better methods lose less.
+bench-methods: $(VENV)/.stamp-test
+	$(PY) -m bench.methods $(if $(QUICK),--quick)
+
+bench-peers: $(VENV)/.stamp-test
+	$(PY) -m bench.peers --peer-python $(or $(PEER_PYTHON),$(error PEER_PYTHON=PATH: the Python of an environment with gptqmodel))
 
 screens: $(VENV)/.stamp-run
 	@$(PY) packaging/system_libraries.py

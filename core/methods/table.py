@@ -368,7 +368,9 @@ def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:
     if choice.group not in row.groups:
         return _group_refusal(choice, row)
     if choice.symmetric not in row.symmetric:
-        word, remedy = ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave it out")
+        word, remedy = (
+            ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave --asymmetric out")
+        )
         return Refusal(f"{row.name} cannot be {word}", f"{row.title} has no {word} integers", remedy)
     return None
 

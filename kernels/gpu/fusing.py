@@ -3,7 +3,7 @@
 Torch makes one pass over memory for every operation, hundreds of them for a search; a kernel of Triton reads its groups
 once and keeps them close. Which is used is decided here: `fused` marks the functions of torch that have a twin of the
 same name in a module of Triton, and takes the twin where the tensors are on CUDA, Triton can be imported, and its first
-results, on a slice of what it is called with, are the torch function's to the bit. Where one of these fails (Triton
+results, on some of what it is called with, are the torch function's to the bit. Where one of these fails (Triton
 needs a C compiler, to name one thing), torch computes as everywhere else, and a log line says why.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 log = logging.getLogger(__name__)
 
-# Groups of the first call on which a kernel is compared with torch before it is used.
+# How many groups of the first call, from all over it, a kernel is compared with torch on before it is used.
 PROVED_ON = 4096
 # What a kernel of Triton runs on.
 DEVICE = "cuda"
@@ -66,8 +66,9 @@ class _Twin:
         return self.proven[key]
 
     def _proven(self, x: Tensor, arguments: tuple[Any, ...]) -> Callable[..., Any]:
-        few = [a.narrow(self.axis, 0, min(PROVED_ON, x.shape[self.axis])) if isinstance(a, Tensor) else a
-               for a in (x, *arguments)]  # fmt: skip
+        step = -(-x.shape[self.axis] // PROVED_ON)
+        places = torch.arange(0, x.shape[self.axis], step, device=x.device)
+        few = [a.index_select(self.axis, places) if isinstance(a, Tensor) else a for a in (x, *arguments)]
         name = self.function.__name__
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(self.module), name)

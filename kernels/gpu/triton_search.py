@@ -36,6 +36,24 @@ def _run(which: Any, groups: int, *arguments: Any, **constants: Any) -> None:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _places(block: tl.constexpr) -> tl.tensor:
+    """The groups of this program."""
+    return tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _row(from_ptr: tl.tensor, i: tl.tensor, at: tl.tensor, groups: tl.tensor) -> tl.tensor:
+    """Element i of the groups `at`; 0 beyond the last group."""
+    return tl.load(from_ptr + i * groups + at, mask=at < groups, other=0.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _put(to_ptr: tl.tensor, i: tl.tensor, at: tl.tensor, groups: tl.tensor, value: tl.tensor) -> None:
+    """Writes element i of the groups `at`."""
+    tl.store(to_ptr + i * groups + at, value, mask=at < groups)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def _clamped(x: tl.tensor, low: tl.tensor, high: tl.tensor) -> tl.tensor:
     """Within low..high; NaN stays."""
     x = tl.where(x < low, low, x)
@@ -62,12 +80,12 @@ def _magnitude(x: tl.tensor) -> tl.tensor:
 
 
 @triton.jit  # type: ignore[untyped-decorator]
-def _extreme(x_ptr: tl.tensor, at: tl.tensor, inside: tl.tensor, groups: tl.tensor, length: tl.constexpr) -> tl.tensor:
+def _extreme(x_ptr: tl.tensor, at: tl.tensor, groups: tl.tensor, length: tl.constexpr) -> tl.tensor:
     """The first element of the largest magnitude of every group; NaN is no maximum, -0 is +0."""
-    extreme = tl.load(x_ptr + at, mask=inside, other=0.0)
+    extreme = _row(x_ptr, 0, at, groups)
     largest = _magnitude(extreme)
     for i in range(1, length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
         larger = _magnitude(x) > largest
         largest = tl.where(larger, _magnitude(x), largest)
         extreme = tl.where(larger, x, extreme)
@@ -79,12 +97,11 @@ def _extreme(x_ptr: tl.tensor, at: tl.tensor, inside: tl.tensor, groups: tl.tens
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _sum(x_ptr: tl.tensor, total_ptr: tl.tensor, groups: tl.tensor, length: tl.constexpr, block: tl.constexpr) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    total = tl.load(x_ptr + at, mask=inside, other=0.0)
+    at = _places(block)
+    total = _row(x_ptr, 0, at, groups)
     for i in range(1, length):
-        total += tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-    tl.store(total_ptr + at, total, mask=inside)
+        total += _row(x_ptr, i, at, groups)
+    _put(total_ptr, 0, at, groups, total)
 
 
 def sequential_sum(terms: Tensor) -> Tensor:
@@ -112,9 +129,8 @@ def _qx(
     length: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    extreme = _extreme(x_ptr, at, inside, groups, length)
+    at = _places(block)
+    extreme = _extreme(x_ptr, at, groups, length)
     scale = tl.zeros((block,), tl.float32)
     best = tl.zeros((block,), tl.float32)
     kept = tl.div_rn(tl.full((block,), -nmax, tl.float32), extreme)
@@ -123,8 +139,8 @@ def _qx(
         sum_lx = tl.zeros((block,), tl.float32)
         sum_l2 = tl.zeros((block,), tl.float32)
         for i in range(length):
-            x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-            weight = x * x if squares else tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+            x = _row(x_ptr, i, at, groups)
+            weight = x * x if squares else _row(weights_ptr, i, at, groups)
             code = _code(x * inverse, -nmax, nmax - 1)
             sum_lx += (weight * x) * code
             sum_l2 += (weight * code) * code
@@ -135,11 +151,11 @@ def _qx(
         best = tl.where(better, scale * sum_lx, best)
         kept = tl.where(better, inverse, kept)
     empty = tl.abs(extreme) < GROUP_MAX_EPS
-    tl.store(scale_ptr + at, tl.where(empty, 0.0, scale), mask=inside)
+    _put(scale_ptr, 0, at, groups, tl.where(empty, 0.0, scale))
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
         code = tl.where(empty, -nmax, _code(x * kept, -nmax, nmax - 1))
-        tl.store(codes_ptr + i * groups + at, code, mask=inside)
+        _put(codes_ptr, i, at, groups, code)
 
 
 def make_qx_quants(x: Tensor, nmax: int, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -167,7 +183,6 @@ def _improved(
     weights_ptr: tl.tensor,
     codes_ptr: tl.tensor,
     at: tl.tensor,
-    inside: tl.tensor,
     groups: tl.tensor,
     low: tl.constexpr,
     high: tl.constexpr,
@@ -176,19 +191,19 @@ def _improved(
     length: tl.constexpr,
 ) -> tl.tensor:
     """Σwxq and Σwq² after the codes were improved one by one (kernels.reference.search), in place."""
-    sum_lx = tl.zeros_like(tl.load(x_ptr + at, mask=inside, other=0.0))
+    sum_lx = tl.zeros_like(_row(x_ptr, 0, at, groups))
     sum_l2 = tl.zeros_like(sum_lx)
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        weight = x * x if squares else tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
-        code = tl.load(codes_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
+        weight = x * x if squares else _row(weights_ptr, i, at, groups)
+        code = _row(codes_ptr, i, at, groups)
         sum_lx += (weight * x) * code
         sum_l2 += (weight * code) * code
     for turn in range(turns * length):
         i = turn % length
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        weight = x * x if squares else tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
-        code = tl.load(codes_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
+        weight = x * x if squares else _row(weights_ptr, i, at, groups)
+        code = _row(codes_ptr, i, at, groups)
         product = weight * x
         other_lx = sum_lx - product * code
         other_l2 = sum_l2 - (weight * code) * code
@@ -199,7 +214,7 @@ def _improved(
         new_lx = other_lx + product * tried
         new_l2 = other_l2 + (weight * tried) * tried
         better = possible & (new_l2 > 0) & ((new_lx * new_lx) * sum_l2 > (sum_lx * sum_lx) * new_l2)
-        tl.store(codes_ptr + i * groups + at, tl.where(better, tried, code), mask=inside)
+        _put(codes_ptr, i, at, groups, tl.where(better, tried, code))
         sum_lx = tl.where(better, new_lx, sum_lx)
         sum_l2 = tl.where(better, new_l2, sum_l2)
     return sum_lx, sum_l2
@@ -216,16 +231,15 @@ def _q3(
     length: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    extreme = _extreme(x_ptr, at, inside, groups, length)
+    at = _places(block)
+    extreme = _extreme(x_ptr, at, groups, length)
     inverse = tl.div_rn(tl.full((block,), -nmax, tl.float32), extreme)
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        tl.store(codes_ptr + i * groups + at, _code(x * inverse, -nmax, nmax - 1), mask=inside)
-    sum_lx, sum_l2 = _improved(x_ptr, x_ptr, codes_ptr, at, inside, groups, -nmax, nmax - 1, True, turns, length)
+        x = _row(x_ptr, i, at, groups)
+        _put(codes_ptr, i, at, groups, _code(x * inverse, -nmax, nmax - 1))
+    sum_lx, sum_l2 = _improved(x_ptr, x_ptr, codes_ptr, at, groups, -nmax, nmax - 1, True, turns, length)
     scale = tl.where(sum_l2 > 0, tl.div_rn(sum_lx, sum_l2), 0.0)
-    tl.store(scale_ptr + at, tl.where(tl.abs(extreme) < GROUP_MAX_EPS, 0.0, scale), mask=inside)
+    _put(scale_ptr, 0, at, groups, tl.where(tl.abs(extreme) < GROUP_MAX_EPS, 0.0, scale))
 
 
 def make_q3_quants(x: Tensor, nmax: int) -> Tensor:
@@ -250,12 +264,11 @@ def _qp(
     length: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    largest = tl.load(x_ptr + at, mask=inside, other=0.0)
+    at = _places(block)
+    largest = _row(x_ptr, 0, at, groups)
     largest = tl.where(largest == largest, largest, 0.0)
     for i in range(1, length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
         largest = tl.where(x > largest, x, largest)
     kept = tl.zeros((block,), tl.float32)
     best = tl.zeros((block,), tl.float32)
@@ -264,8 +277,8 @@ def _qp(
         step = tl.div_rn(tl.full((block,), 1.0, tl.float32), inverse)
         error = tl.zeros((block,), tl.float32)
         for i in range(length):
-            x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-            weight = tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+            x = _row(x_ptr, i, at, groups)
+            weight = _row(weights_ptr, i, at, groups)
             code = _nearest(inverse * x)
             difference = x - step * tl.where(code > nmax, nmax, code)
             error += (weight * difference) * difference
@@ -273,15 +286,15 @@ def _qp(
         kept = tl.where(better, inverse, kept)
         best = tl.where(better, error, best)
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        tl.store(codes_ptr + i * groups + at, _code(kept * x, 0, nmax), mask=inside)
-    sum_lx, sum_l2 = _improved(x_ptr, weights_ptr, codes_ptr, at, inside, groups, 0, nmax, False, turns, length)
+        x = _row(x_ptr, i, at, groups)
+        _put(codes_ptr, i, at, groups, _code(kept * x, 0, nmax))
+    sum_lx, sum_l2 = _improved(x_ptr, weights_ptr, codes_ptr, at, groups, 0, nmax, False, turns, length)
     scale = tl.where(sum_l2 > 0, tl.div_rn(sum_lx, sum_l2), 0.0)
     empty = largest < GROUP_MAX_EPS
-    tl.store(scale_ptr + at, tl.where(empty, 0.0, scale), mask=inside)
+    _put(scale_ptr, 0, at, groups, tl.where(empty, 0.0, scale))
     for i in range(length):
-        code = tl.load(codes_ptr + i * groups + at, mask=inside, other=0.0)
-        tl.store(codes_ptr + i * groups + at, tl.where(empty, 0.0, code), mask=inside)
+        code = _row(codes_ptr, i, at, groups)
+        _put(codes_ptr, i, at, groups, tl.where(empty, 0.0, code))
 
 
 def make_qp_quants(x: Tensor, nmax: int, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -306,7 +319,6 @@ def _affine_error(
     scale: tl.tensor,
     low: tl.tensor,
     at: tl.tensor,
-    inside: tl.tensor,
     groups: tl.tensor,
     nmax: tl.constexpr,
     absolute: tl.constexpr,
@@ -315,8 +327,8 @@ def _affine_error(
     """Σ w·loss(scale·q + low - x) of the codes nearest to (x - start)·inverse."""
     error = tl.zeros_like(low)
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        weight = tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
+        weight = _row(weights_ptr, i, at, groups)
         difference = (_code((x - start) * inverse, 0, nmax) * scale + low) - x
         loss = tl.abs(difference) if absolute else difference * difference
         error += loss * weight
@@ -338,15 +350,14 @@ def _qkx2(
     length: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    low = tl.load(x_ptr + at, mask=inside, other=0.0)
+    at = _places(block)
+    low = _row(x_ptr, 0, at, groups)
     high = low
     sum_w = tl.zeros((block,), tl.float32)
     sum_x = tl.zeros((block,), tl.float32)
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-        weight = tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
+        weight = _row(weights_ptr, i, at, groups)
         # NaN, once met, stays.
         low = tl.where((x < low) | (x != x), x, low)
         high = tl.where((x > high) | (x != x), x, high)
@@ -357,15 +368,15 @@ def _qkx2(
     inverse = tl.div_rn(tl.full((block,), nmax, tl.float32), high - low)
     kept_inverse, kept_low = inverse, low
     scale = tl.div_rn(tl.full((block,), 1.0, tl.float32), inverse)
-    best = _affine_error(x_ptr, weights_ptr, inverse, low, scale, low, at, inside, groups, nmax, absolute, length)
+    best = _affine_error(x_ptr, weights_ptr, inverse, low, scale, low, at, groups, nmax, absolute, length)
     for candidate in range(candidates):
         inverse = tl.div_rn(tl.zeros((block,), tl.float32) + tl.load(levels_ptr + candidate), high - low)
         sum_l = tl.zeros((block,), tl.float32)
         sum_l2 = tl.zeros((block,), tl.float32)
         sum_xl = tl.zeros((block,), tl.float32)
         for i in range(length):
-            x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-            weighted = tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+            x = _row(x_ptr, i, at, groups)
+            weighted = _row(weights_ptr, i, at, groups)
             code = _code((x - low) * inverse, 0, nmax)
             weighted = weighted * code
             sum_l += weighted
@@ -376,21 +387,19 @@ def _qkx2(
         new_low = tl.div_rn(sum_l2 * sum_x - sum_l * sum_xl, determinant)
         new_scale = tl.where(new_low > 0, tl.div_rn(sum_xl, sum_l2), new_scale)
         new_low = tl.where(new_low > 0, 0.0, new_low)
-        error = _affine_error(
-            x_ptr, weights_ptr, inverse, low, new_scale, new_low, at, inside, groups, nmax, absolute, length
-        )
+        error = _affine_error(x_ptr, weights_ptr, inverse, low, new_scale, new_low, at, groups, nmax, absolute, length)
         better = (determinant > 0) & (error < best)
         best = tl.where(better, error, best)
         kept_inverse = tl.where(better, inverse, kept_inverse)
         kept_low = tl.where(better, low, kept_low)
         scale = tl.where(better, new_scale, scale)
         low = tl.where(better, new_low, low)
-    tl.store(scale_ptr + at, tl.where(flat, 0.0, scale), mask=inside)
-    tl.store(low_ptr + at, -tl.where(flat, flat_low, low), mask=inside)
+    _put(scale_ptr, 0, at, groups, tl.where(flat, 0.0, scale))
+    _put(low_ptr, 0, at, groups, -tl.where(flat, flat_low, low))
     for i in range(length):
-        x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
+        x = _row(x_ptr, i, at, groups)
         code = _code((x - kept_low) * kept_inverse, 0, nmax)
-        tl.store(codes_ptr + i * groups + at, tl.where(flat, 0.0, code), mask=inside)
+        _put(codes_ptr, i, at, groups, tl.where(flat, 0.0, code))
 
 
 def make_qkx2_quants(
@@ -422,9 +431,8 @@ def _values(
     length: tl.constexpr,
     block: tl.constexpr,
 ) -> None:
-    at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
-    inside = at < groups
-    extreme = _extreme(x_ptr, at, inside, groups, length)
+    at = _places(block)
+    extreme = _extreme(x_ptr, at, groups, length)
     scale = tl.zeros((block,), tl.float32)
     best = tl.zeros((block,), tl.float32)
     start = tl.div_rn(-extreme, tl.full((block,), first, tl.float32))
@@ -435,8 +443,8 @@ def _values(
         sum_qx = tl.zeros((block,), tl.float32)
         sum_q2 = tl.zeros((block,), tl.float32)
         for i in range(length):
-            x = tl.load(x_ptr + i * groups + at, mask=inside, other=0.0)
-            weight = tl.load(weights_ptr + i * groups + at, mask=inside, other=0.0)
+            x = _row(x_ptr, i, at, groups)
+            weight = _row(weights_ptr, i, at, groups)
             scaled = inverse * x
             # How many borders between neighbouring values are not above it; NaN is above all.
             code = tl.zeros((block,), tl.int32)
@@ -452,7 +460,7 @@ def _values(
         better = tl.where(candidate == 0, sum_q2 > 0, better)
         scale = tl.where(better, tl.div_rn(sum_qx, sum_q2), scale)
         best = tl.where(better | (candidate == 0), scale * sum_qx, best)
-    tl.store(scale_ptr + at, tl.where(tl.abs(extreme) < GROUP_MAX_EPS, 0.0, scale), mask=inside)
+    _put(scale_ptr, 0, at, groups, tl.where(tl.abs(extreme) < GROUP_MAX_EPS, 0.0, scale))
 
 
 def search_values(x: Tensor, weights: Tensor) -> Tensor:

@@ -279,7 +279,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "smoothquant", "export": "gptq"}, f"--export {CT}"),
     ({"method": "smoothquant", "export": CT, "group": 128}, "--group channel"),
     ({"method": "smoothquant", "export": CT, "bits": 4, "activations": "static"}, "--activations dynamic or --bits 8"),
-    ({"method": "smoothquant", "export": CT, "asymmetric": True}, "Leave it out"),
+    ({"method": "smoothquant", "export": CT, "asymmetric": True}, "Leave --asymmetric out"),
     ({"method": "int", "export": CT, "prestep": "smoothquant"}, "--activations dynamic"),
     ({"method": "int", "export": "bf16", "alpha": 0.7}, "--prestep smoothquant"),
     ({"method": "int", "export": "bf16", "prestep": "awq", "imatrix": "x"}, "--imatrix out"),

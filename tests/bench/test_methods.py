@@ -1,0 +1,54 @@
+"""The comparison of methods: an order that does not hold is told of, and figures come from the published layouts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.judge import CATEGORIES, Score
+from bench.layer_errors import Errors
+from bench.methods import ORDERS, ROWS, Measured, Order, judged
+from bench.peers import unpacked
+
+
+def measured(output: float, ppl: float = 10.0) -> Measured:
+    """A row of which only these two figures differ."""
+    scores = {name: Score(ppl, 0.1, 1.0, 90.0) for name in CATEGORIES}
+    return Measured(4.5, 1.0, 1 << 20, Errors(1.0, 1.0, output), scores)
+
+
+def test_orders_name_rows_that_are_there() -> None:
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert {name for order in ORDERS for name in order.rows} <= set(names)
+
+
+def test_an_order_that_holds() -> None:
+    found = {"a": measured(1.0), "b": measured(2.0), "c": measured(2.0)}
+    assert Order("", ("a", "b", "c"), ("output", "ppl")).misses(found) == []
+
+
+def test_an_order_that_must_be_strict() -> None:
+    found = {"a": measured(2.0), "b": measured(2.0)}
+    assert len(Order("", ("a", "b"), ("output",), strict=True).misses(found)) == 1
+
+
+def test_figures_of_texts_are_compared_category_by_category() -> None:
+    found = {"a": measured(1.0, 11.0), "b": measured(2.0, 10.0)}
+    misses = Order("", ("a", "b"), ("output", "ppl")).misses(found)
+    assert [words.split(":")[0] for words in misses] == [f"ppl on {name}" for name in CATEGORIES]
+
+
+def test_misses_are_counted_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"int4 g32": measured(3.0), "int4 g64": measured(2.0)}
+    assert judged(found) == 1
+    assert "miss  smaller groups" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_words_are_unpacked_lowest_bits_first(bits: int) -> None:
+    numbers = np.random.default_rng(bits).integers(0, 1 << bits, (64, 3))
+    bit = (numbers[:, :, None] >> np.arange(bits)) & 1
+    stream = bit.transpose(0, 2, 1).reshape(-1, 32, 3).astype(np.uint64)
+    words = (stream << np.arange(32, dtype=np.uint64)[None, :, None]).sum(axis=1).astype(np.uint32).view(np.int32)
+    assert (unpacked(words, bits) == numbers).all()
