@@ -67,7 +67,7 @@ def _gptq(bits: int, group: str, rule: str, more: str = "") -> str:
 ROWS: tuple[Row, ...] = (
     Row("int8 tensor", _integers(8, "tensor", "minmax")),
     Row("int8 channel", _integers(8, "channel", "minmax")),
-    Row("llm-int8", "--method llm-int8"),
+    Row("llm-int8", "--method llm-int8", calibrated=True),
     Row("int8 channel a8", f"{_integers(8, 'channel', 'minmax')} --activations dynamic", export=COMPRESSED),
     Row("smoothquant a8", "--method smoothquant", calibrated=True, export=COMPRESSED),
     Row("int4 tensor", _integers(4, "tensor", "minmax"), quick=True),
