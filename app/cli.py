@@ -41,10 +41,12 @@ from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.estimate.values import CacheType
+from core.hub.cache import REMOTE
 from core.jobs import (
     ChatJob,
     CheckpointJob,
     CheckpointPlanJob,
+    CheckpointPreflightJob,
     CompareJob,
     EstimateJob,
     ImatrixJob,
@@ -133,7 +135,7 @@ def run_plan(options: argparse.Namespace) -> int:
     """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`, or `--method METHOD --export FORM`."""
     check_kind(options)
     if options.method:
-        return _plan_checkpoint(options)
+        return _plan_checkpoint(options, measure=False)
     compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
 
@@ -183,16 +185,26 @@ def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeMan
     return QuantizeJob(source=source, output=outputs[0], **common)
 
 
-def _plan_checkpoint(options: argparse.Namespace) -> int:
-    job = CheckpointPlanJob(source=options.source, options=method_options(options))
-    return answer(job, options, text.checkpoint_plan)
+def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
+    """The plan of a checkpoint with its preflight."""
+    wanted = method_options(options)
+    made = run_job(CheckpointPlanJob(source=options.source, options=wanted))
+    assert isinstance(made, Plan)
+    output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
+    check = CheckpointPreflightJob(source=options.source, output=output, options=wanted, measure=measure)
+    made = made.model_copy(update={"preflight": run_job(check)})
+    words = cli_estimate.planned(made, text.checkpoint_plan)
+    print(made.model_dump_json(by_alias=True) if options.json else words, flush=True)
+    return 0
 
 
 def _quantize_checkpoint(options: argparse.Namespace) -> int:
-    """A checkpoint, which the history of jobs does not show: its pages know files of GGUF."""
+    """A checkpoint; recorded in the job history."""
     if options.dry_run:
-        return _plan_checkpoint(options)
-    return answer(asked_checkpoint(options), options, text.checkpoint)
+        return _plan_checkpoint(options, measure=True)
+    job = asked_checkpoint(options)
+    with Recorder(job) as recorder:
+        return answer(job, options, text.checkpoint, recorder)
 
 
 def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
@@ -223,6 +235,8 @@ def _checked_plan(options: argparse.Namespace, target: str, measure: bool) -> Pl
     """A plan that carries its preflight. Raises what planning raises."""
     made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
     assert isinstance(made, Plan)
+    if options.source.startswith(REMOTE):
+        return made  # what stands in the way shows once it is here
     return made.model_copy(update={"preflight": run_job(_preflight(options, target, measure))})
 
 
@@ -289,16 +303,19 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """`evaluate MODEL... --against SRC`."""
-    return answer(cli_evaluate.asked_evaluation(options), options, cli_evaluate.evaluated)
+    """`evaluate MODEL... --against SRC`; recorded in the job history, so that the window shows it."""
+    job = cli_evaluate.asked_evaluation(options)
+    with Recorder(job) as recorder:
+        return answer(job, options, cli_evaluate.evaluated, recorder)
 
 
 def run_sensitivity(options: argparse.Namespace) -> int:
-    """`sensitivity SRC --to TYPE`."""
+    """`sensitivity SRC --to TYPE`; recorded in the job history, so that the window shows it."""
     check_report(options)
     compute_where_asked(options)
     job = cli_sensitivity.asked_sensitivity(options)
-    result = run_job(job)
+    with Recorder(job) as recorder:
+        result = run_job(job, recorder)
     save_report(result, options)
     assert isinstance(result, SensitivityResult)
     cli_sensitivity.save_recipe(result, options, job.options)

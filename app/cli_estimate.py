@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import get_args
 
 from app.cli_options import count
@@ -94,10 +95,10 @@ def _devices(memory: RunEstimate) -> str:
     return table(("memory", *PARTS), rows, " rrrrrr")
 
 
-def planned(made: Plan) -> str:
-    """The answer of `plan`, with its preflight."""
+def planned(made: Plan, shown: Callable[[Plan], str] = plan) -> str:
+    """The answer of `plan`, with its preflight. shown: the words for the plan itself."""
     below = [checked(made.preflight)] if made.preflight else []
-    return "\n\n".join([plan(made), *below])
+    return "\n\n".join([shown(made), *below])
 
 
 def checked(result: PreflightResult) -> str:
@@ -118,6 +119,6 @@ def _sentence(check: Check) -> str:
 
 def _needs(result: PreflightResult) -> str:
     if result.seconds is None:
-        return "Time: not known, no job was timed yet"
+        return "Time: not known, no job of this kind was timed yet"
     basis = f"corrected by {result.seconds_basis} past jobs" if result.seconds_basis else "from a short measurement"
     return f"Time: about {duration(result.seconds)} (estimate, {basis})"

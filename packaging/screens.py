@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,17 @@ HEARTBEAT_MS = 20
 
 @dataclass
 class Stage:
-    """The window on show: a helper of the steps below. jobs: ids of the quantize jobs, in their order."""
+    """The window on show: a helper of the steps below.
+
+    jobs: ids of the quantize jobs, in their order. measured: of an evaluation and a ranking.
+    """
 
     application: Any
     window: Any
     sample: str
     output_folder: Path
     jobs: list[str]
+    measured: list[str] = field(default_factory=list)
 
     def wait(self, what: str, is_there: Callable[[], bool]) -> None:
         """Runs the window until something is there. Raises TimeoutError after three minutes."""
@@ -144,6 +148,70 @@ def show_advanced(stage: Stage) -> None:
     page.gguf.pane.recipes.save_button.setChecked(True)
 
 
+def show_methods(stage: Stage) -> None:
+    """The same model as a folder, to be made into a checkpoint."""
+    from tests.core.hf_sample import build_hf_sample
+
+    folder = stage.output_folder / "SmolLM2-135M-Instruct"
+    stage.window.quantize(str(build_hf_sample(folder)))
+    page = stage.window.page("quantize")
+    page.goal_row.choose("checkpoint")
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_refusal(stage: Stage) -> None:
+    """A form that cannot hold what is chosen, with the button that mends it."""
+    pane = stage.window.page("quantize").checkpoint.pane
+    pane.cards.choose("int")
+    pane.apply({"export": "awq"})
+    stage.wait("the refusal", lambda: not stage.window.page("quantize").problem.isHidden())
+
+
+def show_method_settings(stage: Stage) -> None:
+    """What GPTQ can be told."""
+    page = stage.window.page("quantize")
+    page.checkpoint.pane.cards.choose("gptq")
+    page.checkpoint.pane.apply({"samples": 8, "length": 128, "group": 64})
+    page.checkpoint.pane.tabs.setCurrentIndex(1)
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_method_rules(stage: Stage) -> None:
+    """Mixed precision by pattern."""
+    from core.jobs import MethodRule
+
+    page = stage.window.page("quantize")
+    rules = page.checkpoint.pane.rules
+    rules.set_rules((MethodRule(pattern="down_proj", bits=8), MethodRule(pattern="layers\\.0\\.", keep=True)))
+    rules.table.view.selectRow(0)
+    page.checkpoint.pane.tabs.setCurrentIndex(2)
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_solving(stage: Stage) -> None:
+    """GPTQ under way, with the errors of the layers solved so far."""
+    page = stage.window.page("quantize")
+    page.checkpoint.pane.rules.set_rules(())
+    stage.wait("the plan", page.button.isEnabled)
+    page.button.click()
+    queue = stage.window.context.jobs
+    stage.wait("the job", lambda: queue.running() is not None)
+    stage.jobs.append(queue.running())
+    stage.window.page("jobs").select(stage.jobs[-1])
+    stage.wait("some layers", lambda: len(queue.measured(stage.jobs[-1])) > 60)
+
+
+def show_figures(view: str) -> Callable[[Stage], None]:
+    """What GPTQ found, in one of the views of its result."""
+
+    def show(stage: Stage) -> None:
+        store = stage.window.context.store
+        stage.wait("the checkpoint", lambda: bool(store.get(stage.jobs[-1]).finished))
+        show_results(view)(stage)
+
+    return show
+
+
 def show_running(stage: Stage) -> None:
     """A job under way and others waiting."""
     stage.jobs.append(submit(stage, stage.sample, ORIGINAL))
@@ -182,6 +250,39 @@ def show_results(view: str) -> Callable[[Stage], None]:
     return show
 
 
+def show_measure(stage: Stage) -> None:
+    """What is to be measured, beginning with a model that was just made."""
+    from core.jobs import EvaluateJob, QuantizeOptions, SensitivityJob
+
+    original, models = stage.output(ORIGINAL), tuple(map(stage.output, TARGETS))
+    queue = stage.window.context.jobs
+    options = QuantizeOptions(target=TARGETS[-1])
+    stage.measured = [
+        queue.submit(EvaluateJob(source=original, models=models, context=256, chunks=4)),
+        queue.submit(SensitivityJob(source=original, options=options, by="layer", context=128, chunks=4)),
+    ]
+    stage.window.measure(models[-1])
+
+
+def show_comparison(tab: int) -> Callable[[Stage], None]:
+    """The models made so far against their original, in one of the tabs."""
+
+    def show(stage: Stage) -> None:
+        store, job = stage.window.context.store, stage.measured[0]
+        stage.wait("the evaluation", lambda: store.get(job).finished is not None)
+        stage.window.show_result(job)
+        stage.window.page("results").comparison.tabs.setCurrentIndex(tab)
+
+    return show
+
+
+def show_ranking(stage: Stage) -> None:
+    """How sensitive each layer is."""
+    store, job = stage.window.context.store, stage.measured[1]
+    stage.wait("the ranking", lambda: store.get(job).finished is not None)
+    stage.window.show_result(job)
+
+
 def show_chat(stage: Stage) -> None:
     """The last result beside its source, both with an answer to the same question."""
     stage.window.context.settings.set("chat_temperature", 0.0)
@@ -208,8 +309,21 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "results": show_results("errors"),
     "results-layers": show_results("layers"),
     "results-size": show_results("size"),
+    "measure": show_measure,
+    "comparison": show_comparison(0),
+    "comparison-kinds": show_comparison(1),
+    "comparison-tokens": show_comparison(2),
+    "sensitivity": show_ranking,
     "chat": show_chat,
     "settings": show_settings,
+    "quantize-methods": show_methods,
+    "quantize-refused": show_refusal,
+    "quantize-method-settings": show_method_settings,
+    "quantize-method-rules": show_method_rules,
+    "jobs-solving": show_solving,
+    "results-solved": show_figures("solved"),
+    "results-clipping": show_figures("clipping"),
+    "results-activations": show_figures("activations"),
 }
 
 

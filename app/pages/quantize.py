@@ -83,7 +83,8 @@ class QuantizePage(QWidget):
         self._ask_plan()
 
     def set_recipe(self, recipe: Recipe) -> None:
-        """Chooses what a recipe says for the present model."""
+        """Chooses what a recipe says for the present model: GGUF files."""
+        self.goal_row.choose(self.gguf.key)
         self.gguf.pane.load(recipe)
 
     def activated(self) -> None:

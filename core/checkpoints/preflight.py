@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from core import errors
 from core.checkpoints.decide import Decided, decide
 from core.checkpoints.settings import Settings, settled
+from core.checkpoints.solve import SOLVERS
 from core.checkpoints.source import CheckpointSource
 from core.checks import architecture, check_of, folder_problem, licence, memory, room
 from core.errors import BitwrightError
+from core.estimate.timing import START_S, How, Operation
 from core.jobs import (
     Check,
     CheckpointJob,
@@ -22,13 +27,16 @@ from core.jobs import (
     TensorPlan,
     TensorResult,
 )
-from core.methods.table import EXPORT, METHOD
+from core.methods.table import EXPORT, LOOKING, METHOD
 from core.progress import Progress
+from core.speed import machine_name, time_operation
 from core.store import JobRecord, Store
 
 # Past jobs of the same method that say how long one takes.
 JOBS_LOOKED_AT = 24
 JOBS_COUNTED = 4
+# On what a method is timed that none of them tells of.
+TIMED_SHAPE, TIMED_SEED = (256, 2048), 7
 
 
 def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResult:
@@ -40,6 +48,9 @@ def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResul
             decided = decide(source, settings)
             checks = tuple(_checks(job, source, decided))
         seconds, basis = _time(decided)
+        if seconds is None and job.measure:
+            progress.stage("Timing this machine")
+            seconds = _measured(decided)
         return PreflightResult(
             checks=checks,
             bytes=decided.plan.bytes,
@@ -117,8 +128,27 @@ def _rate(record: JobRecord, settings: Settings) -> float | None:
         or (job.options.bits or settings.choice.bits) != settings.choice.bits
     ):
         return None
-    tokens = job.options.samples * job.options.length if settings.is_calibrated else 1
+    samples = min(job.options.samples, LOOKING.get(job.options.method, job.options.samples))
+    tokens = samples * job.options.length if settings.is_calibrated else 1
     return result.seconds / max(1, _work(result.tensors) * tokens)
+
+
+def _measured(decided: Decided) -> float | None:
+    """Seconds from a short measurement of a method that looks at no text, and of the disk; None of another."""
+    settings = decided.settings
+    method = settings.choice.method
+    if settings.is_calibrated or method not in SOLVERS:
+        return None
+    w = np.random.default_rng(TIMED_SEED).standard_normal(TIMED_SHAPE, np.float32)
+    taken = []
+    for _ in range(2):  # the first call may compile
+        began = time.perf_counter()
+        SOLVERS[method](w, settings, "F16", None)
+        taken.append(time.perf_counter() - began)
+    rows = decided.plan.tensors
+    weights = _work([row for row in rows if row.target_type != row.source_type])
+    how = How(machine_name(), "cpu", 0, "fast")
+    return START_S + weights * min(taken) / w.size + decided.plan.bytes * time_operation(Operation("disk"), how)
 
 
 def _work(tensors: Sequence[TensorPlan] | Sequence[TensorResult]) -> int:

@@ -41,6 +41,16 @@ class Scores:
         return Scores(self.nll[rows], self.kld[rows], self.top[rows])
 
 
+# What hidden states may take on the processor before they go to disk, where reading them costs little beside computing.
+STATES_BYTES = 256 << 20
+
+
+def states_bytes(device: torch.device) -> int:
+    """How much memory the hidden states of all models may take together: so much, however long the text is."""
+    share = int(psutil.virtual_memory().available * SHARE)
+    return min(share, STATES_BYTES) if device.type == "cpu" else share
+
+
 def scores_of(
     networks: Sequence[Network], ids: NDArray[np.int64], folder: Path, progress: Progress
 ) -> tuple[Scores, ...]:
@@ -49,7 +59,7 @@ def scores_of(
     ids: (windows, context). folder: where hidden states may go that do not fit memory. Raises NonFiniteActivations,
     DiskFull, OutputNotWritable, what reading raises, and Cancelled.
     """
-    limit = int(psutil.virtual_memory().available * SHARE) // len(networks)
+    limit = states_bytes(networks[0].device) // len(networks)
     with ExitStack() as stack, torch.no_grad():
         states = [stack.enter_context(HiddenStates((*ids.shape, network.width), folder, limit)) for network in networks]
         layers = sum(network.layers for network in networks)

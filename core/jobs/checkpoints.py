@@ -81,12 +81,16 @@ class CheckpointPlanJob(Value):
 
 
 class CheckpointPreflightJob(Value):
-    """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult."""
+    """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult.
+
+    measure: times a method that needs no text where no past job tells how long it takes.
+    """
 
     kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
     source: str
     output: str
     options: MethodOptions
+    measure: bool = False
 
 
 class CheckpointJob(Value):

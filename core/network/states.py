@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,21 +35,24 @@ class HiddenStates:
         self.bytes = int(np.prod(shape, dtype=np.int64)) * 4
         limit = int(psutil.virtual_memory().available * SHARE) if limit_bytes is None else limit_bytes
         self.on_disk = self.bytes > limit
+        self._folder = folder
         self._file: Any = None
-        self._array = self._mapped(folder) if self.on_disk else np.empty(shape, np.float32)
+        self._array = np.empty((0, 0, 0) if self.on_disk else shape, np.float32)
+        if self.on_disk:
+            self._open_file()
 
-    def _mapped(self, folder: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
-        free = shutil.disk_usage(folder).free
+    def _open_file(self) -> None:
+        """Read and written as a file, not mapped: mapped pages would count as memory of this process."""
+        free = shutil.disk_usage(self._folder).free
         if free < self.bytes:
-            raise DiskFull(str(folder), self.bytes, free)
+            raise DiskFull(str(self._folder), self.bytes, free)
         try:
-            self._file = tempfile.TemporaryFile(dir=folder, prefix=".bitwright-")  # noqa: SIM115 - closed in close()
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".bitwright-")  # noqa: SIM115 - closed in close()
             if hasattr(os, "posix_fallocate"):  # room that is there now may be gone later
                 os.posix_fallocate(self._file.fileno(), 0, self.bytes)
         except OSError as error:
             self.close()
-            raise OutputNotWritable(str(folder), error.strerror or str(error)) from error
-        return np.memmap(self._file, np.float32, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=self.shape)
+            raise OutputNotWritable(str(self._folder), error.strerror or str(error)) from error
 
     @property
     def batches(self) -> list[slice]:
@@ -62,11 +66,31 @@ class HiddenStates:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> torch.Tensor:
-        """A copy, in memory."""
-        return torch.from_numpy(np.array(self._array[rows]))
+        """A copy, in memory. Raises OutputNotWritable where the file cannot be read."""
+        if not self.on_disk:
+            return torch.from_numpy(self._array[rows].copy())
+        first, last, _ = rows.indices(len(self))
+        found = np.empty((last - first, *self.shape[1:]), np.float32)
+        with self._accessed(first):
+            self._file.readinto(found.reshape(-1).view(np.uint8).data)
+        return torch.from_numpy(found)
 
     def __setitem__(self, rows: slice, hidden: torch.Tensor) -> None:
-        self._array[rows] = hidden.cpu().numpy()
+        """Keeps them. Raises OutputNotWritable where the file cannot be written."""
+        if not self.on_disk:
+            self._array[rows] = hidden.cpu().numpy()
+            return
+        numbers = np.ascontiguousarray(hidden.cpu().numpy(), np.float32)
+        with self._accessed(rows.indices(len(self))[0]):
+            self._file.write(numbers.reshape(-1).view(np.uint8).data)
+
+    @contextlib.contextmanager
+    def _accessed(self, first: int) -> Iterator[None]:
+        try:
+            self._file.seek(first * (self.bytes // len(self)))
+            yield
+        except OSError as error:
+            raise OutputNotWritable(str(self._folder), error.strerror or str(error)) from error
 
     def close(self) -> None:
         """Gives memory and disk back."""

@@ -9,6 +9,7 @@ import pytest
 
 from app.cli import main
 from core.jobs import CheckpointResult, Plan
+from core.store import Store
 from tests.core import hf_tiny
 
 CONFIG = {"hidden_size": 128, "intermediate_size": 256}
@@ -28,18 +29,27 @@ def test_quantize(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["bits"] == 3
     assert main(["quantize", source, *wanted, "--out", out]) == 2
     assert "not empty" in capfd.readouterr().err
+    kept = [record for record in Store().jobs() if record.job.kind == "checkpoint"]
+    assert kept[0].state == "done"
+    assert kept[0].result == result
 
 
 def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture[str]) -> None:
     wanted = [source, "--method", "int", "--export", "bf16", "--group", "channel", "--range=-0.1:0.1"]
     assert main(["plan", *wanted, "--json"]) == 0
-    plan = capfd.readouterr().out
+    plan = Plan.model_validate_json(capfd.readouterr().out)
     assert main(["quantize", *wanted, "--dry-run", "--json"]) == 0
-    assert capfd.readouterr().out == plan
-    assert {row.target_type for row in Plan.model_validate_json(plan).tensors} == {"int4 per channel", "BF16"}
+    timed = Plan.model_validate_json(capfd.readouterr().out)
+    assert timed.tensors == plan.tensors
+    assert [check.step for check in plan.preflight.checks] == [check.step for check in timed.preflight.checks]
+    assert plan.preflight.seconds is None
+    assert timed.preflight.seconds > 0
+    assert timed.preflight.bytes == plan.bytes
+    assert {row.target_type for row in plan.tensors} == {"int4 per channel", "BF16"}
     assert main(["plan", *wanted]) == 0
     text = capfd.readouterr().out
     assert "Search" not in text
+    assert "All files are complete" in text
     assert "a linear layer" in text
 
 

@@ -76,8 +76,10 @@ def test_the_rules_arrive_on_the_quantize_page(window):
     job = add_ranking(context.store, result)
     window.show_result(job)
     page = window.page("results")
+    window.page("quantize").goal_row.choose("checkpoint")
     page.ranking.apply.click()
     assert window.current_page() == "quantize"
+    assert window.page("quantize").goal is window.page("quantize").gguf
     options = window.page("quantize").gguf.options
     assert options.target == "Q4_0"
     assert options.overrides == page.ranking.keeping.overrides
