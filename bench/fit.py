@@ -164,9 +164,8 @@ def print_table(rows: Sequence[Row]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(
-        f"  fast and best at most {AT_MOST}, of {', '.join(sorted(BARE))} best, bare; plain: no importance, squared errors"
-    )
+    bare = ", ".join(sorted(BARE))
+    print(f"  fast and best at most {AT_MOST}, of {bare} best, bare; plain: without importance, squared errors")
 
 
 def main(as_json: bool, names: Sequence[str]) -> int:
