@@ -12,7 +12,7 @@ from app.main_window import MainWindow
 from core.jobs import UploadJob
 from tests.hub_server import HubServer
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 TOKEN = "hf_TokenThatMayWrite0123456789"
 
 
