@@ -13,7 +13,7 @@ from core.jobs import UploadJob
 from tests.app.values import add_finished, make_result
 from tests.hub_server import HubServer
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 TOKEN = "hf_TokenThatMayWrite0123456789"
 
 
