@@ -17,7 +17,7 @@ from core.jobs import ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeMa
 from core.recipes import find_recipe, own_paths, presets
 from tests.core.small_models import small_model
 
-WAIT = 60_000
+WAIT = 180_000
 
 
 @pytest.fixture(scope="module")
