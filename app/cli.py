@@ -41,6 +41,7 @@ from app.cli_running import Recorder, Recorders, run_job
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.estimate.values import CacheType
+from core.hub.cache import REMOTE
 from core.jobs import (
     ChatJob,
     CheckpointJob,
@@ -234,6 +235,8 @@ def _checked_plan(options: argparse.Namespace, target: str, measure: bool) -> Pl
     """A plan that carries its preflight. Raises what planning raises."""
     made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
     assert isinstance(made, Plan)
+    if options.source.startswith(REMOTE):
+        return made  # what stands in the way shows once it is here
     return made.model_copy(update={"preflight": run_job(_preflight(options, target, measure))})
 
 

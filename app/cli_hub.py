@@ -28,7 +28,7 @@ from core.jobs import (
 
 SOURCES = ("source", "other", "model", "against", "file", "models")
 # Commands that can read headers on the Hub.
-FROM_HEADERS = ("estimate",)
+FROM_HEADERS = ("estimate", "inspect", "plan")
 # Commands that need the files of models, and so can have them downloaded.
 TAKE_MODELS = (
     "inspect", "plan", "quantize", "verify", "compare", "imatrix", "evaluate", "sensitivity", "chat"
@@ -40,7 +40,7 @@ SORTS = get_args(SortOrder)
 def resolve_ids(options: argparse.Namespace) -> None:
     """Puts the path in the cache in the place of every model's id (OWNER/NAME). Raises NotDownloaded, SeveralModels.
 
-    What is not downloaded can be estimated all the same; with --download it is downloaded first.
+    What is not downloaded is looked at by its headers, where that is enough; with --download it is downloaded first.
     """
     for name in SOURCES:
         given = getattr(options, name, None)
@@ -52,17 +52,23 @@ def resolve_ids(options: argparse.Namespace) -> None:
 
 def _resolved(source: str, options: argparse.Namespace) -> str:
     wants_download = getattr(options, "download", False)
+    from_headers = options.command in FROM_HEADERS and not getattr(options, "method", "") and not wants_download
     try:
         found = local_source(source)
-        if not (wants_download and found == source and may_be_id(source)):
+        if found != source or not may_be_id(source) or not (wants_download or (from_headers and _names_a_file(source))):
             return found
     except NotDownloaded:
-        if options.command in FROM_HEADERS:
-            return REMOTE + source
-        if not wants_download:
+        if not (wants_download or from_headers):
             raise
+    if from_headers:
+        return REMOTE + source
     run_job(_download_of(source))
     return local_source(source)
+
+
+def _names_a_file(source: str) -> bool:
+    """Whether an id names one GGUF file; other words with two slashes are likelier a path with a typing error."""
+    return split_id(source)[1].endswith(".gguf")
 
 
 def _download_of(source: str) -> DownloadJob:

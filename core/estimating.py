@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 from core.errors import SourceNotFound
@@ -20,6 +19,7 @@ from core.families.model_card import model_name
 from core.formats.json_file import read_json_object
 from core.formats.safetensors_reader import read_checkpoint
 from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
+from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
 from core.jobs import EstimateJob, EstimateResult, FitJob, FormEstimate, Plan, QuantizeOptions
 from core.plan import make_plan
@@ -38,7 +38,8 @@ def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
     progress.stage("Reading headers")
     machine = read_machine()
     corrected_by = overhead_correction(job.run)
-    with _local(job, progress) as path:
+    # Without options the facts are read where they are; to be planned with, headers are put into a folder.
+    with headers_at(job.source, progress) if job.options is not None else nullcontext(job.source) as path:
         now = read_facts(path, progress).model_copy(update={"source": job.source})
         after = facts_after(path, job.options) if job.options is not None else None
     return EstimateResult(
@@ -48,21 +49,6 @@ def estimate(job: EstimateJob, progress: Progress) -> EstimateResult:
         machine=machine,
         overhead_correction=corrected_by,
     )
-
-
-@contextmanager
-def _local(job: EstimateJob, progress: Progress) -> Iterator[str]:
-    """Where to read from. What is on the Hub is asked for its headers; to be planned with, they are put into a folder.
-
-    Raises what hollow_copy raises.
-    """
-    if not job.source.startswith(REMOTE) or job.options is None:
-        yield job.source
-        return
-    from core.hub.headers import hollow_copy  # takes a while to import
-
-    with hollow_copy(job.source, progress) as path:
-        yield str(path)
 
 
 def facts_after(path: str, options: QuantizeOptions) -> ModelFacts:

@@ -13,6 +13,8 @@ from core.catalog import ALL_MIXES, SAMPLE_NAME, sample_path
 from core.errors import BitwrightError
 from core.formats.gguf_layout import PackedArray
 from core.formats.torch_reader import is_torch_weights
+from core.hub.hollow import headers_at
+from core.hub.names import REMOTE
 from core.jobs import (
     InspectJob,
     MetadataRow,
@@ -66,10 +68,15 @@ LABELS: dict[str, str] = {
 
 
 def inspect(job: InspectJob, progress: Progress) -> ModelSummary:
-    """Everything the headers of a model say. Raises what open_or_convert raises."""
+    """Everything the headers of a model say, here or on the Hub. Raises what headers_at and open_or_convert raise."""
     progress.stage("Reading headers")
-    with open_or_convert(job.source, job.converter, Path(gettempdir()), progress) as source:
+    with (
+        headers_at(job.source, progress) as path,
+        open_or_convert(path, job.converter, Path(gettempdir()), progress) as source,
+    ):
         summary = summarize(source)
+        if job.source.startswith(REMOTE):
+            summary = summary.model_copy(update={"path": job.source})
         tensors = tuple(
             TensorInfo(name=t.name, shape=t.shape, type=t.stored_type, elements=t.elements, bytes=t.stored_bytes)
             for t in source.tensors

@@ -21,6 +21,8 @@ from core.errors import (
     UnsupportedType,
 )
 from core.formats.gguf_writer import TensorSlot
+from core.hub.hollow import headers_at
+from core.hub.names import REMOTE
 from core.imatrix import ImportanceMatrix
 from core.jobs import Plan, PlanJob, QuantizeOptions, TensorPlan
 from core.output_metadata import output_metadata
@@ -56,9 +58,12 @@ CHOOSING: dict[str, str] = {
 def plan(job: PlanJob, progress: Progress) -> Plan:
     """The plan of a quantization; a source that is quantized already gets a warning here, not an error.
 
-    Raises what open_or_convert, without_layers and make_plan raise.
+    Of a model on the Hub (hub:OWNER/NAME[/FILE]) only headers are read: whether its weights could be repacked is not
+    looked at. Raises what open_or_convert, without_layers and make_plan raise.
     """
     progress.stage("Planning")
+    if job.source.startswith(REMOTE):
+        return _plan_from_headers(job, progress)
     with open_or_convert(job.source, job.options.converter, Path(gettempdir()), progress) as whole:
         source = without_layers(whole, job.options.prune_layers)
         if not job.imatrix_to_come:
@@ -66,6 +71,15 @@ def plan(job: PlanJob, progress: Progress) -> Plan:
         matrix = expected_matrix(whole, job.options)
         options = job.options if matrix else job.options.model_copy(update={"imatrix": ""})
         return prepare(source, options, matrix).plan
+
+
+def _plan_from_headers(job: PlanJob, progress: Progress) -> Plan:
+    """The sizes of the plan asked for, with the tensors of one that looks at no weights, for these are not there."""
+    unseen = job.options.model_copy(update={"fit": "reference"})
+    with headers_at(job.source, progress) as path:
+        made = plan(job.model_copy(update={"source": path}), progress)
+        blind = plan(job.model_copy(update={"source": path, "options": unseen}), progress)
+    return made.model_copy(update={"source": job.source, "tensors": blind.tensors, "warnings": blind.warnings})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from core.hub.cache import RepoCache, cache_root
 from core.hub.client import Listing, RemoteFile
 from core.hub.fetch import Fetch, Manners, Throttle
 from core.hub.names import is_commit, problem_of
-from core.hub.partial import Origin, PartialFile, content_digest
+from core.hub.partial import GrowingDigest, Origin, PartialFile, content_digest
 from core.hub.selection import select
 from core.hub.transfer import ContentChanged, Remote
 from core.jobs import DownloadedFile, DownloadJob, DownloadResult, SkippedFile
@@ -268,9 +268,9 @@ class _Run:
         for _ in range(HASH_TRIES):
             # A new one asks the Hub again, which knows whether the content has become another one.
             remote = Remote(self.listed.repo, self.listed.commit, file, self.manners.stall_s)
-            with self._part(file) as part:
+            with self._part(file) as part, GrowingDigest(part, file.digest) as digest:
                 fetched += self._receive(remote, part, throttle)
-                if content_digest(part.path, file.digest, self._checking(file)) == file.digest:
+                if digest.finish(self._checking(file)) == file.digest:
                     part.finish(target)
                     return fetched
                 part.discard()

@@ -18,6 +18,7 @@ from typing import Self
 from core.errors import BitwrightError, DiskFull, OutputNotWritable
 
 HASHED_BYTES = 1 << 20
+FOLLOW_S = 0.02
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -58,6 +59,7 @@ class PartialFile:
         self._lock = threading.Lock()
         self._file = -1
         self._is_ended = False
+        self.begun = 0
         self.pieces = _cut(n_bytes, piece_bytes)
         self._recall()
 
@@ -120,6 +122,18 @@ class PartialFile:
         """Makes one piece of all, begun anew, for servers that send whole files only."""
         with self._lock:
             self.pieces = _cut(self.n_bytes, max(self.n_bytes, 1))
+            self.begun += 1
+
+    @property
+    def from_start(self) -> tuple[int, int]:
+        """How often all was begun anew, and how many bytes are on disk from the start without a hole."""
+        with self._lock:
+            whole = 0
+            for piece in self.pieces:
+                whole += piece.done
+                if piece.done < piece.length:
+                    break
+            return self.begun, whole
 
     def finish(self, target: Path) -> None:
         """Gives the content its final name, synced. Raises DiskFull and OutputNotWritable."""
@@ -167,10 +181,73 @@ class PartialFile:
         return OutputNotWritable(str(self.path), error.strerror or str(error))
 
 
+class GrowingDigest:
+    """The hash of a partial file, computed beside the download, so that little is left to read at its end.
+
+    A context manager around its thread, which reads what is on disk from the start without a hole.
+    """
+
+    def __init__(self, part: PartialFile, like: str) -> None:
+        self._part = part
+        self._like = like
+        self._begun = 0
+        self._read = 0
+        self._digest = _empty_digest(part.n_bytes, like)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def finish(self, tick: Callable[[int], None]) -> str:
+        """The hash of the complete file. tick: bytes read so far, may raise to stop."""
+        self.__exit__()
+        whole = self._reach()
+        while self._advance(whole):
+            tick(self._read)
+        return self._digest.hexdigest()
+
+    def _follow(self) -> None:
+        while not self._over.wait(FOLLOW_S):
+            whole = self._reach()
+            while not self._over.is_set() and self._advance(whole):
+                pass
+
+    def _reach(self) -> int:
+        """How far the file is complete; where all was begun anew, so is the hash."""
+        begun, whole = self._part.from_start
+        if begun != self._begun:
+            self._begun, self._read = begun, 0
+            self._digest = _empty_digest(self._part.n_bytes, self._like)
+        return whole
+
+    def _advance(self, stop: int) -> bool:
+        """Takes in the next bytes before `stop`; False where there are none, or they cannot be read."""
+        wanted = min(HASHED_BYTES, stop - self._read)
+        if wanted <= 0:
+            return False
+        with contextlib.suppress(OSError), self._part.path.open("rb") as file:
+            file.seek(self._read)
+            data = file.read(wanted)
+            self._digest.update(data)
+            self._read += len(data)
+            return bool(data)
+        return False
+
+
+def _empty_digest(n_bytes: int, like: str) -> hashlib._Hash:
+    """Of a content of that length, in the form of `like`."""
+    return hashlib.sha1(b"blob %d\0" % n_bytes, usedforsecurity=False) if len(like) == 40 else hashlib.sha256()
+
+
 def content_digest(path: Path, like: str, tick: Callable[[int], None]) -> str:
     """The hash of a file in the form of `like`: SHA-256, or git's SHA-1 of a blob. tick: bytes read so far."""
-    is_git = len(like) == 40
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False) if is_git else hashlib.sha256()
+    digest = _empty_digest(path.stat().st_size, like)
     read = 0
     with path.open("rb") as file:
         while data := file.read(HASHED_BYTES):

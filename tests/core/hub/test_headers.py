@@ -197,5 +197,26 @@ def test_estimate_by_id_on_the_command_line(hub, tmp_path, monkeypatch, capsys):
     assert answer["now"]["facts"]["architecture"] == "llama"
     assert 0 < answer["after"]["memory"]["devices"][0]["weights"] < answer["now"]["memory"]["devices"][0]["weights"]
     assert not os.path.exists(os.environ["HF_HUB_CACHE"])
-    assert cli.main(["inspect", "owner/tiny"]) == 2
+    assert cli.main(["quantize", "owner/tiny", "--to", "Q8_0", "--out", "o.gguf"]) == 2
     assert "Download it first" in capsys.readouterr().err
+
+
+def test_inspected_and_planned_by_id_before_it_is_downloaded(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    here = folder_of(tmp_path / "tiny")
+    repo = put(hub, here)
+
+    def answers(*words):
+        for source in ("owner/tiny", str(here)):
+            assert cli.main([*words[:1], source, *words[1:], "--json"]) == 0
+            yield json.loads(capsys.readouterr().out)
+
+    remote, local = answers("inspect")
+    assert (remote.pop("path"), local.pop("path")) == ("hub:owner/tiny", str(here))
+    assert remote == local
+    remote, local = answers("plan", "--to", "Q4_K_M")
+    assert (remote["source"], remote["preflight"]) == ("hub:owner/tiny", None)
+    for key in ("tensors", "bytes", "fit", "memory_bytes"):
+        assert remote[key] == local[key], key
+    assert hub.sent < len(repo.files["model.safetensors"]) / 4
+    assert not os.path.exists(os.environ["HF_HUB_CACHE"])
