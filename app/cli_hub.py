@@ -208,7 +208,9 @@ ACCESS = {
 def page(result: HubPage) -> str:
     """The answer of `page`."""
     model = result.model
-    files = [(file.name, size(file.bytes), "here" if file.here else "", file.skipped) for file in result.files]
+    files = [
+        (file.name, size(file.bytes), file.skipped or ("is here already" if file.here else "")) for file in result.files
+    ]
     about = text.facts(
         ("Model", f"{result.repo}, {result.revision} ({result.commit[:12]})"),
         ("Page", result.url),
@@ -220,13 +222,8 @@ def page(result: HubPage) -> str:
         ("Size", f"{size(result.bytes)}; a quantization needs {size(result.needed_bytes)}"),
         ("Note", result.problem),
     )
-    parts = [about, text.table(("File", "Size", "", "Left out because"), files, "-r"), plain(result.card)]
+    parts = [about, text.table(("File", "Size", "Left out because"), files, "-r"), text.plain(result.card)]
     return "\n\n".join(part for part in parts if part)
-
-
-def plain(card: str) -> str:
-    """A card for a terminal: what could move its cursor or change its colours is left out."""
-    return "".join(letter for letter in card if letter.isprintable() or letter in "\n\t")
 
 
 def _short(number: int) -> str:

@@ -10,7 +10,9 @@ import time
 
 from app import cli_text as text
 from app.cli_options import BadUsage, count
+from app.cli_text import plain
 from core.errors import size
+from core.hub.cache import RepoCache, cache_root, local_source, may_be_id, split_id
 from core.hub.token import forget_token, keep_token
 from core.jobs import (
     AccountJob,
@@ -76,7 +78,7 @@ def uploaded(result: UploadResult) -> str:
     """The answer of `upload`."""
     files = [(file.name, size(file.bytes), size(file.sent)) for file in result.files]
     skipped = [(file.name, size(file.bytes), file.reason) for file in result.skipped]
-    parts = [result.card] if result.dry_run else []
+    parts = [plain(result.card).rstrip()] if result.dry_run else []
     parts.append(text.table(("File", "Size", "Sent"), files, "-rr"))
     parts += [text.table(("Left here", "Size", "Because"), skipped, "-r")] if skipped else []
     parts += [f"note: {warning}" for warning in result.warnings]
@@ -175,13 +177,29 @@ def _unfinished(one: PartialDownload) -> tuple[str, ...]:
 
 def add_trash(parser: argparse.ArgumentParser) -> None:
     """The arguments of `trash`."""
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a model file, a folder, or what `library` lists")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="a model file, a folder, a downloaded model's id, or what `library` lists",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would go, what stays and what else uses it")
 
 
 def trash_job(options: argparse.Namespace) -> TrashJob:
     """The job that the arguments of `trash` ask for."""
-    return TrashJob(paths=tuple(os.path.abspath(path) for path in options.paths), dry_run=options.dry_run)
+    return TrashJob(paths=tuple(map(_place, options.paths)), dry_run=options.dry_run)
+
+
+def _place(path: str) -> str:
+    """A path, or that of a downloaded model (OWNER/NAME: all of it; OWNER/NAME/FILE) in the cache."""
+    repo, file = split_id(path)
+    if not may_be_id(path):
+        return os.path.abspath(path)
+    cache = RepoCache(cache_root(), repo)
+    if not cache.folder.is_dir():
+        return os.path.abspath(path)
+    return local_source(path) if file else str(cache.folder)
 
 
 def trashed(result: TrashResult) -> str:

@@ -49,6 +49,11 @@ def facts(*pairs: tuple[str, object]) -> str:
     return "\n".join(f"{label.ljust(width)}  {value}" for label, value in known)
 
 
+def plain(card: str) -> str:
+    """A card for a terminal: what could move its cursor or change its colours is left out."""
+    return "".join(letter for letter in card if letter.isprintable() or letter in "\n\t")
+
+
 def shape(dimensions: Sequence[int]) -> str:
     """A tensor's shape: '49152 × 576'."""
     return " × ".join(map(str, dimensions))

@@ -276,8 +276,8 @@ class CheckpointGoal:
         return {self.targets[0]: CheckpointPlanJob(source=self.source, options=options)}
 
     def check(self, target: str, output: str, *, measure: bool) -> Job | None:
-        """The preflight; only past jobs tell how long one takes."""
-        if measure:
+        """The preflight; of what looks at a text only past jobs tell how long it takes."""
+        if measure and self.pane.is_calibrated:
             return None
         return CheckpointPreflightJob(source=self.source, output=output, options=self.options, measure=measure)
 

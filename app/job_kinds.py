@@ -81,7 +81,10 @@ def _imatrix_title(job: ImatrixJob) -> str:
 
 
 def _checkpoint_title(job: CheckpointJob) -> str:
-    return f"{short(job.source)} → {job.options.method}, {job.options.export}"
+    options = job.options
+    words = [options.method, _tr("{0} bits").format(options.bits)] if options.bits else [options.method]
+    form = [] if options.export == options.method else [options.export]
+    return f"{short(job.source)} → {', '.join([*words, *form])}"
 
 
 def _evaluate_title(job: EvaluateJob) -> str:

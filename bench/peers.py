@@ -2,7 +2,7 @@
 
 Usage: `python -m bench.peers --peer-python PATH [--cases 4:64,3:64] [--samples N] [--windows N]`, or `make bench-peers
 PEER_PYTHON=PATH`. PATH is the Python of a virtual environment of its own, made beforehand (`python3 -m venv FOLDER &&
-FOLDER/bin/pip install gptqmodel`): GPTQModel is no dependency of this project.
+FOLDER/bin/pip install gptqmodel optimum`): GPTQModel is no dependency of this project.
 
 The model is the sample moved off its 4-bit grid, the calibration text the program's own, as windows of token numbers
 that both get. Both write GPTQ checkpoints in a process of its own, whose whole time and largest resident set count.
@@ -13,6 +13,7 @@ GPTQModel loads ours through transformers, and its logits are compared with thos
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import tempfile
@@ -45,15 +46,16 @@ AGREEMENT = 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a child took: seconds of the whole process, and its largest resident set."""
+    """What a child took: seconds of the whole process, of all cores together, and its largest resident set."""
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
 
 
 def run(command: Sequence[str], log: Path) -> Run:
     """Runs a command to its end; its output goes to a file. Raises CalledProcessError, and prints its end."""
-    began, peak = time.perf_counter(), 0
+    began, peak, before = time.perf_counter(), 0, _processor_seconds()
     with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as child:
         while child.poll() is None:
             peak = max(peak, _peak(child.pid))
@@ -61,7 +63,13 @@ def run(command: Sequence[str], log: Path) -> Run:
     if child.returncode:
         print(log.read_text(errors="replace")[-4000:], file=sys.stderr)
         raise subprocess.CalledProcessError(child.returncode, command)
-    return Run(time.perf_counter() - began, peak)
+    return Run(time.perf_counter() - began, _processor_seconds() - before, peak)
+
+
+def _processor_seconds() -> float:
+    """Of all children that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _peak(pid: int) -> int:
@@ -118,6 +126,15 @@ class Comparison:
         self._judge = Judge(self._model, folder, most)
         self._probe = folder / "probe.npy"
         np.save(self._probe, self._judge.ids[:2].numpy())
+        self._warm(ids[:1])
+
+    def _warm(self, ids: NDArray[np.int64]) -> None:
+        """Both compile what they need the first time, once per installation, which is no part of the figures."""
+        few = self._folder / "few.npy"
+        np.save(few, ids)
+        log, target = self._folder / "log", self._folder / "warm"
+        run([*self._our_command(target, 4, 64), "--samples", "1"], log)
+        run(self._peer_command(few, self._folder / "warm-peer", 4, 64), log)
 
     def case(self, bits: int, group: int) -> list[Figure]:
         """Both at so many bits in such groups. Raises CalledProcessError."""
@@ -125,12 +142,12 @@ class Comparison:
             ours, theirs = Path(place) / "ours", Path(place) / "theirs"
             log = Path(place) / "log"
             mine = run(self._our_command(ours, bits, group), log)
-            peer = run(
-                [self._python, str(SCRIPT), "quantize", *map(str, (self._model, self._ids, theirs, bits, group))], log
-            )
+            peer = run(self._peer_command(self._ids, theirs, bits, group), log)
             pair = [unpack(path, self._model, path.with_suffix(".unpacked"), bits) for path in (ours, theirs)]
             figures = list(_quality(*(self._judge.score(path) for path in pair)))
             figures.append(Figure("time", mine.seconds, "s", peer.seconds / 2, at_most=True))
+            times = mine.processor_seconds, peer.processor_seconds / 2
+            figures.append(Figure("time of the processor, which others do not change", times[0], "s", times[1], True))
             figures.append(Figure("peak memory", mine.peak_bytes / 2**20, "MiB", peer.peak_bytes / 2**20, at_most=True))
             figures.append(self._agreement(ours, pair[0], log))
         return figures
@@ -146,6 +163,9 @@ class Comparison:
             "--out",
             str(target),
         ]
+
+    def _peer_command(self, ids: Path, target: Path, bits: int, group: int) -> list[str]:
+        return [self._python, str(SCRIPT), "quantize", *map(str, (self._model, ids, target, bits, group))]
 
     def _agreement(self, checkpoint: Path, plain: Path, log: Path) -> Figure:
         """Logits of GPTQModel's kernels through transformers against those of the unpacked weights."""

@@ -604,13 +604,15 @@ class WorkerDied(BitwrightError):
 
 
 class HubOffline(BitwrightError):
-    """The Hub cannot be reached, or must not be."""
+    """The Hub cannot be reached, or must not be. here: a model asked for of which something is on this computer."""
 
-    def __init__(self, endpoint: str, reason: str) -> None:
+    def __init__(self, endpoint: str, reason: str, here: str = "") -> None:
         super().__init__(
             f"{endpoint} cannot be reached",
             reason,
-            "Check the connection, then retry; models that are on this computer work without it",
+            f"What was downloaded of {here} before can be used by that id without it"
+            if here
+            else "Check the connection, then retry; models that are on this computer work without it",
         )
 
 
@@ -645,13 +647,13 @@ class HubGated(BadInput):
 
 
 class HubTokenRefused(BadInput):
-    """The Hub does not accept the token: expired, revoked or mistyped."""
+    """The Hub does not accept the token: expired, revoked or mistyped. place: where it is from, in words."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, place: str) -> None:
         super().__init__(
             f"{endpoint} refused your token",
-            "it is expired, revoked or mistyped",
-            f"Make a new one in {endpoint}/settings/tokens and put it where the old one is (`token` says where)",
+            f"the one from {place} is expired, revoked or mistyped",
+            f"Make a new one in {endpoint}/settings/tokens and put it in the place of the old one",
         )
 
 

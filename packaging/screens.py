@@ -148,6 +148,70 @@ def show_advanced(stage: Stage) -> None:
     page.gguf.pane.recipes.save_button.setChecked(True)
 
 
+def show_methods(stage: Stage) -> None:
+    """The same model as a folder, to be made into a checkpoint."""
+    from tests.core.hf_sample import build_hf_sample
+
+    folder = stage.output_folder / "SmolLM2-135M-Instruct"
+    stage.window.quantize(str(build_hf_sample(folder)))
+    page = stage.window.page("quantize")
+    page.goal_row.choose("checkpoint")
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_refusal(stage: Stage) -> None:
+    """A form that cannot hold what is chosen, with the button that mends it."""
+    pane = stage.window.page("quantize").checkpoint.pane
+    pane.cards.choose("int")
+    pane.apply({"export": "awq"})
+    stage.wait("the refusal", lambda: not stage.window.page("quantize").problem.isHidden())
+
+
+def show_method_settings(stage: Stage) -> None:
+    """What GPTQ can be told."""
+    page = stage.window.page("quantize")
+    page.checkpoint.pane.cards.choose("gptq")
+    page.checkpoint.pane.apply({"samples": 8, "length": 128, "group": 64})
+    page.checkpoint.pane.tabs.setCurrentIndex(1)
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_method_rules(stage: Stage) -> None:
+    """Mixed precision by pattern."""
+    from core.jobs import MethodRule
+
+    page = stage.window.page("quantize")
+    rules = page.checkpoint.pane.rules
+    rules.set_rules((MethodRule(pattern="down_proj", bits=8), MethodRule(pattern="layers\\.0\\.", keep=True)))
+    rules.table.view.selectRow(0)
+    page.checkpoint.pane.tabs.setCurrentIndex(2)
+    stage.wait("the plan", page.button.isEnabled)
+
+
+def show_solving(stage: Stage) -> None:
+    """GPTQ under way, with the errors of the layers solved so far."""
+    page = stage.window.page("quantize")
+    page.checkpoint.pane.rules.set_rules(())
+    stage.wait("the plan", page.button.isEnabled)
+    page.button.click()
+    queue = stage.window.context.jobs
+    stage.wait("the job", lambda: queue.running() is not None)
+    stage.jobs.append(queue.running())
+    stage.window.page("jobs").select(stage.jobs[-1])
+    stage.wait("some layers", lambda: len(queue.measured(stage.jobs[-1])) > 60)
+
+
+def show_figures(view: str) -> Callable[[Stage], None]:
+    """What GPTQ found, in one of the views of its result."""
+
+    def show(stage: Stage) -> None:
+        store = stage.window.context.store
+        stage.wait("the checkpoint", lambda: bool(store.get(stage.jobs[-1]).finished))
+        show_results(view)(stage)
+
+    return show
+
+
 def show_running(stage: Stage) -> None:
     """A job under way and others waiting."""
     stage.jobs.append(submit(stage, stage.sample, ORIGINAL))
@@ -252,6 +316,14 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "sensitivity": show_ranking,
     "chat": show_chat,
     "settings": show_settings,
+    "quantize-methods": show_methods,
+    "quantize-refused": show_refusal,
+    "quantize-method-settings": show_method_settings,
+    "quantize-method-rules": show_method_rules,
+    "jobs-solving": show_solving,
+    "results-solved": show_figures("solved"),
+    "results-clipping": show_figures("clipping"),
+    "results-activations": show_figures("activations"),
 }
 
 

@@ -33,7 +33,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
 }
 _VALUED = re.compile(r"(--[a-z-]+) ([\w.-]*\w)")
 _BARE = re.compile(r"--[a-z-]+")
-_USE = re.compile(r"(?:Use|Add) ((?:--[a-z-]+ [\w.-]+ ?)+)(?:,? ?or .*)?\.?")
+_USE = re.compile(r"(Use|Add) ((?:--[a-z-]+ [\w.-]+ ?)+)(?:,? ?or .*)?\.?")
 _SWITCHED = re.compile(r"(?:(Add) (--[a-z-]+)|Leave (--[a-z-]+) out)\.?")
 _NAMED_GROUPS = {word: number for number, word in GROUP_NAMES.items()}
 
@@ -55,9 +55,9 @@ def in_window(words: str) -> str:
 def fix_of(remedy: str) -> Fix | None:
     """What a remedy would change, where it is one change or several that can be made here."""
     if match := _USE.fullmatch(remedy):
-        pairs = re.findall(r"(--[a-z-]+) ([\w.-]+)", match[1])
+        pairs = re.findall(r"(--[a-z-]+) ([\w.-]+)", match[2])
         changes = {OPTIONS[option][0]: _value(option, value) for option, value in pairs if option in OPTIONS}
-        return Fix(in_window(f"Use {match[1].strip()}"), changes) if len(changes) == len(pairs) else None
+        return Fix(in_window(f"{match[1]} {match[2].strip()}"), changes) if len(changes) == len(pairs) else None
     match = _SWITCHED.fullmatch(remedy)
     option = (match[2] or match[3]) if match else ""
     if match is None or option not in OPTIONS:

@@ -114,7 +114,7 @@ class ColumnsPlot(QWidget):
         assert self._figures is not None
         words = translate("ColumnsPlot", "threshold {0}").format(text.number(self._figures.threshold))
         pen = pg.mkPen(self._theme.color("bad"), width=1, style=Qt.PenStyle.DashLine)
-        options = {"position": 0.99, "color": self._theme.color("text"), "anchors": [(1, 1), (1, 1)]}
+        options = {"position": 0.99, "color": self._theme.color("text"), "anchors": [(1, 0), (1, 0)]}
         return pg.InfiniteLine(math.log10(self._figures.threshold), angle=0, pen=pen, label=words, labelOpts=options)
 
     # ------------------------------------------------------------ pointing

@@ -138,7 +138,7 @@ class JobInspector(QWidget):
 
     def show_log(self, log: str) -> None:
         """Replaces the log and shows its end."""
-        self._log.setPlainText(log.rstrip())
+        self._log.setPlainText(log)
         self._log.moveCursor(QTextCursor.MoveOperation.End)
 
     def append_log(self, piece: str) -> None:
@@ -191,6 +191,7 @@ class JobInspector(QWidget):
 
     def _show_facts(self, row: JobRow) -> None:
         while (item := self._facts.takeAt(0)) is not None:
+            item.widget().hide()
             item.widget().deleteLater()
         for at, (name, value) in enumerate(self._facts_of(row)):
             label = QLabel(name)

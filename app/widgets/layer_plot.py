@@ -24,6 +24,7 @@ translate = QCoreApplication.translate
 # Series of points, each with its own symbol: what the method left, plain rounding, and where rounding was taken.
 METHOD, ROUNDING, GUARDED = 0, 1, 5
 ROUNDED_NAME = "{0}\n"
+MOST_TICKS = 16
 
 
 class LayerPlot(PointPlot):
@@ -40,7 +41,7 @@ class LayerPlot(PointPlot):
         self._title_of = ""
         key = QLabel(translate("LayerPlot", "● method   ■ rounding   ⬟ rounding taken"))
         key.setProperty("role", "caption")
-        self.controls.addWidget(key)
+        self.layout().insertWidget(1, key)
         self.chosen.connect(self._tell)
 
     def set_result(self, result: QuantizeResult) -> LayerPlot:
@@ -52,7 +53,14 @@ class LayerPlot(PointPlot):
         """Shows these in the order of the layers; of: the model's name. Returns itself."""
         self._figures, self._title_of = tuple(in_layer_order(figures)), of
         self.draw(self._drawn())
+        self._plot.getPlotItem().getAxis("bottom").setTicks([self._layer_ticks()])
         return self
+
+    def _layer_ticks(self) -> list[tuple[float, str]]:
+        """A tick where a layer begins, of many layers at every n-th."""
+        layers = sorted({place(each.name).layer or 0 for each in self._figures})
+        every = next((n for n in (1, 2, 5, 10, 20) if len(layers) / n <= MOST_TICKS), 50)
+        return [(float(layer), str(layer)) for layer in layers if layer % every == 0]
 
     def select(self, name: str) -> None:
         """Rings the point of a matrix; a name without a point removes the ring. Emits nothing."""
@@ -85,11 +93,9 @@ class LayerPlot(PointPlot):
                 name = ROUNDED_NAME.format(each.name)
                 points.append(Point(name, x, 100 * each.rounded_error, series=ROUNDING, words=words))
         return Drawing(
-            title=translate("LayerPlot", "Output error of each matrix on the calibration text: {0}").format(
-                self._title_of
-            ),
+            title=translate("LayerPlot", "Output error by matrix: {0}").format(self._title_of),
             bottom=translate("LayerPlot", "Layer"),
-            left=translate("LayerPlot", "Output error, %"),
+            left=translate("LayerPlot", "Error, %"),
             points=tuple(points),
             hint=self._summary(),
         )

@@ -89,6 +89,11 @@ class MethodPane(QWidget):
         """What is wrong with a choice, in words; '' where nothing is."""
         return self.rules.model.problem or self.settings.problem
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether what is chosen looks at a text."""
+        return self._chosen().is_calibrated
+
     def _chosen(self) -> Chosen:
         """What decides which settings count; a text is needed by a method, a rule's, static ranges or a pre-step."""
         found = self.settings.chosen(self.method, self.bits.currentData())

@@ -71,7 +71,8 @@ class ValueAxis(pg.AxisItem):
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """The values in up to three significant digits."""
         if self._log:
-            return [f"{10**value:.3g}" for value in values]
+            numbers = [10**value for value in values]
+            return [f"{n:.0f}" if 1000 <= n < 1_000_000 else f"{n:.3g}" for n in numbers]
         return list(super().tickStrings(values, scale, spacing))
 
 
@@ -79,7 +80,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     """Logarithms of round numbers between 10**low and 10**high: at most about `most`, at least two where possible."""
     best: list[float] = []
     decades = range(math.floor(low), math.ceil(high) + 1)
-    step = max(1, math.ceil(len(decades) / most))
+    step = max(1, math.ceil((high - low) / most))
     for mantissas in _MANTISSAS[: len(_MANTISSAS) if step == 1 else 1]:  # between decades left out there is nothing
         ticks = [e + math.log10(m) for e in decades if e % step == 0 for m in mantissas]
         ticks = [tick for tick in ticks if low <= tick <= high]

@@ -74,9 +74,9 @@ def _activations(theme: Any) -> QWidget:
 
 
 VIEWS: tuple[View, ...] = (
-    View("errors", _T("ResultViews", "Errors by tensor"), _errors),
-    View("layers", _T("ResultViews", "Layers and modules"), _layers),
-    View("solved", _T("ResultViews", "Layer errors"), _solved, _has("layers"), LayersModel),
+    View("errors", _T("ResultViews", "By tensor"), _errors),
+    View("layers", _T("ResultViews", "By layer"), _layers),
+    View("solved", _T("ResultViews", "Output errors"), _solved, _has("layers"), LayersModel),
     View("clipping", _T("ResultViews", "Clipping"), _clipping, _has("clipping"), ClippingModel),
     View("activations", _T("ResultViews", "Activations"), _activations, _has("activations"), ActivationsModel),
     View("size", _T("ResultViews", "Size"), _size),

@@ -14,6 +14,7 @@ from app.widgets.result_views import View
 from core.jobs import QuantizeResult
 
 NAME_WIDTH, FIGURE_WIDTH = 220, 84
+KEPT_COLUMNS = 4
 
 
 class ViewTables(QStackedWidget):
@@ -41,7 +42,9 @@ class ViewTables(QStackedWidget):
 
     def show_view(self, view: View) -> None:
         """Brings the table of a view to the front."""
-        self.setCurrentWidget(self._tensors if view.model is None else self.table(view))
+        table = self._tensors if view.model is None else self.table(view)
+        self.setCurrentWidget(table)
+        table.view.fit()
 
     def table(self, view: View) -> FilterTable:
         """A view's own table, made on first use."""
@@ -65,7 +68,10 @@ class ViewTables(QStackedWidget):
         model.setParent(table)
         table.set_texts({"filter": self.tr("Filter matrices"), "name": self.tr("Figures of each matrix")})
         table.view.setItemDelegateForColumn(0, NameDelegate(table.view))
-        table.view.set_columns(Columns((NAME_WIDTH, *[FIGURE_WIDTH] * (len(model.COLUMNS) - 1))))
+        count = len(model.COLUMNS)
+        # What the name tells too goes first, then what was thought least important: the last columns.
+        spare = (1, *range(count - 1, KEPT_COLUMNS, -1))
+        table.view.set_columns(Columns((NAME_WIDTH, *[FIGURE_WIDTH] * (count - 1)), spare=spare))
         table.selected.connect(lambda row: self.selected.emit(row.name if row else ""))
         model.set_result(self._result)
         self.addWidget(table)

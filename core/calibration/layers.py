@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,12 @@ class _LayerWork:
         return Inputs(units, device, self._calibration.sinks if stage == 0 else 1.0, crossed)
 
     def _count(self, found: Sequence[Inputs], stage: int) -> None:
-        """Takes all windows through the layer and counts what meets these matrices."""
-        with watched(found, self._originals):
+        """Takes all windows through the layer, as far as need be, and counts what meets these matrices."""
+        with watched(found, self._originals) as (original, own):
             for batch in self._batches(stage):
                 if any(inputs.cross is not None for inputs in found) and self._original is not None:
-                    self._layer.through(self._original, self._on_device(1, batch))
-                self._layer(self._on_device(0, batch))
+                    original(partial(self._layer.through, self._original, self._on_device(1, batch)))
+                own(partial(self._layer, self._on_device(0, batch)))
         blend_experts(found)
 
     def _batches(self, stage: int) -> Iterator[slice]:

@@ -6,8 +6,8 @@ so that even one that no token chose is quantized for the inputs that experts of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -34,6 +34,11 @@ class Inputs:
         self.tokens = 0
         self._sinks = sinks
         self._original: torch.Tensor | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The first of the matrices' modules, whose inputs are those of all."""
+        return self.units[0].module
 
     def remember(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """A hook for the original model's module, which is called first."""
@@ -70,17 +75,49 @@ class Inputs:
         ]
 
 
+class _AllMet(Exception):
+    """What is watched has been called; the rest of the layer's computation is of no use."""
+
+
+class _Computation:
+    """Runs a layer as far as the last of some modules, every one of which calls `met` before it computes."""
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = tuple(modules)
+        self._left: set[nn.Module] = set()
+
+    def __call__(self, compute: Callable[[], Any]) -> None:
+        """A module that is not called, such as an expert that no token chose, keeps the layer from ending early."""
+        self._left = set(self.modules)
+        with suppress(_AllMet):
+            compute()
+
+    def met(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        """A hook, behind the one that counts."""
+        self._left.discard(module)
+        if not self._left:
+            raise _AllMet
+
+
 @contextmanager
-def watched(found: Sequence[Inputs], originals: Mapping[nn.Module, nn.Module]) -> Iterator[None]:
-    """Counts while the block runs. originals: the original model's module for each that is watched, or nothing."""
-    handles = []
-    for inputs in found:
-        module = inputs.units[0].module
-        if inputs.cross is not None:
-            handles.append(originals[module].register_forward_pre_hook(inputs.remember))
-        handles.append(module.register_forward_pre_hook(inputs.count))
+def watched(
+    found: Sequence[Inputs], originals: Mapping[nn.Module, nn.Module]
+) -> Iterator[tuple[_Computation, _Computation]]:
+    """Counts while the block runs, in which the layer is computed by what is given here: the original's, and its own.
+
+    originals: the original model's module for each that is watched, or nothing.
+    """
+    crossed = [inputs for inputs in found if inputs.cross is not None]
+    original = _Computation([originals[inputs.module] for inputs in crossed])
+    own = _Computation([inputs.module for inputs in found])
+    hooks = [
+        *((originals[inputs.module], inputs.remember) for inputs in crossed),
+        *((inputs.module, inputs.count) for inputs in found),
+        *((module, computation.met) for computation in (original, own) for module in computation.modules),
+    ]
+    handles = [module.register_forward_pre_hook(hook) for module, hook in hooks]
     try:
-        yield
+        yield original, own
     finally:
         for handle in handles:
             handle.remove()

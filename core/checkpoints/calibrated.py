@@ -27,6 +27,7 @@ from core.jobs import CheckpointJob, LayerFigures
 from core.methods.gptq import Solved, loss
 from core.methods.grids import PARTS, IntegerGrid, Values
 from core.methods.linear import Linear
+from core.methods.table import LOOKING
 from core.network.network import Layer, check_context, open_network
 from core.progress import Progress
 from core.sources import open_source
@@ -44,8 +45,11 @@ def solve(
     options = job.options
     progress.stage("Reading the text")
     with open_source(job.source) as model, open_network(model, job.device) as network:
-        check_context(model, options.length, "--length")
-        ids, _ = windows_of(options.text, network.tokenizer, options.length, options.samples)
+        length = options.length
+        if options.method in LOOKING:
+            length = min(length, model.hyper.context_length or length)
+        check_context(model, length, "--length")
+        ids, _ = windows_of(options.text, network.tokenizer, length, decided.settings.samples)
         solutions = Solutions(folder, fingerprint(options, source.files, ids))
         target = _Checkpoint(source, decided, solutions, progress)
         try:

@@ -6,7 +6,7 @@ from core.checkpoints.decide import Decided
 from core.checkpoints.source import CheckpointSource
 from core.errors import size
 from core.jobs import ErrorFigures
-from core.methods.table import ACTIVATION, EXPORT, METHOD, group_word
+from core.methods.table import ACTIVATION, EXPORT, METHOD, PRESTEP, group_word
 
 NAME = "README.md"
 
@@ -49,6 +49,8 @@ def _settings(decided: Decided) -> list[tuple[str, str]]:
         rows.append(("Ranges", f"{settings.ranges.rule}{known}"))
     if decided.is_calibrated:
         rows.append(("Text", "the user's" if settings.own_text else "general calibration text of Bitwright"))
+    if settings.prestep:
+        rows.append(("Folded into the weights", PRESTEP[settings.prestep].title))
     if choice.activations:
         rows.append(("Activations", ACTIVATION[choice.activations].title))
     return rows

@@ -20,13 +20,11 @@ from core.checkpoints.folds import Changes, Fold, changes_of, folds_of, realized
 from core.checkpoints.solve import SOLVERS
 from core.checkpoints.source import CheckpointSource
 from core.errors import NonFiniteActivations, NonFiniteWeights
-from core.methods import awq, ranges, smoothquant
+from core.methods import awq, smoothquant
 from core.methods.activations import Observed
 from core.methods.gptq import loss
 from core.methods.linear import Floats
 from core.network.network import Layer
-
-WHOLE = ranges.RangeSetting("minmax")
 
 
 @dataclass(slots=True)
@@ -150,7 +148,7 @@ def _rounder(item: Item) -> Callable[[Floats], Floats]:
     dtype = item.entry.stored.dtype
     if item.has_integers:
         scheme = own.scheme(dtype)
-        return lambda w: ranges.quantize(w, scheme, WHOLE).values()
+        return lambda w: awq.plain(w, scheme)
     solver = SOLVERS[own.choice.method]
     return lambda w: solver(w, own, dtype, None).values()
 

@@ -27,7 +27,7 @@ from core.jobs import (
     TensorPlan,
     TensorResult,
 )
-from core.methods.table import EXPORT, METHOD
+from core.methods.table import EXPORT, LOOKING, METHOD
 from core.progress import Progress
 from core.speed import machine_name, time_operation
 from core.store import JobRecord, Store
@@ -128,7 +128,8 @@ def _rate(record: JobRecord, settings: Settings) -> float | None:
         or (job.options.bits or settings.choice.bits) != settings.choice.bits
     ):
         return None
-    tokens = job.options.samples * job.options.length if settings.is_calibrated else 1
+    samples = min(job.options.samples, LOOKING.get(job.options.method, job.options.samples))
+    tokens = samples * job.options.length if settings.is_calibrated else 1
     return result.seconds / max(1, _work(result.tensors) * tokens)
 
 

@@ -17,6 +17,7 @@ from core.methods.table import (
     ACTIVATIONS,
     CHANNEL,
     EXPORT,
+    LOOKING,
     METHOD,
     OWN_PRESTEP,
     TENSOR,
@@ -49,10 +50,10 @@ class InputSetting:
 class Settings:
     """A legal choice, with everything else that decides about the numbers.
 
-    inputs: of activations. prestep: what is folded into the weights first, '' = nothing. tokens: how many are looked at
-    by a method that is calibrated, at most. own_text: it is the user's. skip: names that stay as they are. rules: what
-    names that a pattern finds get instead, None where they stay as they are.
-    calibration: how a method that is calibrated works.
+    inputs: of activations. prestep: what is folded into the weights first, '' = nothing. samples, length: windows that
+    are looked at, of so many tokens, at most. own_text: it is the user's. skip: names that stay as they are. rules:
+    what names that a pattern finds get instead, None where they stay as they are. calibration: how a method that is
+    calibrated works.
     """
 
     choice: Choice
@@ -62,7 +63,8 @@ class Settings:
     restricted: bool
     double: bool
     imatrix: str
-    tokens: int
+    samples: int
+    length: int
     own_text: bool
     skip: tuple[re.Pattern[str], ...]
     rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
@@ -95,6 +97,11 @@ class Settings:
         if any(pattern.search(name) for pattern in self.skip):
             return ""
         return next((pattern.pattern for pattern, _ in self.rules if pattern.search(name)), "")
+
+    @property
+    def tokens(self) -> int:
+        """How many are looked at by a method that is calibrated, at most."""
+        return self.samples * self.length
 
     @property
     def every(self) -> tuple[Settings, ...]:
@@ -211,7 +218,8 @@ def _settled(options: MethodOptions) -> Settings:
         options.restricted,
         options.double_quant,
         options.imatrix,
-        options.samples * options.length,
+        min(options.samples, LOOKING.get(options.method, options.samples)),
+        options.length,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
         calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),

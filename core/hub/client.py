@@ -40,6 +40,7 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 TIMEOUT = httpx2.Timeout(20.0, connect=10.0)
 POLL_S = 0.05
+PLACES: dict[str, str] = {"environment": "HF_TOKEN", "keyring": "the system's keyring", "login": "`hf auth login`"}
 T = TypeVar("T")
 _TRUE = frozenset({"1", "on", "yes", "true"})
 
@@ -104,8 +105,9 @@ def explained(error: HfHubHTTPError, repo: str, thing: str) -> BitwrightError:
     if isinstance(error, GatedRepoError):
         return HubGated(repo, f"{endpoint()}/{repo}", "sent" if has_token else "")
     if status == 401 and has_token:
+        _, source = token_in_use()
         forget_what_is_known()  # another may be in the keyring by now
-        return HubTokenRefused(endpoint())
+        return HubTokenRefused(endpoint(), PLACES.get(source, "elsewhere"))
     if isinstance(error, RepositoryNotFoundError) or status in (401, 403, 404):
         return HubNotFound(thing, endpoint())
     if status in PASSING:

@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ChangedOnHub, DiskFull, DownloadCorrupt, HubNotFound, OutputNotWritable, UnsafeFileName
+from core.errors import (
+    ChangedOnHub,
+    DiskFull,
+    DownloadCorrupt,
+    HubNotFound,
+    HubOffline,
+    OutputNotWritable,
+    UnsafeFileName,
+)
 from core.hub import client
 from core.hub.address import endpoint
 from core.hub.cache import RepoCache, cache_root
@@ -42,7 +50,7 @@ def download(job: DownloadJob, progress: Progress, manners: Manners | None = Non
     began = time.monotonic()
     for _ in range(LISTINGS):
         progress.stage("Asking the Hub", 0, "files")
-        listed = client.listing(job.repo, job.revision, progress)
+        listed = _listed(job, progress)
         names = [file.name for file in listed.files]
         wanted, reasons = select(job.repo, names, job.include)
         _check_names(job.repo, wanted)
@@ -65,6 +73,18 @@ def download(job: DownloadJob, progress: Progress, manners: Manners | None = Non
             seconds=time.monotonic() - began,
         )
     raise ChangedOnHub(job.repo)
+
+
+def _listed(job: DownloadJob, progress: Progress) -> Listing:
+    """The files asked for; where nobody can be asked, what is here already is named. Raises what `download` raises."""
+    try:
+        return client.listing(job.repo, job.revision, progress)
+    except HubOffline as error:
+        cache = RepoCache(cache_root(), job.repo)
+        commit = cache.commit_of(job.revision)
+        if commit and cache.snapshot(commit).is_dir():
+            raise HubOffline(endpoint(), error.why, job.repo) from error
+        raise
 
 
 def _check_names(repo: str, names: list[str]) -> None:

@@ -150,7 +150,12 @@ def settings_of(job: Job | None) -> list[tuple[str, str]]:
     if isinstance(job, CheckpointJob) or not isinstance(job, QuantizeJob | QuantizeManyJob):
         return []
     options = job.options
-    rows = [("Search", {"fast": "ggml's", "reference": "ggml's, byte for byte", "best": "thorough"}[options.fit])]
+    rows = [
+        (
+            "Codes searched",
+            {"fast": "as ggml does", "reference": "ggml's own bytes", "best": "farther than ggml does"}[options.fit],
+        )
+    ]
     rows += [("Importance matrix", Path(options.imatrix).name)] if options.imatrix else []
     for words, value in (("Output layer", options.output_tensor_type), ("Embedding", options.token_embedding_type)):
         rows += [(words, value)] if value else []

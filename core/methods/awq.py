@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.methods.linear import Floats, Linear, Scheme, assembled, codes_of, grid
+from core.methods.linear import Floats, Linear, Scheme, assembled, grid
 from core.methods.table import CHANNEL, TENSOR
 
-RATIOS = np.linspace(0.05, 1.0, 20)
+RATIOS = np.linspace(0.1, 1.0, 10)
 # Rows of a matrix by which candidates are compared: whole rows, evenly spaced.
-ROWS = 512
-SHRINKS = np.linspace(1.0, 0.5, 21, dtype=np.float32)
+ROWS = 256
+SHRINKS = np.linspace(1.0, 0.5, 11, dtype=np.float32)
 # Numbers of a chunk of rows whose ranges are cut together.
 CHUNK_ELEMENTS = 1 << 22
 TINY = 1e-4
@@ -136,16 +136,35 @@ def diagonal_blocks(moments: torch.Tensor, length: int) -> torch.Tensor:
 
 def _best_shrinks(groups: Floats, low: Floats, high: Floats, blocks: torch.Tensor, scheme: Scheme) -> Floats:
     """Of whole rows of groups (n, length): the share of the range that has the least error, (n,)."""
-    own = Scheme(scheme.bits, CHANNEL, scheme.symmetric, scheme.full_range, scheme.scale_type, scheme.first_zero)
+    own, weights = _of_rows(scheme), torch.from_numpy(groups)
+    blocks = blocks.cpu()
     best, least = np.ones(len(groups), np.float32), np.full(len(groups), np.inf, np.float32)
     for shrink in SHRINKS:
-        scales, zeros = grid(low * shrink, high * shrink, own)
-        values = (codes_of(groups, scales, zeros, own) - zeros[:, None]) * scales[:, None]
-        errors = torch.from_numpy(groups - values).reshape(-1, len(blocks), groups.shape[1]).transpose(0, 1)
-        found = ((errors @ blocks.cpu()) * errors).sum(-1).T.reshape(-1).numpy()
+        values = _values(weights, *grid(low * shrink, high * shrink, own), own)
+        errors = (weights - values).reshape(-1, len(blocks), groups.shape[1]).transpose(0, 1)
+        found = ((errors @ blocks) * errors).sum(-1).T.reshape(-1).numpy()
         better = found < least
         best[better], least[better] = shrink, found[better]
     return best
+
+
+def plain(w: Floats, scheme: Scheme) -> Floats:
+    """What a matrix (rows, columns) comes to with ranges that cover all of it: float32 (rows, columns)."""
+    groups, own = scheme.grouped(w), _of_rows(scheme)
+    scales, zeros = grid(groups.min(axis=1), groups.max(axis=1), own)
+    values: Floats = _values(torch.from_numpy(groups), scales, zeros, own).numpy().reshape(w.shape)
+    return values
+
+
+def _of_rows(scheme: Scheme) -> Scheme:
+    return Scheme(scheme.bits, CHANNEL, scheme.symmetric, scheme.full_range, scheme.scale_type, scheme.first_zero)
+
+
+def _values(groups: torch.Tensor, scales: Floats, zeros: Floats, scheme: Scheme) -> torch.Tensor:
+    """What groups (n, length) are rounded to. scales, zeros: (n,)."""
+    scale, zero = (torch.from_numpy(values)[:, None] for values in (scales, zeros))
+    codes = (groups / scale).round_().add_(zero).clamp_(scheme.lowest, scheme.highest)
+    return codes.sub_(zero).mul_(scale)
 
 
 def _sampled(w: Floats) -> Floats:

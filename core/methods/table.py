@@ -220,6 +220,7 @@ METHODS: tuple[Method, ...] = (
         ("bitsandbytes", "bf16"),
         loss=(1,),
         loss_source="perplexity 12.45 with and without it at 13 billion weights, from the LLM.int8 paper",
+        calibration=True,
     ),
     Method(
         "ternary",
@@ -288,6 +289,8 @@ METHOD = {method.name: method for method in METHODS}
 EXPORT = {export.name: export for export in EXPORTS}
 ACTIVATION = {row.name: row for row in ACTIVATIONS}
 PRESTEP = {row.name: row for row in PRESTEPS}
+# Methods that only look at a text, to say what meets the layers, and how many windows of it are enough for that.
+LOOKING = {"llm-int8": 4}
 # What folds scales by itself is its own pre-step.
 OWN_PRESTEP = {name: name for name in PRESTEP}
 # Bits of weights that programs multiply with 8-bit activations, and how such activations may be rounded then.
@@ -368,7 +371,9 @@ def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:
     if choice.group not in row.groups:
         return _group_refusal(choice, row)
     if choice.symmetric not in row.symmetric:
-        word, remedy = ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave it out")
+        word, remedy = (
+            ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave --asymmetric out")
+        )
         return Refusal(f"{row.name} cannot be {word}", f"{row.title} has no {word} integers", remedy)
     return None
 

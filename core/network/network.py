@@ -31,6 +31,7 @@ from torch import nn
 from core.cuda import require_cuda
 from core.errors import CannotRun
 from core.network.config import config_values
+from core.network.rounding import input_hook
 from core.network.rows import ROWS, NetworkRow, row_of
 from core.network.tokenizer import Tokenizer
 from core.network.weights import Place, empty, fill, places, prepare, values
@@ -178,10 +179,17 @@ class Network:
                 prepare(module)
             module.is_prepared = True  # type: ignore[assignment]
         fill(module, self.source, found, self.device)
+        linears = {place.tensor.name: linear for place, linear in _linears(module, found)}
+        hooks = [
+            part.register_forward_pre_hook(input_hook(rounding))
+            for name, rounding in self.source.input_roundings.items()
+            for part in (linears[name].modules if name in linears else ())
+        ]
         try:
-            linears = {place.tensor.name: linear for place, linear in _linears(module, found)}
             yield Layer(module, linears, _owners(module, found), self, number)
         finally:
+            for hook in hooks:
+                hook.remove()
             empty(module)
 
     # ---- what comes out

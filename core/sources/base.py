@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from core.errors import UnknownTensor, UnsupportedType
@@ -21,6 +21,8 @@ from kernels.blocks import FORMATS
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from core.sources.input_rounding import InputRounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Source(ABC):
 
     path: the file or folder. files: all files the weights are in. file_bytes: their total size. architecture: GGUF's
     name. tensors: in the order in which a GGUF file should hold them. quantization: how another program quantized its
-    weights, in words ('GPTQ 4-bit, group 128'), '' where none did.
+    weights, in words ('GPTQ 4-bit, group 128'), '' where none did. input_roundings: how what meets a tensor is rounded
+    by programs that run the model, for tensors where it is.
     """
 
     path: Path
@@ -144,6 +147,7 @@ class Source(ABC):
     tensors: tuple[SourceTensor, ...]
     hyper: Hyper
     quantization: str = ""
+    input_roundings: Mapping[str, InputRounding] = MappingProxyType({})
 
     @property
     @abstractmethod

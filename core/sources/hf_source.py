@@ -38,6 +38,7 @@ from core.formats.json_file import read_json_object
 from core.formats.safetensors_reader import DTYPE_BYTES, SafetensorsFile, read_checkpoint
 from core.formats.torch_reader import has_torch_checkpoint, read_torch_checkpoint
 from core.sources.base import Source, SourceTensor, hyper_of
+from core.sources.input_rounding import InputRounding, input_roundings
 from core.sources.quantization import main_label, unpacked
 from core.sources.stored_rows import Part, StoredRows, TernaryRows
 
@@ -109,6 +110,8 @@ class HFSource(Source):
         }
         rows = unpacked(str(self.path), self._json, parts)
         family = self._config.family
+        found = input_roundings(self._json, parts)
+        self._roundings = {renamed(family, name): rounding for name, rounding in found.items()}
         named = {renamed(family, name): row for name, row in rows.items()}
         if len(parts) < sum(len(file.tensors) for file in checkpoint) or len(named) < len(rows):
             raise InvalidHeader(str(self.path), "two of its files hold a tensor of the same name")
@@ -117,9 +120,12 @@ class HFSource(Source):
     def _placed(self, stored: dict[str, StoredRows]) -> list[SourceTensor]:
         """All tensors under their GGUF names; fills in where each one's rows are."""
         tensors = []
+        self.input_roundings: dict[str, InputRounding] = {}
         types = {name: (row.dtype, row.shape) for name, row in stored.items()}
         for placement in placements(self._config, types):
             place = _place_of(str(self.path), placement, stored)
+            if placement.sources[0] in self._roundings:
+                self.input_roundings[placement.target] = self._roundings[placement.sources[0]]
             self._places[placement.target] = place
             is_vector = len(placement.shape) == 1
             kind = "F32" if is_vector or placement.rule.float32 else place.dtype

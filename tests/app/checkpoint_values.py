@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from core.jobs import (
+    ActivationFigures,
     CheckpointJob,
     CheckpointResult,
     ClippingFigures,
@@ -60,6 +61,27 @@ def clipping_figures(at: int, name: str) -> ClippingFigures:
     )
 
 
+def activation_figures(at: int, name: str) -> ActivationFigures:
+    """What meets the query projection of a layer, and key and value with it; two columns have outliers."""
+    largest = tuple(9.0 if column in (3, 40) else 1 + 0.01 * column for column in range(WIDTH))
+    counts = tuple(round(3000 * math.exp(-(((step - STEPS / 2 + 0.5) / 4) ** 2))) for step in range(STEPS))
+    return ActivationFigures(
+        name=name,
+        shared=tuple(name.replace("q_proj", other) for other in ("k_proj", "v_proj")),
+        layer=at // len(MODULES),
+        low=-9.0,
+        high=8.5,
+        percentiles=((0.1, -2.0), (50.0, 0.01), (99.0, 1.9), (99.9, 2.5)),
+        histogram=Histogram(low=-9.0, high=8.5, counts=counts),
+        columns=WIDTH,
+        largest=largest,
+        outliers=(3, 40),
+        threshold=6.0,
+        range_low=-2.2 if at == 0 else None,
+        range_high=2.4 if at == 0 else None,
+    )
+
+
 def add_checkpoint(store: Store, result: CheckpointResult) -> str:
     """Puts a finished checkpoint into the store and returns its id."""
     job_id = store.add(make_job())
@@ -102,5 +124,6 @@ def make_checkpoint(output: str = "/models/tiny-gptq-int4-g128") -> CheckpointRe
         total=make_error(0.06),
         tensors=tuple(rows),
         layers=tuple(layer_figures(at, name) for at, name in enumerate(names)),
+        activations=tuple(activation_figures(at, name) for at, name in enumerate(names) if "q_proj" in name),
         clipping=tuple(clipping_figures(at, name) for at, name in enumerate(names)),
     )

@@ -101,6 +101,28 @@ def test_every_method_goes_from_its_card_to_its_result(page, context, qtbot):
     assert [method.name for method in METHODS if method.trained] == ["ternary", "bitnet"]
 
 
+def test_errors_come_while_the_queue_runs_a_calibrated_method(page, context, qtbot):
+    """The same through the queue: what the plot on the Jobs page is drawn from, and the checkpoint in the library."""
+    child(page, QAbstractButton, "method_gptq").click()
+    page.checkpoint.pane.settings.set_values({"samples": 4, "length": 32})
+    settle(page, qtbot)
+    told = []
+    context.jobs.progressed.connect(lambda job_id, _snapshot: told.append(context.jobs.measured(job_id)))
+    job = asked(page, qtbot)
+    with qtbot.waitSignal(context.jobs.finished, timeout=WAIT):
+        job_id = context.jobs.submit(job)
+    record = context.store.get(job_id)
+    assert record.state == "done", record.error
+    assert [(row.name, row.error, row.rounded_error) for row in record.result.layers] == [
+        (each.name, each.value, each.compared) for each in told[-1]
+    ]
+    assert any(0 < len(each) < len(told[-1]) for each in told), "they come one by one"
+    with qtbot.waitSignal(context.library.changed, timeout=WAIT):
+        context.library.include(job.output)
+    found = context.library.find(job.output)
+    assert (found.format, Path(found.path)) == ("safetensors", Path(job.output))
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_only_what_a_method_has_is_shown(qapp, qtbot, method):
     pane = MethodPane(Theme("light"))

@@ -10,6 +10,7 @@ from PySide6.QtTest import QTest
 from app.pages.jobs import JobsPage
 from app.pages.results import ResultsPage
 from app.theme import Theme
+from app.widgets.activation_view import ActivationView
 from app.widgets.clipping_view import ClippingView
 from app.widgets.layer_plot import GUARDED, LayerPlot
 from app.widgets.plot_export import save_csv, save_png, save_svg
@@ -104,7 +105,36 @@ def test_arrow_keys_walk_through_the_matrices(theme, qtbot, result):
     assert view.plot.plot.getPlotItem().getViewBox().viewRange()[0][0] <= view.current.histogram.low
 
 
-@pytest.mark.parametrize("make", [LayerPlot, ClippingView])
+def test_what_meets_a_matrix_is_drawn_with_its_outliers(theme, qtbot, result):
+    view = shown(ActivationView(theme), qtbot, result)
+    static, plain = result.activations
+    assert [(mark.at, mark.is_range) for mark in view.spread.marks()] == [(-2.2, True), (2.4, True)]
+    view.select(plain.name)
+    assert [(mark.at, mark.words) for mark in view.spread.marks()] == [(-2.0, "0.1 %"), (2.5, "99.9 %")]
+    columns, heights, reach = view.columns.points()
+    assert tuple(columns[reach]) == plain.outliers
+    assert tuple(heights) == plain.largest
+    assert tuple(view.spread.bars()[1]) == plain.histogram.counts
+    assert "2 columns reach 6" in view._readout.text()
+    header, rows = view.table()
+    assert [row[header.index("outliers")] for row in rows] == [2, 2]
+    view.select(static.shared[1])
+    assert view.current == static, "what sees the same is shown together"
+    assert "2 more" in view._title.text()
+
+
+def test_pointing_at_a_column_reads_it_out(theme, qtbot, result):
+    view = shown(ActivationView(theme), qtbot, result)
+    place = view.columns.plot.getPlotItem().getViewBox().mapViewToScene(QPointF(40.2, 0.5))
+    view.columns._hover(place)
+    assert "column 40: largest magnitude 9" in view._readout.text()
+    many = result.activations[0].model_copy(update={"columns": 2 * len(result.activations[0].largest)})
+    view.columns.show_figures(many)
+    view.columns._hover(view.columns.plot.getPlotItem().getViewBox().mapViewToScene(QPointF(81, 0.5)))
+    assert "columns 80 to 81" in view._readout.text()
+
+
+@pytest.mark.parametrize("make", [LayerPlot, ClippingView, ActivationView])
 def test_views_are_exported_and_follow_the_theme(make, theme, qtbot, result, tmp_path):
     view = shown(make(theme), qtbot, result)
     save_png(view, tmp_path / "a.png")
@@ -130,9 +160,9 @@ def page(context, qtbot, result):
 
 def test_a_checkpoint_has_its_views_and_a_file_has_not(page, result):
     assert page.result.output == result.output
-    assert {"errors", "layers", "solved", "clipping", "size"} <= set(page.views())
+    assert {"errors", "layers", "solved", "clipping", "activations", "size"} <= set(page.views())
     page.show_job(page.history.records[1].id)
-    assert {"solved", "clipping"}.isdisjoint(page.views())
+    assert {"solved", "clipping", "activations"}.isdisjoint(page.views())
 
 
 def test_one_choice_moves_all_plots_and_tables(page, result):

@@ -9,6 +9,7 @@ import pytest
 
 from app.cli import main
 from core.jobs import CheckpointResult, Plan
+from core.store import Store
 from tests.core import hf_tiny
 
 CONFIG = {"hidden_size": 128, "intermediate_size": 256}
@@ -28,6 +29,9 @@ def test_quantize(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]["bits"] == 3
     assert main(["quantize", source, *wanted, "--out", out]) == 2
     assert "not empty" in capfd.readouterr().err
+    kept = [record for record in Store().jobs() if record.job.kind == "checkpoint"]
+    assert kept[0].state == "done"
+    assert kept[0].result == result
 
 
 def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,16 @@ def computed(source: Path, folder: Path, kind: str = "") -> np.ndarray:
     return logits_of(model)
 
 
+def ours(folder: Path) -> np.ndarray:
+    """Logits of a checkpoint as it is read and computed here."""
+    with open_source(str(folder)) as model, open_network(model) as network, torch.no_grad():
+        hidden = network.embed(TOKENS)
+        for number in range(network.layers):
+            with network.layer(number) as layer:
+                hidden = layer(hidden)
+        return network.logits(hidden).flatten(0, 1).numpy()
+
+
 ROUNDED = [
     MethodOptions(method="smoothquant", export=CT, **FEW),
     MethodOptions(method="smoothquant", export=CT, activations="static", **FEW),
@@ -127,6 +137,7 @@ def test_rounded_activations_load_and_agree(options: MethodOptions, source: Path
     found = logits_of(model)
     kind = options.activations or "dynamic"
     assert relative_error(found, computed(source, out, kind)) < 1e-2
+    assert relative_error(found, ours(out)) < 1e-2, "as it is read and computed here, rounded inputs included"
     assert relative_error(found, computed(source, out)) > 1e-4, "the test would not notice inputs that are not rounded"
     with quietly():
         answer = model.generate(TOKENS[:, :5], max_new_tokens=4, do_sample=False, pad_token_id=0)
@@ -134,16 +145,6 @@ def test_rounded_activations_load_and_agree(options: MethodOptions, source: Path
     [group] = json.loads((out / "config.json").read_text())["quantization_config"]["config_groups"].values()
     assert group["input_activations"]["strategy"] == ("token" if kind == "dynamic" else "tensor")
     assert group["input_activations"]["dynamic"] == (kind == "dynamic")
-
-
-def ours(folder: Path) -> np.ndarray:
-    """Logits of a checkpoint as it is read and computed here."""
-    with open_source(str(folder)) as model, open_network(model) as network, torch.no_grad():
-        hidden = network.embed(TOKENS)
-        for number in range(network.layers):
-            with network.layer(number) as layer:
-                hidden = layer(hidden)
-        return network.logits(hidden).flatten(0, 1).numpy()
 
 
 def test_awq_in_every_form(source: Path, tmp_path: Path) -> None:
@@ -224,6 +225,17 @@ def test_figures_of_activations(source: Path, tmp_path: Path) -> None:
     assert outliers <= set(range(0, 128, 19)), "the channels that were made large"
 
 
+def test_llm_int8_says_which_columns_are_outliers(source: Path, tmp_path: Path) -> None:
+    options = MethodOptions(method="llm-int8", export="bitsandbytes", samples=200, length=32)
+    result = made(source, tmp_path / "out", options)
+    assert len(result.activations) == 8
+    assert set(result.activations[0].outliers) <= set(range(0, 128, 19))
+    assert result.activations[0].outliers
+    assert all(row.range_low is None for row in result.activations)
+    # Where half precision differs a little, a number is rounded to the next step.
+    assert relative_error(logits_of(loaded(tmp_path / "out")), ours(tmp_path / "out")) < 2e-2
+
+
 class Killed(BaseException):
     """Stands for a process that ends at once."""
 
@@ -279,7 +291,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "smoothquant", "export": "gptq"}, f"--export {CT}"),
     ({"method": "smoothquant", "export": CT, "group": 128}, "--group channel"),
     ({"method": "smoothquant", "export": CT, "bits": 4, "activations": "static"}, "--activations dynamic or --bits 8"),
-    ({"method": "smoothquant", "export": CT, "asymmetric": True}, "Leave it out"),
+    ({"method": "smoothquant", "export": CT, "asymmetric": True}, "Leave --asymmetric out"),
     ({"method": "int", "export": CT, "prestep": "smoothquant"}, "--activations dynamic"),
     ({"method": "int", "export": "bf16", "alpha": 0.7}, "--prestep smoothquant"),
     ({"method": "int", "export": "bf16", "prestep": "awq", "imatrix": "x"}, "--imatrix out"),

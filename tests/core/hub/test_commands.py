@@ -91,6 +91,14 @@ def test_offline(hub, capsys, monkeypatch):
         code, out, err = run(capsys, *command)
         assert (code, out) == (1, "")
         assert "offline mode is switched on" in err
+        assert "work without it" in err
+
+
+def test_offline_names_what_is_here(hub, capsys, monkeypatch):
+    assert run(capsys, "download", "owner/small")[0] == 0
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, _, err = run(capsys, "download", "owner/small")
+    assert (code, "What was downloaded of owner/small before can be used" in err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["search", "page", "download", "upload", "token", "library", "trash"])
@@ -155,6 +163,10 @@ def test_page_and_library(hub, capsys, home):
     code, out, err = run(capsys, "trash", folder, "--dry-run")
     assert code == 0, err
     assert "would be freed" in out
+    code, out, err = run(capsys, "trash", "owner/small", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["items"][0]["path"] == folder
+    assert run(capsys, "trash", "owner/nothing", "--dry-run")[0] == 2
     assert Path(folder).is_dir()
 
 

@@ -28,6 +28,12 @@ def rounded(w: np.ndarray, scheme: Scheme = FOUR_BITS) -> np.ndarray:
     return quantize(w, scheme, WHOLE).values()
 
 
+@pytest.mark.parametrize("scheme", [FOUR_BITS, Scheme(3, -1), Scheme(8, 0), Scheme(4, 16, symmetric=False)])
+def test_plain_rounding_is_that_of_integers(scheme: Scheme) -> None:
+    w, _, _ = inputs()
+    np.testing.assert_array_equal(awq.plain(w, scheme), rounded(w, scheme))
+
+
 def problem(realized=lambda scales: scales, channel_of: np.ndarray | None = None) -> awq.Problem:
     w, x, moments = inputs()
     channels = np.arange(len(moments)) if channel_of is None else channel_of
