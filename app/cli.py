@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from app import cli_estimate, cli_evaluate, cli_hub, cli_publish, cli_sensitivity
 from app import cli_text as text
+from app.cli_gptq import is_solved_gguf
 from app.cli_importance import compute_where_asked
 from app.cli_methods import add_method_options, check_kind, method_options
 from app.cli_options import (
@@ -134,7 +135,7 @@ def run_inspect(options: argparse.Namespace) -> int:
 def run_plan(options: argparse.Namespace) -> int:
     """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`, or `--method METHOD --export FORM`."""
     check_kind(options)
-    if options.method:
+    if options.method and not is_solved_gguf(options):
         return _plan_checkpoint(options, measure=False)
     compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
@@ -146,7 +147,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     With --method and --export, a checkpoint in a new folder PATH.
     """
     check_kind(options)
-    if options.method:
+    if options.method and not is_solved_gguf(options):
         return _quantize_checkpoint(options)
     targets = chosen_targets(options)
     compute_where_asked(options)

@@ -7,13 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from app.cli_gptq import OF_GPTQ, add_gptq_options, given, is_solved_gguf
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
 from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
 
-ACT_ORDERS = ("static", "groups", "off")
-# Fields of MethodOptions that have a value of their own where the option is not given, and the option's name.
-GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
 OF_GGUF = (
@@ -152,10 +150,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
-    add("--act-order", choices=ACT_ORDERS, help="gptq: columns by importance, the same inside groups, or as they are")
-    add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
-    add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
-    add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
+    add_gptq_options(add)
     add(
         "--rule",
         type=rule,
@@ -169,14 +164,19 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 def check_kind(options: argparse.Namespace) -> None:
     """Raises BadUsage where options of the two kinds of output are mixed."""
-    wrong, kind = (OF_GGUF, "GGUF files") if options.method else (OF_CHECKPOINTS, "checkpoints")
+    if is_solved_gguf(options):
+        wrong = tuple(name for name in OF_CHECKPOINTS if name not in OF_GPTQ)
+        kind = "checkpoints"
+    else:
+        wrong, kind = (OF_GGUF, "GGUF files") if options.method else (OF_CHECKPOINTS, "checkpoints")
     found = next((name for name in wrong if getattr(options, name, None) not in (None, "", 0, False, [])), None)
     # A group per tensor is 0, and still is an option that was given.
     found = "group" if not options.method and options.group is not None else found
     if found is not None:
-        remedy = f"Leave {'--method' if options.method else 'it'} out" + ("" if options.method else ", or add --method")
+        other = options.method and not is_solved_gguf(options)
+        remedy = f"Leave {'--method' if other else 'it'} out" + ("" if options.method else ", or add --method")
         raise BadUsage(f"--{found.replace('_', '-')} belongs to {kind}", remedy=remedy)
-    if options.method and not options.export:
+    if options.method and not options.export and not is_solved_gguf(options):
         names = ", ".join(export.name for export in EXPORTS)
         raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
 
@@ -203,6 +203,6 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             **(options.range or {}),
             **(options.activation_range or {}),
             **({} if options.alpha is None else {"alpha": options.alpha}),
-            **{field: value for field in GPTQ_OPTIONS if (value := getattr(options, GPTQ_OPTIONS[field])) is not None},
+            **given(options),
         }
     )

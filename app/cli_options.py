@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from app.cli_gptq import gptq_options
 from core.catalog import TARGETS
 from core.errors import BadInput
 from core.jobs import Fit, KeyOverride, Override, QuantizeOptions
@@ -210,6 +211,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         split_max_bytes=options.split_max_size,
         converter=converter_of(options),
         prune_layers=tuple(options.prune_layers),
+        gptq=gptq_options(options),
     )
     return options.recipe.completed(given) if options.recipe else given
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.cli_methods import GPTQ_OPTIONS
+from app.cli_gptq import GPTQ_OPTIONS
 from core.jobs import (
     CheckpointJob,
     DownloadJob,
     EvaluateJob,
+    GptqOptions,
     ImatrixJob,
     MethodOptions,
     MethodRule,
@@ -101,6 +102,9 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     words += ["--fit", options.fit] if options.fit != "fast" else []
     if options.split_max_bytes:
         words += ["--split-max-size", part_words(options.split_max_bytes)]
+    if options.gptq is not None:
+        words += ["--method", "gptq", *_repeated("--text", options.gptq.text), *_gptq_words(options.gptq)]
+        words += ["--samples", str(options.gptq.samples), "--length", str(options.gptq.length)]
     flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
@@ -138,9 +142,7 @@ def _method_words(options: MethodOptions) -> list[str]:
     words += ["--activation-range", _activation_range(options)] if options.activation_range else []
     words += ["--prestep", options.prestep] if options.prestep else []
     words += ["--alpha", str(options.alpha)] if options.alpha != MethodOptions.model_fields["alpha"].default else []
-    for name, option in GPTQ_OPTIONS.items():
-        value = getattr(options, name)
-        words += [_option(option), str(value)] if value != MethodOptions.model_fields[name].default else []
+    words += _gptq_words(options)
     flags = ("asymmetric", "restricted", "double_quant")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
@@ -159,6 +161,16 @@ def _rule(rule: MethodRule) -> str:
 def _activation_range(options: MethodOptions) -> str:
     rule = options.activation_range
     return f"percentile:{options.activation_percentile}" if rule == "percentile" else rule
+
+
+def _gptq_words(options: MethodOptions | GptqOptions) -> list[str]:
+    """What differs from what is usual."""
+    return [
+        word
+        for name, option in GPTQ_OPTIONS.items()
+        if (value := getattr(options, name)) != type(options).model_fields[name].default
+        for word in (_option(option), str(value))
+    ]
 
 
 def _range(options: MethodOptions) -> str:

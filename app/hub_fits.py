@@ -14,6 +14,8 @@ from core.jobs import FitJob, FitResult, Value
 
 # Failures that are the connection's: asked again when the model comes into sight anew.
 PASSING = frozenset({"HubOffline", "HubBusy", "WorkerDied", "HubUnreadable"})
+# Those that every other model would meet, too.
+COMMON = frozenset({"HubOffline", "HubBusy"})
 
 
 class HubFits(QObject):
@@ -70,10 +72,9 @@ class HubFits(QObject):
 
     def _fail(self, report: ErrorReport) -> None:
         why = f"{report.what}: {report.why}" if report.why else report.what
-        is_passing = report.kind in PASSING
-        if is_passing:
-            self._wanted = []  # the next ones would wait for the same connection
-        self._settle(Badge("failed", problem=why), keep=not is_passing)
+        if report.kind in COMMON:
+            self._wanted = []
+        self._settle(Badge("failed", problem=why), keep=report.kind not in PASSING)
 
     def _settle(self, badge: Badge, *, keep: bool) -> None:
         repo = self._asked

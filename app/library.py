@@ -60,8 +60,9 @@ class Library(QObject):
         """What downloads have left unfinished."""
         if self._cache is None:
             return ()
-        files = [file for repo in self._cache.repos for file in repo.partial]
-        return partial_models((*files, *self._cache.loose))
+        files = [*(file for repo in self._cache.repos for file in repo.partial), *self._cache.loose]
+        # Of a download that was refused nothing is here.
+        return tuple(one for one in partial_models(files) if one.done or one.running)
 
     def cache(self) -> HubCacheResult | None:
         """What is in the cache of the Hub, None before it was looked at."""

@@ -61,11 +61,15 @@ class Compute:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """What one target makes of a tensor. means: importance, float32 (matrices, row length), or None."""
+    """What one target makes of a tensor. means: importance, float32 (matrices, row length), or None.
+
+    solved: its bytes (rows, row bytes) where they are known already, or None.
+    """
 
     row: TensorPlan
     fit: Fit = "fast"
     means: NDArray[np.float32] | None = None
+    solved: NDArray[np.uint8] | None = None
 
     @property
     def matrices(self) -> int:
@@ -135,6 +139,10 @@ def _made(
         return Made(raw, ErrorSums(n=chunk.rows * tensor.row_length))
     if target == tensor.type:
         made = Made(raw, dispatch.measure(x, x, backend=compute.backend, threads=1))
+    elif wanted.solved is not None:
+        data = wanted.solved[chunk.first : chunk.first + chunk.rows]
+        values = dispatch.decode(target, data, tensor.row_length, threads=1)
+        made = Made(data, dispatch.measure(x, values, backend=compute.backend, threads=1))
     else:
         importance = wanted.importance(tensor, chunk.first)
         backend = compute.backend_for(target, wanted.fit, weighted=importance is not None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.chunks import Chunk, Made, Wanted
 from core.errors import Cancelled, DiskFull, OutputIsSource
@@ -26,6 +26,9 @@ from core.sources import Source, SourceTensor
 from core.verify import Expected, verify_written
 from core.weighting import means_of
 from kernels.measure import ErrorSums
+
+if TYPE_CHECKING:
+    from core.calibrated_gguf import SolvedTensors
 
 # After these a job that is to be resumable leaves what it has done; other errors would come again.
 KEPT_AFTER = (Cancelled, KeyboardInterrupt)
@@ -87,7 +90,10 @@ class OutputFile:
 
 @dataclass(slots=True)
 class Target:
-    """One output being written: what was decided for it, its files, and the error sums of every tensor."""
+    """One output being written: what was decided for it, its files, and the error sums of every tensor.
+
+    solved: tensors whose bytes were found before, by a method that looks at a text.
+    """
 
     job: QuantizeJob
     prepared: Prepared
@@ -95,6 +101,7 @@ class Target:
     rows: dict[str, TensorPlan]
     file_of: dict[str, OutputFile]
     sums: dict[str, ErrorSums]
+    solved: SolvedTensors | None = None
 
     @classmethod
     def of(cls, job: QuantizeJob, prepared: Prepared, files: Sequence[OutputFile]) -> Target:
@@ -106,7 +113,8 @@ class Target:
         """What is to be made of a tensor."""
         row, matrix = self.rows[tensor.name], self.prepared.matrix
         means = means_of(matrix, row.name, row.shape) if row.weighted and matrix is not None else None
-        return Wanted(row, self.job.options.fit, means)
+        solved = None if self.solved is None else self.solved.data(tensor.name)
+        return Wanted(row, self.job.options.fit, means, solved)
 
     def add(self, chunk: Chunk, made: Made) -> None:
         """Writes a chunk, and with the last one of a tensor completes it."""

@@ -67,10 +67,25 @@ def _quantize(jobs: Sequence[QuantizeJob], progress: Progress) -> list[QuantizeR
         for job, prepared in work:
             refuse_quantized(source, prepared.plan, job.options)
         outputs = open_outputs(source, work, progress, stack)
+        _solve(source, outputs, progress, stack)
         write_tensors(source, outputs, compute, progress)
         verify_files(outputs.files, progress)
         outputs.commit()
-    return [_result(target, time.monotonic() - outputs.began) for target in outputs.targets]
+    results = [_result(target, time.monotonic() - outputs.began) for target in outputs.targets]
+    for target in outputs.targets:
+        if target.solved is not None:
+            target.solved.remove()
+    return results
+
+
+def _solve(source: Source, outputs: Outputs, progress: Progress, stack: ExitStack) -> None:
+    """Solves the matrices of those targets that want it; what an interrupted job had solved is gone on with."""
+    for target in outputs.targets:
+        if target.job.options.gptq is not None:
+            from core.calibrated_gguf import solve  # torch's networks, which the other targets do without
+
+            target.solved = solve(target.job, source, target.prepared, progress)
+            stack.push(target.solved.ended(keep_unfinished=target.job.keep_unfinished))
 
 
 def write_tensors(source: Source, outputs: Outputs, compute: Compute, progress: Progress) -> None:
@@ -121,6 +136,7 @@ def _result(target: Target, seconds: float) -> QuantizeResult:
         sha256=_digest(target),
         total=figures(sum((target.sums[row.name] for row in made.tensors), ErrorSums())),
         tensors=tuple(_tensor_result(row, target.sums[row.name]) for row in made.tensors),
+        layers=() if target.solved is None else target.solved.figures,
     )
 
 

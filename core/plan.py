@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from core.errors import (
     AlreadyQuantized,
     CopyKeepsTypes,
     FallbackRefused,
+    IllegalMethod,
     ImatrixDoesNotFit,
     UnknownType,
     UnsupportedType,
@@ -24,7 +26,7 @@ from core.formats.gguf_writer import TensorSlot
 from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
 from core.imatrix import ImportanceMatrix
-from core.jobs import Plan, PlanJob, QuantizeOptions, TensorPlan
+from core.jobs import GptqOptions, Plan, PlanJob, QuantizeOptions, TensorPlan
 from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
@@ -35,11 +37,15 @@ from core.sources import KeyValue, Source, SourceTensor
 from core.sources.converter import open_or_convert
 from core.sources.pruned import matrix_renumbered, without_layers
 from core.weighting import expected_matrix, selected_matrix, weights_for
+from kernels.block_levels import LEVELS
 from kernels.blocks import FORMATS
 from kernels.codecs import CODECS
 from kernels.cpu.parallel import available_threads
 
 OUTPUT = "output.weight"
+SOLVED = re.compile(r"blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down)(_exps|_shexp)?)\.weight")
+# PyTorch, transformers and llama.cpp's tokenizer, rows that are solved at a time, activations of a few windows.
+NETWORK_BYTES = 500 << 20
 CHUNK_ELEMENTS = 1 << 20
 # Python, numpy, numba and the compiled code, measured on Linux (about 150 MiB, 200 MiB where code is compiled anew).
 BASE_BYTES = 180 << 20
@@ -114,6 +120,8 @@ def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix |
     metadata = output_metadata(source, mix, options, matrix)
     matrix = matrix and matrix_renumbered(matrix, options.prune_layers)
     rows = _decide(source, mix, options, matrix)
+    if options.gptq is not None:
+        rows = _with_solved(mix, rows)
     parameters = sum(row.elements for row in rows)
     files = _files(source, rows, metadata, options)
     made = Plan(
@@ -124,11 +132,37 @@ def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix |
         source_bytes=source.file_bytes,
         bytes=sum(part.layout.bytes for part in files),
         bits_per_weight=8 * sum(row.bytes for row in rows) / parameters if parameters else 0.0,
-        memory_bytes=memory_estimate(rows),
+        memory_bytes=memory_estimate(rows) + (0 if options.gptq is None else _walk_bytes(source, rows, options.gptq)),
         fit=options.fit,
     )
     warnings = tuple(_warnings(source, made, mix, options, matrix))
     return Prepared(made.model_copy(update={"warnings": warnings}), files, matrix)
+
+
+def is_solved(row: TensorPlan) -> bool:
+    """Whether GPTQ solves a tensor: a layer's matrix that gets a type of evenly spaced levels and is not repacked."""
+    changes = row.target_type in LEVELS and row.target_type != row.source_type and not row.repacked
+    return changes and SOLVED.fullmatch(row.name) is not None
+
+
+def _with_solved(mix: Mix, rows: tuple[TensorPlan, ...]) -> tuple[TensorPlan, ...]:
+    """Rows that say what is solved. Raises IllegalMethod where nothing is."""
+    if not any(map(is_solved, rows)):
+        why = "GPTQ makes types of evenly spaced levels, from weights that do not lie on them already"
+        raise IllegalMethod(f"GPTQ has nothing to do for {mix.name}", why, f"Use --to with one of {', '.join(LEVELS)}")
+    return tuple(
+        row.model_copy(update={"reason": f"{row.reason}; solved by GPTQ"}) if is_solved(row) else row for row in rows
+    )
+
+
+def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions) -> int:
+    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states."""
+    hyper = source.hyper
+    matrices = [row for row in rows if SOLVED.fullmatch(row.name)]
+    widest = max(row.shape[-1] for row in matrices)
+    states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
+    layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
+    return 4 * (2 * layer + 3 * widest**2 + states) + NETWORK_BYTES
 
 
 def _files(

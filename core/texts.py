@@ -1,12 +1,12 @@
 """Texts that models are run on: the user's files or the program's own, as windows of token numbers.
 
 The program's own lie in resources/calibration (importance, methods) and resources/evaluation (figures), disjoint, one
-file for each category; `chat.jsonl` has a conversation a line, which goes through the model's own chat template.
+file for each category; a JSONL file, theirs or the user's, has a text or a conversation a line, and conversations go
+through the model's own chat template.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from core.errors import ReadFailed, SourceNotFound, TextTooShort
 from core.jobs import Message
+from core.text_rows import BadRow, row_of
 
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 CHAT = ".jsonl"
@@ -45,8 +46,8 @@ class Text:
 
     @property
     def is_chat(self) -> bool:
-        """Whether it holds conversations instead of plain text."""
-        return self.path.suffix == CHAT and self.path.is_relative_to(RESOURCES)
+        """Whether it holds rows, texts or conversations, instead of plain text."""
+        return self.path.suffix == CHAT
 
 
 def own_texts(purpose: str) -> tuple[Text, ...]:
@@ -56,8 +57,11 @@ def own_texts(purpose: str) -> tuple[Text, ...]:
     return tuple(Text(path.stem, path) for path in files)
 
 
-def tokens_of(text: Text, tokenizer: TextTokenizer) -> NDArray[np.int64]:
-    """All token numbers of a text. Raises SourceNotFound, ReadFailed, and what the tokenizer raises."""
+def tokens_of(text: Text, tokenizer: TextTokenizer, enough: int = 0) -> NDArray[np.int64]:
+    """All token numbers of a text; of rows, none are read any more once there are `enough` (0: all are read).
+
+    Raises SourceNotFound, ReadFailed, and what the tokenizer raises.
+    """
     try:
         content = text.path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
@@ -68,12 +72,25 @@ def tokens_of(text: Text, tokenizer: TextTokenizer) -> NDArray[np.int64]:
         raise ReadFailed(str(text.path), f"it is no text in UTF-8 (byte {error.start})") from error
     if not text.is_chat:
         return tokenizer.encode(content)
-    return np.concatenate([_conversation(line, tokenizer) for line in content.splitlines() if line.strip()])
+    found: list[NDArray[np.int64]] = []
+    total = 0
+    for number, line in enumerate(content.split("\n"), 1):
+        if line.strip():
+            try:
+                found.append(_row(row_of(line), tokenizer))
+            except BadRow as error:
+                raise ReadFailed(str(text.path), f"line {number}: {error}") from error
+            total += len(found[-1])
+            if enough and total >= enough:
+                break
+    return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _conversation(line: str, tokenizer: TextTokenizer) -> NDArray[np.int64]:
-    """Through the template; of a model that has none, as plain text."""
-    messages = [Message.model_validate(turn) for turn in json.loads(line)]
+def _row(row: str | list[Message], tokenizer: TextTokenizer) -> NDArray[np.int64]:
+    """A text as it is; a conversation through the template, and of a model that has none as plain text."""
+    if isinstance(row, str):
+        return tokenizer.encode(row + "\n\n")
+    messages = row
     if tokenizer.has_template:
         return tokenizer.encode(tokenizer.chat(messages), special=True)
     return tokenizer.encode("\n\n".join(message.content for message in messages) + "\n\n")
@@ -101,7 +118,7 @@ def windows_of(
     windows at most, 0 = all. Also answers the names of the texts. Raises TextTooShort, SourceNotFound, ReadFailed.
     """
     texts = tuple(Text(path, Path(path)) for path in paths) or own_texts(purpose)
-    found = [tokens_of(text, tokenizer) for text in texts]
+    found = [tokens_of(text, tokenizer, most * context if paths else 0) for text in texts]
     if paths:
         # A text begins with the beginning token, as llama.cpp's programs have it.
         begin = [] if tokenizer.bos is None else [np.array([tokenizer.bos])]

@@ -1,5 +1,7 @@
 """The column loop of GPTQ on whatever device its tensors are: compiled for the processor, by Triton for a GPU.
 
+On the processor it takes as many threads as torch does.
+
 kernels/reference/columns.py is the specification; kernels/gpu/columns.py takes every other device.
 """
 
@@ -44,6 +46,6 @@ def _compiled(
     w: Tensor, factor: Tensor, scales: Tensor, offsets: Tensor, group_of: Groups, ends: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
     codes, errors = compiled.quantize_columns(
-        w.numpy(), factor.numpy(), scales.numpy(), offsets.numpy(), group_of, ends
+        w.numpy(), factor.numpy(), scales.numpy(), offsets.numpy(), group_of, ends, torch.get_num_threads()
     )
     return torch.from_numpy(codes), torch.from_numpy(errors)

@@ -30,7 +30,7 @@ HEARTBEAT_MS = 20
 class Stage:
     """The window on show: a helper of the steps below.
 
-    jobs: ids of the quantize jobs, in their order. measured: of an evaluation and a ranking.
+    jobs: ids of the quantize jobs, in their order. measured: of an evaluation and a ranking. hub: one on this machine.
     """
 
     application: Any
@@ -38,6 +38,7 @@ class Stage:
     sample: str
     output_folder: Path
     jobs: list[str]
+    hub: Any = None
     measured: list[str] = field(default_factory=list)
 
     def wait(self, what: str, is_there: Callable[[], bool]) -> None:
@@ -56,6 +57,7 @@ class Stage:
         """Waits until no question is open, then lets everything be laid out and drawn."""
         self.wait("answers of the light worker", lambda: not self.window.context.questions.is_busy)
         self.wait("what is timed", lambda: not self.window.context.timings.is_busy)
+        self.wait("the Hub", lambda: not self.window.context.hub.is_busy and not self.window.context.fits.is_busy)
         for _ in range(3):
             self.application.processEvents()
 
@@ -292,6 +294,103 @@ def show_chat(stage: Stage) -> None:
     stage.wait("the answers", lambda: not page.conversation.is_busy)
 
 
+# ---------------------------------------------------------------- the Hub: a small one on this machine
+
+LONG = "an-organisation-with-a-long-name/a-model-whose-name-goes-on-and-on-instruct-preview-2026-11-distilled"
+GATED, QUANTS, LARGE = "guarded/Terms-3B-Instruct", "quants/SmolLM2-135M-Instruct-GGUF", "big/Huge-70B"
+SLOW = 400_000
+
+
+def make_hub(sample: Path) -> Any:
+    """A Hub with models of all sizes, whose weights are only pretended to be there, and GGUF files of the sample."""
+    from tests.hub_models import llama_repo
+    from tests.hub_server import HubServer, Repo
+
+    quants = {f"SmolLM2-135M-Instruct-{kind}.gguf": sample.read_bytes() for kind in ("Q4_K_M", "Q6_K", "Q8_0")}
+    repos = {
+        "small/Tiny-150M-Instruct": llama_repo(12, 768, downloads=1_534_201, likes=812),
+        "middle/Seven-7B-Instruct": llama_repo(32, 4096, downloads=905_112, likes=1790),
+        GATED: llama_repo(28, 2560, downloads=2_810_394, likes=1412, access={"hf_another"}),
+        LONG: llama_repo(8, 1024, downloads=412, likes=3),
+        QUANTS: Repo(quants | {"README.md": b"# Quants"}, tags=("gguf",), downloads=20_311, likes=20, library="gguf"),
+        LARGE: llama_repo(80, 8192, downloads=120_000, likes=900),
+        **{f"collector/model-{number:02}": llama_repo(2, 256, downloads=99 - number) for number in range(14)},
+    }
+    hub = HubServer(repos)
+    hub.page = 50
+    return hub
+
+
+def show_hub_begin(stage: Stage) -> None:
+    """Before anything is looked for."""
+    stage.window.search_hub()
+
+
+def find_on_hub(stage: Stage, words: str) -> Any:
+    """Searches, and waits for the models and their badges."""
+    pane = stage.window.page("models").hub
+    pane.filters.query.setText(words)
+    if not words:
+        pane.begin_state.findChildren(_button())[0].click()
+    stage.wait("the search", lambda: pane.search.job is not None and not pane.search.is_busy)
+    stage.settle()
+    return pane
+
+
+def show_hub_model(repo: str, tab: int) -> Callable[[Stage], None]:
+    """The page of one model at one of its tabs."""
+
+    def show(stage: Stage) -> None:
+        stage.window.search_hub()
+        pane = find_on_hub(stage, "")
+        pane.results.select(repo)
+        stage.wait("its page", lambda: pane.inspector.page is not None and pane.inspector.page.repo == repo)
+        pane.inspector.tabs.setCurrentIndex(tab)
+
+    return show
+
+
+def show_hub_nothing(stage: Stage) -> None:
+    """A search that finds nothing."""
+    find_on_hub(stage, "no model has this name")
+
+
+def show_hub_offline(stage: Stage) -> None:
+    """A search without a network."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    stage.window.context.hub.renew()
+    find_on_hub(stage, "offline")
+    del os.environ["HF_HUB_OFFLINE"]
+    stage.window.context.hub.renew()
+
+
+def show_downloads(stage: Stage) -> None:
+    """Downloads: one under way, one paused, one that failed; what they have left in the list of this computer."""
+    from core.jobs import DownloadJob
+
+    window, jobs = stage.window, stage.window.context.jobs
+    stage.hub.faults.rate = SLOW
+    ids = [jobs.submit(DownloadJob(repo=repo, include=("*Q6_K*",) * (repo == QUANTS))) for repo in (QUANTS, GATED)]
+    stage.wait("the refusal", lambda: window.context.store.get(ids[1]).state == "failed")
+    stage.wait("some bytes", lambda: bool(jobs.snapshot(ids[0])) and jobs.snapshot(ids[0]).done > 0)
+    jobs.pause(ids[0])
+    stage.wait("the pause", lambda: window.context.store.get(ids[0]).state == "paused")
+    jobs.submit(DownloadJob(repo=QUANTS, include=("*Q8_0*",)))
+    page = window.page("models")
+    page.show_local()
+    window.show_page("models")
+    library = window.context.library
+    library.rescan()
+    stage.wait("the list", lambda: not library.is_busy and bool(library.partial()))
+    page.select(library.partial()[0].name)
+
+
+def _button() -> type:
+    from PySide6.QtWidgets import QPushButton
+
+    return QPushButton
+
+
 def show_settings(stage: Stage) -> None:
     """The settings."""
     stage.window.show_page("settings")
@@ -316,6 +415,14 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "sensitivity": show_ranking,
     "chat": show_chat,
     "settings": show_settings,
+    "hub-begin": show_hub_begin,
+    "hub-card": show_hub_model("middle/Seven-7B-Instruct", 0),
+    "hub-files": show_hub_model(LONG, 1),
+    "hub-memory": show_hub_model(QUANTS, 2),
+    "hub-gated": show_hub_model(GATED, 0),
+    "hub-nothing": show_hub_nothing,
+    "hub-offline": show_hub_offline,
+    "downloads": show_downloads,
     "quantize-methods": show_methods,
     "quantize-refused": show_refusal,
     "quantize-method-settings": show_method_settings,
@@ -328,18 +435,26 @@ STEPS: dict[str, Callable[[Stage], None]] = {
 
 
 def main() -> int:
-    """Takes all pictures and closes the window."""
+    """Takes all pictures, or those named as arguments that need none before them, and closes the window."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         folder = Path(name)
         os.environ.update({f"BITWRIGHT_{kind}_DIR": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "LOG")})
+        # No token, cache or keyring of the user's is looked at, and no network.
+        os.environ.update(HF_HUB_CACHE=str(folder / "hub"), NO_PROXY="*")
+        os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+        os.environ.pop("HF_TOKEN", None)
+        os.environ["HF_TOKEN_PATH"] = str(folder / "no-token")
         stage = raise_stage(folder)
-        try:
-            for page, show in STEPS.items():
-                show(stage)
-                stage.photograph(page)
-        finally:
-            stage.window.close_unasked()
+        with make_hub(Path(stage.sample)) as hub:
+            os.environ["HF_ENDPOINT"] = hub.endpoint
+            stage.hub = hub
+            try:
+                for page in sys.argv[1:] or STEPS:
+                    STEPS[page](stage)
+                    stage.photograph(page)
+            finally:
+                stage.window.close_unasked()
     return 0
 
 

@@ -516,7 +516,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if self.command == "GET":
-            with memoryview(data) as whole, whole[start:stop] as asked:
+            # What is only pretended to be there is made when it is asked for.
+            held, first = (data[start:stop], start) if hasattr(data, "whole") else (data, 0)
+            with memoryview(held) as whole, whole[start - first : stop - first] as asked:
                 self._send(asked)
 
     def _send(self, data: memoryview) -> None:

@@ -88,7 +88,6 @@ class HubInspector(QWidget):
         self.files.set_rows(())
         self._clear_notes()
         self._amount.setText(self.tr("Asking the Hub for its page…"))
-        self.verdict.show()
         self.show_badge(badge)
         self._show_actions()
 
@@ -97,9 +96,11 @@ class HubInspector(QWidget):
         self.model, self.page = page.model, page
         self._facts.setText(_facts(page.model))
         self._clear_notes()
-        self.verdict.setVisible(page.access != "ask")  # who may not read it cannot know, either
+        self._show_verdict()
         self.files.set_rows(page.files)
-        self.card.show_card(page.card or self.tr("*This model has no card.*"), page.url)
+        no_card = self.tr("*This model has no card.*")
+        closed = self.tr("*The card can be read once the terms are accepted.*")
+        self.card.show_card(page.card or (closed if page.access == "ask" else no_card), page.url)
         self._fill_variants(page)
         self._fill_revisions(page)
         self._show_access(page)
@@ -117,7 +118,7 @@ class HubInspector(QWidget):
         """Whether it runs here."""
         self._badge = badge
         self.forms.set_forms(badge.result.forms if badge.result else ())
-        self.verdict.setText(self._verdict_words(badge))
+        self._show_verdict()
         if self.page is not None and badge.result is not None:
             self._mark_variants()
 
@@ -223,14 +224,14 @@ class HubInspector(QWidget):
             {"filter": self.tr("Filter files"), "name": self.tr("Files of the model"), "rows": self.tr("{0} files")}
         )
         use, here = self.files.column_of("use"), self.files.column_of("here")
-        files.view.set_columns(Columns((120, 72, 150, 56), rest=use, spare=(here,)))
+        files.view.set_columns(Columns((96, 72, 112, 56), rest=use, spare=(here,)))
         forms = TableView("hub_forms")
         forms.setModel(RowsFilter(self.forms, self))
         forms.setAccessibleName(self.tr("Forms of the model and whether they run here"))
         weights, longest = self.forms.column_of("weights"), self.forms.column_of("context")
         forms.set_columns(Columns((120, 76, 76, 104, 84), spare=(weights, longest)))
         self.forms.modelReset.connect(forms.fit)
-        tabs = QTabWidget()
+        self.tabs = tabs = QTabWidget()
         tabs.setObjectName("hub_tabs")
         tabs.setDocumentMode(True)
         tabs.tabBar().setDrawBase(False)
@@ -324,6 +325,12 @@ class HubInspector(QWidget):
         left_bytes = text.size(sum(file.bytes for file in left))
         words = self.tr("{0} of {1} files are needed to quantize; {2} are left, {3}. Why is told under Files.")
         return words.format(len(page.files) - len(left), len(page.files), len(left), left_bytes)
+
+    def _show_verdict(self) -> None:
+        """In no room where nothing is known, and not where access is to be asked for: that says why."""
+        words = self._verdict_words(self._badge)
+        self.verdict.setText(words)
+        self.verdict.setVisible(bool(words) and not (self.page and self.page.access == "ask"))
 
     def _verdict_words(self, badge: Badge) -> str:
         if badge.level == "asked":

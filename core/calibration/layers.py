@@ -57,6 +57,8 @@ def solve_layers(
     folder: where hidden states may go that do not fit memory. Raises NonFiniteActivations, NonFiniteWeights, and what
     reading and keeping raise.
     """
+    if all(target.has(number) for number in range(network.layers)):
+        return
     progress.stage("Quantizing layers", network.layers * _passes(target) * len(ids), "windows")
     shape = (*ids.shape, network.width)
     with ExitStack() as stack, torch.no_grad():

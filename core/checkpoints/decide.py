@@ -24,7 +24,12 @@ from core.progress import Progress
 FLOATS = ("F32", "F16", "BF16")
 # What is held of the largest matrix at once: its numbers, their copy in groups, what they became, and codes.
 BYTES_PER_WEIGHT = 20
-BYTES_PER_KEPT_WEIGHT = 14
+# Of a tensor that is not quantized so many bytes are held, and as many of its numbers.
+RUN_BYTES = 8 << 20
+# Moments, what their factor is made from, and the factor.
+MATRICES = 3
+# transformers and llama.cpp's tokenizer, rows that are solved at a time in several forms, activations of a few windows.
+NETWORK_BYTES = 320 << 20
 BASE_BYTES = 450 << 20  # Python with numpy, numba and torch, measured on Linux
 DEQUANTIZED = (
     "transformers loads packed zero points only with "
@@ -146,7 +151,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             source_bytes=source.file_bytes,
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
-            memory_bytes=BASE_BYTES + max(_held(item) for item in items) + _calibration_bytes(source, settings),
+            memory_bytes=BASE_BYTES + max(*(_held(item) for item in items), _calibration_bytes(source, settings)),
             warnings=_warnings(settings, quantized),
         ),
         settings,
@@ -176,7 +181,11 @@ def _target(settings: Settings, quantized: Sequence[Item]) -> str:
 
 
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
-    """Of a method that looks at activations: a layer in float32, moments with their factor, and hidden states."""
+    """Of a method that looks at activations: two layers in float32, moments with their factor, and hidden states.
+
+    Of the two layers one is held, and beside it either the moments of experts, the copy that is the original, or what
+    the work on a matrix takes.
+    """
     if not settings.is_calibrated:
         return 0
     linear = [entry for entry in source.entries if entry.is_linear]
@@ -184,11 +193,12 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     weights = sum(entry.stored.bytes // DTYPE_BYTES[entry.stored.dtype] for entry in linear)
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
-    return 4 * (weights // max(1, len(layers)) + 4 * widest**2 + settings.tokens * width)
+    states = settings.tokens * width * (2 if settings.calibration.target else 1)
+    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + NETWORK_BYTES
 
 
 def _held(item: Item) -> int:
-    return item.row.elements * (BYTES_PER_WEIGHT if item.matrix is not None else BYTES_PER_KEPT_WEIGHT)
+    return item.row.elements * BYTES_PER_WEIGHT if item.matrix is not None else 4 * RUN_BYTES
 
 
 def file_names(sources: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Sources: Xiao et al., SmoothQuant, arXiv 2211.10438; Lin et al., AWQ, arXiv 2306
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,3 +165,9 @@ class FoldedSource:
         if entry.name not in self._changes:
             return self._source.bytes_of(entry)
         return stored_floats(self.numbers(entry), entry.stored.dtype).reshape(-1)
+
+    def runs_of(self, entry: Entry, most: int) -> Iterator[np.ndarray]:
+        """As CheckpointSource.runs_of; what is changed comes at once."""
+        if entry.name not in self._changes:
+            return self._source.runs_of(entry, most)
+        return iter([self.bytes_of(entry).reshape(-1, self._source.row_bytes(entry))])

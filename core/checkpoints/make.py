@@ -12,7 +12,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from core import memory
 from core.checkpoints import card
 from core.checkpoints.beforehand import Beforehand, beforehand
-from core.checkpoints.decide import FLOATS, Decided, Item, decide, index_of
+from core.checkpoints.decide import FLOATS, RUN_BYTES, Decided, Item, decide, index_of
 from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
@@ -34,9 +35,20 @@ from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.cuda import require_cuda
-from core.errors import IllegalMethod, NonFiniteWeights, OutputIsSource, ValuesTooLarge, VerificationFailed
+from core.errors import (
+    IllegalMethod,
+    InvalidHeader,
+    NonFiniteWeights,
+    OutputIsSource,
+    ReadFailed,
+    TruncatedFile,
+    ValuesTooLarge,
+    VerificationFailed,
+)
 from core.formats.atomic_folder import AtomicFolder
-from core.formats.safetensors_writer import SafetensorsWriter
+from core.formats.file_rows import RangeReader
+from core.formats.safetensors_reader import StoredTensor, read_header
+from core.formats.safetensors_writer import SafetensorsWriter, Slot
 from core.jobs import CheckpointJob, CheckpointResult, ClippingFigures, TensorResult
 from core.metrics import figures
 from core.progress import Progress
@@ -136,12 +148,19 @@ def _write_item(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[Err
         return _write_matrix(work, item, writer)
     source, slot, stored = work.source, item.slots[0], item.entry.stored
     if stored.dtype not in FLOATS:
-        writer.append(slot.name, source.bytes_of(item.entry))
+        writer.append_parts(slot.name, source.runs_of(item.entry, RUN_BYTES))
         return ErrorSums(n=item.row.elements), None
-    x = source.numbers(item.entry).reshape(-1, stored.shape[-1] if stored.shape else 1)
-    data = source.bytes_of(item.entry) if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
-    writer.append(slot.name, data)
-    return dispatch.measure(x, dispatch.decode(slot.dtype, data.reshape(len(x), -1), x.shape[1])), None
+    measured: list[ErrorSums] = []
+
+    def written() -> Iterator[np.ndarray[Any, Any]]:
+        for raw in source.runs_of(item.entry, RUN_BYTES):
+            x = dispatch.decode(stored.dtype, raw, stored.shape[-1] if stored.shape else 1)
+            data = raw if slot.dtype == stored.dtype else stored_floats(x, slot.dtype)
+            measured.append(dispatch.measure(x, dispatch.decode(slot.dtype, data, x.shape[1])))
+            yield data
+
+    writer.append_parts(slot.name, written())
+    return sum(measured, ErrorSums()), None
 
 
 def _write_matrix(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[ErrorSums, ClippingFigures | None]:
@@ -201,7 +220,7 @@ def _verify(decided: Decided, folder: Path, checksums: Mapping[str, int], progre
     done, digest = 0, hashlib.sha256()
     for number, name in enumerate(decided.files):
         path = folder / name
-        _compare(path, {slot.name: slot.shape for slot in decided.slots_of(number)}, checksums, progress, done)
+        _compare(path, {slot.name: slot for slot in decided.slots_of(number)}, checksums, progress, done)
         with path.open("rb") as file:
             while data := file.read(HASH_BYTES):
                 digest.update(data)
@@ -211,20 +230,32 @@ def _verify(decided: Decided, folder: Path, checksums: Mapping[str, int], progre
 
 
 def _compare(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], checksums: Mapping[str, int], progress: Progress, done: int
+    path: Path, slots: Mapping[str, Slot], checksums: Mapping[str, int], progress: Progress, done: int
 ) -> None:
+    """What tensors the file holds, the library says; their data are read run by run, not mapped as a whole."""
     try:
-        with safe_open(path, framework="pt") as file:
-            if set(file.keys()) != set(shapes):
+        with safe_open(path, framework="np") as file:
+            if set(file.keys()) != set(slots):
                 raise VerificationFailed(str(path), "it does not hold the tensors that were written")
-            for name, shape in shapes.items():
-                progress.update(done, name)
-                tensor = file.get_tensor(name)
-                data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-                if tuple(tensor.shape) != shape or zlib.crc32(data.data) != checksums[name]:
+            for name, slot in slots.items():
+                found = file.get_slice(name)
+                if (tuple(found.get_shape()), found.get_dtype()) != (slot.shape, slot.dtype):
                     raise VerificationFailed(str(path), f"{name} is not what was written")
-    except (SafetensorError, OSError) as error:
+        with closing(RangeReader(path)) as reader:
+            for stored in read_header(path).tensors:
+                progress.update(done, stored.name)
+                if _checksum(reader, stored) != checksums[stored.name]:
+                    raise VerificationFailed(str(path), f"{stored.name} is not what was written")
+    except (SafetensorError, OSError, ReadFailed, TruncatedFile, InvalidHeader) as error:
         raise VerificationFailed(str(path), str(error)) from error
+
+
+def _checksum(reader: RangeReader, stored: StoredTensor) -> int:
+    checksum = 0
+    for first in range(0, stored.bytes, HASH_BYTES):
+        data = reader.read(stored.offset + first, min(HASH_BYTES, stored.bytes - first))
+        checksum = zlib.crc32(data.data, checksum)
+    return checksum
 
 
 def _sum(sums: Sums) -> ErrorSums:

@@ -99,6 +99,18 @@ class CheckpointSource:
         """A tensor's data as stored. Raises ReadFailed, TruncatedFile."""
         return self._readers[entry.file].read(entry.stored.offset, entry.stored.bytes)
 
+    def runs_of(self, entry: Entry, most: int) -> Iterator[NDArray[np.uint8]]:
+        """A tensor's data as stored in runs of whole rows of at most `most` bytes. Raises ReadFailed, TruncatedFile."""
+        row = max(1, self.row_bytes(entry))
+        step = max(1, most // row) * row
+        for first in range(0, entry.stored.bytes, step):
+            size = min(step, entry.stored.bytes - first)
+            yield self._readers[entry.file].read(entry.stored.offset + first, size).reshape(-1, row)
+
+    def row_bytes(self, entry: Entry) -> int:
+        """Of a row of a tensor as stored."""
+        return (entry.stored.shape[-1] if entry.stored.shape else 1) * DTYPE_BYTES[entry.stored.dtype]
+
     def numbers(self, entry: Entry) -> NDArray[np.float32]:
         """A tensor of floats, in its own shape. Raises ReadFailed, TruncatedFile."""
         shape = entry.stored.shape

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,12 +65,23 @@ class SafetensorsWriter:
 
     def append(self, name: str, data: np.ndarray[Any, Any]) -> None:
         """Writes the next tensor. Raises ValueError where it is not the announced one, in its size."""
+        self.append_parts(name, [data])
+
+    def append_parts(self, name: str, parts: Iterable[np.ndarray[Any, Any]]) -> None:
+        """The same of one that comes in parts, which need not be in memory together."""
         slot = next(self._slots, None)
-        if slot is None or slot.name != name or slot.bytes != data.nbytes:
-            raise ValueError(f"{name} with {data.nbytes} bytes was not announced here, but {slot}")
-        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        self.checksums[name] = zlib.crc32(flat.data)
-        self._out.write(flat.data)
+        if slot is None or slot.name != name:
+            raise ValueError(f"{name} was not announced here, but {slot}")
+        checksum = written = 0
+        for data in parts:
+            flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+            checksum = zlib.crc32(flat.data, checksum)
+            written += flat.nbytes
+            if written <= slot.bytes:
+                self._out.write(flat.data)
+        if written != slot.bytes:
+            raise ValueError(f"{name} has {written} bytes and was announced with {slot.bytes}")
+        self.checksums[name] = checksum
 
     def finish(self) -> None:
         """Checks that nothing is missing. Raises ValueError."""

@@ -26,7 +26,6 @@ from core.jobs.checkpoints import CheckpointResult as CheckpointResult
 from core.jobs.checkpoints import ClippingFigures as ClippingFigures
 from core.jobs.checkpoints import ExpertCoverage as ExpertCoverage
 from core.jobs.checkpoints import Histogram as Histogram
-from core.jobs.checkpoints import LayerFigures as LayerFigures
 from core.jobs.checkpoints import MethodOptions as MethodOptions
 from core.jobs.checkpoints import MethodRule as MethodRule
 from core.jobs.estimating import EstimateJob as EstimateJob
@@ -88,7 +87,9 @@ from core.jobs.quantizing import CompareJob as CompareJob
 from core.jobs.quantizing import CompareResult as CompareResult
 from core.jobs.quantizing import ErrorFigures as ErrorFigures
 from core.jobs.quantizing import Fit as Fit
+from core.jobs.quantizing import GptqOptions as GptqOptions
 from core.jobs.quantizing import KeyOverride as KeyOverride
+from core.jobs.quantizing import LayerFigures as LayerFigures
 from core.jobs.quantizing import Override as Override
 from core.jobs.quantizing import Plan as Plan
 from core.jobs.quantizing import PlanJob as PlanJob

@@ -137,23 +137,6 @@ class ActivationFigures(Value):
     range_high: float | None = None
 
 
-class LayerFigures(Value):
-    """What a calibrated method made of one matrix.
-
-    error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
-    rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
-    tokens: how many met it, of an expert those that chose it.
-    """
-
-    name: str
-    layer: int
-    error: float
-    rounded_error: float
-    damp: float = 0.0
-    guarded: bool = False
-    tokens: int = 0
-
-
 class ExpertCoverage(Value):
     """How many tokens of the calibration text met each expert of a layer; what all met is blended in for few.
 
@@ -189,6 +172,5 @@ class CheckpointResult(QuantizeResult):
     """
 
     activations: tuple[ActivationFigures, ...] = ()
-    layers: tuple[LayerFigures, ...] = ()
     clipping: tuple[ClippingFigures, ...] = ()
     experts: tuple[ExpertCoverage, ...] = ()

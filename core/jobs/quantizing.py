@@ -30,6 +30,22 @@ class KeyOverride(Value):
     value: str
 
 
+class GptqOptions(Value):
+    """How GPTQ solves the layers of a GGUF file.
+
+    text, samples, length: as in core.jobs.checkpoints.MethodOptions. act_order, damp, sinks, target: as in
+    core.methods.calibration.Calibration.
+    """
+
+    text: tuple[str, ...] = ()
+    samples: int = Field(default=128, ge=1)
+    length: int = Field(default=512, ge=16)
+    act_order: Literal["static", "groups", "off"] = "static"
+    damp: float = Field(default=0.01, gt=0, le=1)
+    sinks: float = Field(default=64.0, ge=1, le=1e6)
+    target: float = Field(default=0.0, ge=0, le=1)
+
+
 class QuantizeOptions(Value):
     """Which types are wanted. `target` is a mix (Q4_K_M), a type (Q8_0) or COPY, as llama-quantize calls them.
 
@@ -40,7 +56,8 @@ class QuantizeOptions(Value):
     override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
     as are needed for none to be larger, 0 = one file. fit: how hard the codes of every type are searched for;
     "reference" writes the bytes that llama-quantize would, "best" looks farther than it does and takes longer.
-    prune_layers: the numbers of layers that are dropped; names in the other options are those of the result.
+    prune_layers: the numbers of layers that are dropped; names in the other options are those of the result. gptq: the
+    matrices of layers are solved with a text instead of searched for, where their types have evenly spaced levels.
     """
 
     target: str
@@ -60,6 +77,7 @@ class QuantizeOptions(Value):
     split_max_bytes: int = Field(default=0, ge=0)
     converter: str = ""
     prune_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    gptq: GptqOptions | None = None
 
 
 class PlanJob(Value):
@@ -273,10 +291,28 @@ class TensorResult(Value):
     fallback: bool = False
 
 
+class LayerFigures(Value):
+    """What a calibrated method made of one matrix.
+
+    error: of its output on the calibration text, squared, over the output's square; rounded_error: the same of plain
+    rounding. damp: the share of the mean that was added to the moments. guarded: rounding was better, and was taken.
+    tokens: how many met it, of an expert those that chose it.
+    """
+
+    name: str
+    layer: int
+    error: float
+    rounded_error: float
+    damp: float = 0.0
+    guarded: bool = False
+    tokens: int = 0
+
+
 class QuantizeResult(Value):
     """A finished quantization; errors are measured against the source as it was read.
 
-    output: the file, or the first of its parts. sha256: of the file, or of all its parts one after another.
+    output: the file, or the first of its parts. sha256: of the file, or of all its parts one after another. layers: of
+    a method that looked at a text, in the order of the layers.
     """
 
     source: str
@@ -292,6 +328,7 @@ class QuantizeResult(Value):
     sha256: str
     total: ErrorFigures
     tensors: tuple[TensorResult, ...]
+    layers: tuple[LayerFigures, ...] = ()
 
 
 class QuantizeManyResult(Value):

@@ -314,7 +314,7 @@ def test_an_output_is_needed_unless_nothing_is_written(call, small):
 
 
 def test_the_command_of_a_job_makes_the_same_job():
-    from core.jobs import KeyOverride, Override, QuantizeOptions
+    from core.jobs import GptqOptions, KeyOverride, Override, QuantizeOptions
 
     options = QuantizeOptions(
         target="Q4_K_M",
@@ -333,6 +333,7 @@ def test_the_command_of_a_job_makes_the_same_job():
         split_max_bytes=1_234_567_891,
         converter="/programs/llama.cpp",
         prune_layers=(0, 7),
+        gptq=GptqOptions(text=("/texts/a b.txt",), samples=9, length=64, act_order="groups", damp=0.1, target=0.5),
     )
     assert {name for name, value in options if not value} == {"keep_split"}, "every other option is exercised here"
     _made_again(options)

@@ -12,6 +12,7 @@ from core.jobs import (
     CheckpointJob,
     DownloadJob,
     EvaluateJob,
+    GptqOptions,
     ImatrixJob,
     MethodOptions,
     MethodRule,
@@ -90,7 +91,14 @@ EXAMPLES = {
     "upload": (cli_publish.upload_job, UPLOADS),
     "quantize": (
         cli.asked_quantization,
-        (QuantizeJob(source="/m/a.gguf", output="/m/b.gguf", options=QuantizeOptions(target="Q4_K_M")),),
+        (
+            QuantizeJob(source="/m/a.gguf", output="/m/b.gguf", options=QuantizeOptions(target="Q4_K_M")),
+            QuantizeJob(
+                source="/m/a.gguf",
+                output="/m/b.gguf",
+                options=QuantizeOptions(target="Q4_0", gptq=GptqOptions(text=("/m/t.txt",), samples=3, target=0.5)),
+            ),
+        ),
     ),
     "quantize_many": (
         cli.asked_quantization,

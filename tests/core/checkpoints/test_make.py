@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -220,13 +221,13 @@ def test_what_a_killed_job_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_verification_notices(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = SafetensorsWriter.append
+    write = SafetensorsWriter.append_parts
 
-    def flawed(self: SafetensorsWriter, name: str, data: np.ndarray) -> None:
-        write(self, name, data)
+    def flawed(self: SafetensorsWriter, name: str, parts: Iterable[np.ndarray]) -> None:
+        write(self, name, parts)
         self.checksums[name] ^= name.endswith("norm.weight")
 
-    monkeypatch.setattr(SafetensorsWriter, "append", flawed)
+    monkeypatch.setattr(SafetensorsWriter, "append_parts", flawed)
     with pytest.raises(VerificationFailed, match="norm"):
         made(source, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
