@@ -19,7 +19,7 @@ from core.methods.table import EXPORT, METHODS
 from tests.app.accessibility import nameless, silent
 from tests.core.checkpoints.loading import build
 
-WAIT = 60_000
+WAIT = 180_000
 
 
 @pytest.fixture(scope="module")
