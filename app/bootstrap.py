@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         window.painted.connect(lambda: window.add_models(models), Qt.ConnectionType.QueuedConnection)
     if os.environ.get(PROBE):
         window.painted.connect(lambda: _report_start(window), Qt.ConnectionType.QueuedConnection)
-    warmer = Warmer(("numpy", "pyqtgraph", *(row.module for row in PAGES)), window.modules_loaded.emit)
+    modules = ("numpy", "pyqtgraph", *(row.module for row in PAGES), "app.panes.hub_browser")
+    warmer = Warmer(modules, window.modules_loaded.emit)
     window.painted.connect(lambda: QTimer.singleShot(WARM_AFTER_MS, warmer.start))
     window.show()
     code = application.exec()

@@ -153,6 +153,7 @@ class MainWindow(QMainWindow):
                 page.chat_requested.connect(self.chat)
                 page.job_requested.connect(self.start_job)
                 page.recipe_requested.connect(self.quantize_by)
+                page.publish_requested.connect(self.publish)
 
     # ------------------------------------------------------------ what pages and menus ask for
 

@@ -30,6 +30,7 @@ from bench.kernels import one_core, seconds_per_call
 from bench.report import machine
 from core.catalog import sample_path
 from kernels import dispatch
+from kernels.best_levels import LEVEL_SEARCHES
 from kernels.codecs import CODECS, Codec, Fit
 from tests import ggml_oracle
 
@@ -43,6 +44,8 @@ TIMED = 16  # rows of the longest tensor, for the times
 ROUNDS = 3
 # What rounding in another order may change.
 AT_MOST = 1.001
+# The types of which `best` makes the bare error small, as ggml weighs none in them.
+BARE = {name for name, search in LEVEL_SEARCHES.items() if search.spread is None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +127,8 @@ class Row:
 
     @property
     def is_met(self) -> bool:
-        """Whether neither level is worse than ggml."""
-        return self.fast <= AT_MOST and self.best <= AT_MOST
+        """Whether neither level is worse than ggml, best in the error that it makes small."""
+        return self.fast <= AT_MOST and (self.best_bare if self.format in BARE else self.best) <= AT_MOST
 
     def cells(self) -> tuple[str, ...]:
         """The row as text."""
@@ -161,7 +164,8 @@ def print_table(rows: Sequence[Row]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:
         print("  " + "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(f"  fast and best at most {AT_MOST}; plain: without importance, squared errors")
+    bare = ", ".join(sorted(BARE))
+    print(f"  fast and best at most {AT_MOST}, of {bare} best, bare; plain: without importance, squared errors")
 
 
 def main(as_json: bool, names: Sequence[str]) -> int:

@@ -31,6 +31,15 @@ def lock(file: IO[Any]) -> bool:
     return True
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a program, this one included, holds the lock on a file."""
+    try:
+        with path.open("r+b") as file:
+            return not lock(file)
+    except OSError:
+        return False
+
+
 def part_prefix(target: Path) -> Path:
     """How the paths of a file's unfinished parts begin: beside it, hidden, under its name."""
     return target.with_name(f".{target.name}.part-")

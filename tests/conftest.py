@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from core import catalog
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # Tests look into no keyring of the user's.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+
+# A run that a shell started in the background ignores Ctrl+C, and so would everything that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OWN_FOLDERS = ("BITWRIGHT_DATA_DIR", "BITWRIGHT_CONFIG_DIR", "BITWRIGHT_LOG_DIR")
 _numbers = itertools.count()

@@ -9,7 +9,7 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, Qt
 from app import text
 from app.models.columns import Column, RowsModel
 from app.models.modules import in_layer_order, order_text
-from core.jobs import ActivationFigures, CheckpointResult, ClippingFigures, LayerFigures, QuantizeResult
+from core.jobs import ActivationFigures, ClippingFigures, LayerFigures, QuantizeResult
 
 _T = QT_TRANSLATE_NOOP
 
@@ -35,14 +35,13 @@ def guard_words(is_guarded: bool) -> str:
 
 
 class FiguresModel(RowsModel):
-    """One table of a CheckpointResult. FIELD: the field of the result whose rows are shown."""
+    """One table of a CheckpointResult. FIELD: the field whose rows are shown."""
 
     FIELD = ""
 
     def set_result(self, result: QuantizeResult | None) -> None:
         """Shows the rows of this result in the order of the layers."""
-        rows = getattr(result, self.FIELD) if isinstance(result, CheckpointResult) else ()
-        self.set_rows(in_layer_order(rows))
+        self.set_rows(in_layer_order(getattr(result, self.FIELD, ())))
 
     def decorate(self, row: Any, column: Column, role: int) -> Any:
         """Full names as tooltips."""

@@ -334,7 +334,8 @@ class ChatPage(QWidget):
 
     def _welcome_words(self) -> tuple[str, bool]:
         if not self.conversation.chosen:
-            return self.tr("Add a .gguf file on the Models page, or choose “Open file…” above."), False
+            add = self.tr("Add a .gguf file on the Models page, or choose “Open file…” above.")
+            return f"{add} {self.tr('Folders and checkpoints for transformers and vLLM cannot answer here.')}", False
         if len(self.conversation.chosen) == 2:
             return self.tr("Both models get the same prompt and answer side by side. Try one of these:"), True
         return self.tr("It answers on this computer; nothing leaves it. Try one of these:"), True

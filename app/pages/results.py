@@ -47,7 +47,7 @@ class ResultsPage(QWidget):
     """The history at the left, the chosen result at the right: a quantization, a comparison or a ranking.
 
     Signals: chat_requested(model, source paths); job_requested(job) to measure something; recipe_requested(source,
-    Recipe) to quantize by what a ranking says.
+    Recipe) to quantize by what a ranking says; publish_requested(path) of a result.
 
     For tests: `comparison`, `ranking` and `measure` are the other views; `table_model.rows` the TensorResults in
     the table twin, `result` the QuantizeResult shown (None while there is none), `tabs` the QTabBar over the views of
@@ -58,6 +58,7 @@ class ResultsPage(QWidget):
     chat_requested = Signal(str, str)
     job_requested = Signal(object)
     recipe_requested = Signal(str, object)
+    publish_requested = Signal(str)
 
     def __init__(self, context: AppContext) -> None:
         super().__init__()
@@ -247,6 +248,7 @@ class ResultsPage(QWidget):
         self.ranking.report_requested.connect(self._save_report)
         self.head.report_requested.connect(self._save_report)
         self.head.measure_requested.connect(self._measure_result)
+        self.head.publish_requested.connect(self.publish_requested)
         self.ranking.rules_requested.connect(self._ask_for_rules)
         self.measure.job_requested.connect(self._leave_measuring)
         self.tabs.currentChanged.connect(self._show_plot)

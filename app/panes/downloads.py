@@ -24,6 +24,7 @@ class Downloads(QWidget):
         super().__init__()
         self.context = context
         self.panel = DownloadsPanel(context.theme)
+        self._rows: dict[str, JobRow] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.panel)
@@ -35,7 +36,8 @@ class Downloads(QWidget):
     def refresh(self) -> None:
         """Reads the queue anew."""
         records = ordered([record for record in self.context.store.summaries() if _is_shown(record)])
-        self.panel.show_rows([self._row(record) for record in records])
+        self._rows = {record.id: self._row(record) for record in records}
+        self.panel.show_rows(list(self._rows.values()))
 
     def _row(self, record: JobRecord) -> JobRow:
         jobs = self.context.jobs
@@ -46,9 +48,10 @@ class Downloads(QWidget):
         return replace(row, left_bytes=leftover.bytes) if leftover else row
 
     def _on_progress(self, job_id: str, snapshot: Snapshot) -> None:
-        if job_id in self.panel.names():
-            record = self.context.store.get(job_id)
-            self.panel.show_row(replace(self._row(record), snapshot=snapshot))
+        """Ten times a second for each: the queue is not read for it."""
+        if job_id in self._rows:
+            self._rows[job_id] = replace(self._rows[job_id], snapshot=snapshot)
+            self.panel.show_row(self._rows[job_id])
 
     def _act(self, key: str, job_id: str) -> None:
         jobs = self.context.jobs

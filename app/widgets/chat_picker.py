@@ -53,6 +53,8 @@ class ModelPicker(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(18)
         self.setMaxVisibleItems(16)
+        self._hint = self.tr("GGUF files only: folders and checkpoints run in transformers and vLLM")
+        self.setToolTip(self._hint)
         self.activated.connect(self._on_activated)
 
     def set_choices(self, known: Sequence[Choice], recent: Sequence[Choice]) -> None:
@@ -73,7 +75,7 @@ class ModelPicker(QComboBox):
         """Shows a listed model as chosen ('' for none), without `chosen` being emitted."""
         self._current = path
         self.setCurrentIndex(self.findData(path, PATH))
-        self.setToolTip(path)
+        self.setToolTip(path or self._hint)
 
     def current(self) -> Choice | None:
         """The model chosen."""

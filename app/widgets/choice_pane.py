@@ -21,6 +21,7 @@ from app.glossary import explain
 from app.models.cards import card_of_mix
 from app.widgets.advanced_options import AdvancedOptions
 from app.widgets.choice_card import ChoiceCards
+from app.widgets.gptq_row import GptqRow
 from app.widgets.imatrix_row import ImatrixRow
 from app.widgets.recipe_row import RecipeRow
 from app.widgets.rules_table import TypeRules
@@ -66,6 +67,7 @@ class ChoicePane(QWidget):
         self.pure = self.advanced.switches["pure"]
         self.fit = self._make_fit()
         self.imatrix = ImatrixRow(theme)
+        self.gptq = GptqRow(theme)
         self.allow, self.allow_box = self._make_allow()
         self._compose()
         self._connect()
@@ -86,6 +88,7 @@ class ChoicePane(QWidget):
             overrides=self.rules.model.overrides,
             allow_requantize=not self.allow_box.isHidden() and self.allow.isChecked(),
             imatrix=self.imatrix.path,
+            gptq=self.gptq.options,
             **self.advanced.values,
         )
 
@@ -97,7 +100,7 @@ class ChoicePane(QWidget):
     def recipe(self) -> Recipe:
         """The present choices as a recipe; what belongs to one model or one machine is left out."""
         options = self.options.model_copy(
-            update={"imatrix": "", "allow_requantize": False, "override_kv": (), "prune_layers": ()}
+            update={"imatrix": "", "gptq": None, "allow_requantize": False, "override_kv": (), "prune_layers": ()}
         )
         needs = any(TARGETS[name].importance for name in self.targets)
         importance = "required" if needs else self._recipe.importance if self._recipe else "recommended"
@@ -183,6 +186,7 @@ class ChoicePane(QWidget):
         layout.addWidget(self._stack, 1)
         layout.addLayout(self._make_search())
         layout.addWidget(self.imatrix)
+        layout.addWidget(self.gptq)
         layout.addWidget(self.allow_box)
 
     def _make_search(self) -> QHBoxLayout:
@@ -206,6 +210,7 @@ class ChoicePane(QWidget):
         self.advanced.changed.connect(self._announce)
         self.fit.currentIndexChanged.connect(self._announce)
         self.imatrix.changed.connect(self._announce)
+        self.gptq.changed.connect(self._announce)
         self.allow.toggled.connect(self._announce)
         self.recipes.chosen.connect(self.load)
         self.recipes.wanted.connect(self._save)

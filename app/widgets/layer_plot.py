@@ -18,7 +18,7 @@ from app.models.checkpoint_figures import LayersModel, layer_words, percent
 from app.models.modules import in_layer_order, place
 from app.models.names import model_title
 from app.widgets.point_plot import Drawing, Point, PointPlot
-from core.jobs import CheckpointResult, LayerFigures, QuantizeResult
+from core.jobs import LayerFigures, QuantizeResult
 
 translate = QCoreApplication.translate
 # Series of points, each with its own symbol: what the method left, plain rounding, and where rounding was taken.
@@ -46,8 +46,7 @@ class LayerPlot(PointPlot):
 
     def set_result(self, result: QuantizeResult) -> LayerPlot:
         """Shows a result; returns itself."""
-        figures = result.layers if isinstance(result, CheckpointResult) else ()
-        return self.set_figures(figures, model_title(result.output))
+        return self.set_figures(getattr(result, "layers", ()), model_title(result.output))
 
     def set_figures(self, figures: Sequence[LayerFigures], of: str) -> LayerPlot:
         """Shows these in the order of the layers; of: the model's name. Returns itself."""

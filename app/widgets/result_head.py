@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from app import text
 from app.models.names import model_title
@@ -22,12 +22,13 @@ class ResultHead(QWidget):
     """Shows a QuantizeResult.
 
     Signals: chat_requested() for its file beside the source, measure_requested() for what it costs on a text,
-    report_requested() to save a report.
+    report_requested() to save a report, publish_requested(path) to upload its file or folder.
     """
 
     chat_requested = Signal()
     measure_requested = Signal()
     report_requested = Signal()
+    publish_requested = Signal(str)
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -50,6 +51,12 @@ class ResultHead(QWidget):
         self.report.setObjectName("save_result_report")
         theme.decorate(self.report, "file")
         self.report.clicked.connect(lambda: self.report_requested.emit())
+        self.publish = QToolButton()
+        self.publish.setObjectName("publish_result")
+        self.publish.setToolTip(self.tr("Publish it on Hugging Face…"))
+        self.publish.setAccessibleName(self.publish.toolTip())
+        theme.decorate(self.publish, "publish")
+        self.publish.clicked.connect(lambda: self.publish_requested.emit(self._output))
         self.measure = QPushButton(self.tr("Mea&sure…"))
         self.measure.setObjectName("measure_result")
         self.measure.setToolTip(self.tr("Perplexity and divergence from the source, measured on text"))
@@ -96,6 +103,7 @@ class ResultHead(QWidget):
         self.chat.setEnabled(there and not self._is_checkpoint)
         self.chat.setToolTip(words or self.tr("The result and its source side by side"))
         self.folder.setEnabled(Path(self._output).parent.is_dir())
+        self.publish.setEnabled(there)
 
     def _make_figures(self, theme: Any) -> None:
         self.figures = FigureRow()
@@ -118,6 +126,7 @@ class ResultHead(QWidget):
         first = QHBoxLayout()
         first.setSpacing(8)
         first.addWidget(self._title, 1)
+        first.addWidget(self.publish)
         first.addWidget(self.folder)
         first.addWidget(self.report)
         first.addWidget(self.measure)

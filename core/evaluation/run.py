@@ -51,6 +51,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
             _model(network, windows, base, own, tokenizer) for network, own in zip(networks[1:], scores, strict=True)
         )
         source = networks[0].source
+        rounding = [network.source.path.name for network in networks if network.source.input_roundings]
     return EvaluateResult(
         source=job.source,
         source_bytes=source.file_bytes,
@@ -62,7 +63,10 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         seconds=time.perf_counter() - started,
         peak_memory_bytes=memory.peak_bytes(),
         models=models,
-        warnings=tuple(f"{name} is shorter than a window of {job.context} tokens" for name in windows.short),
+        warnings=(
+            *(f"{name} is shorter than a window of {job.context} tokens" for name in windows.short),
+            *(f"{name} rounds activations while it runs; its figures count that, too" for name in rounding),
+        ),
     )
 
 

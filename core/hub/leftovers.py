@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.hub.cache import RepoCache, cache_root
-from core.unfinished import lock
+from core.unfinished import is_locked
 
 BLOCK_BYTES = 512
 
@@ -43,12 +43,7 @@ def find_unfinished(repo: str, output: str = "") -> UnfinishedDownload | None:
 
 def _is_filled(part: Path, repo: str, output: str) -> bool:
     """Whether a program, this one included, holds the lock under which this file is being downloaded."""
-    guard = part.with_suffix(".lock") if output else RepoCache(cache_root(), repo).lock(part.stem)
-    try:
-        with guard.open("r+b") as file:
-            return not lock(file)
-    except OSError:
-        return False
+    return is_locked(part.with_suffix(".lock") if output else RepoCache(cache_root(), repo).lock(part.stem))
 
 
 def _room(path: Path) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from core.hub.cache import RepoCache, cache_root, cached_repos, first_parts
 from core.jobs import CachedRepo, CachedRevision, HubCacheJob, HubCacheResult, PartialDownload
 from core.progress import Progress
-from core.unfinished import lock
+from core.unfinished import is_locked
 
 OWN_ENDING = ".part"
 OTHER_ENDING = ".incomplete"
@@ -150,15 +150,6 @@ def _partial(path: Path, lock_path: Path, repo: str) -> PartialDownload:
         ours=path.name.endswith(OWN_ENDING),
         running=is_locked(lock_path),
     )
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a program holds a lock."""
-    try:
-        with path.open("r+b") as file:
-            return not lock(file)
-    except OSError:
-        return False
 
 
 def _allocated(path: Path) -> int:

@@ -19,11 +19,12 @@ from core.catalog import sample_path
 from core.errors import InUse, NotAModel, NotTrashed, SourceNotFound
 from core.hub.cache import RepoCache, cache_root, cached_repos
 from core.hub.selection import parts_beside
-from core.hub.stored import OTHER_ENDING, OWN_ENDING, Snapshot, is_locked, partials, refs, snapshots
+from core.hub.stored import OTHER_ENDING, OWN_ENDING, Snapshot, partials, refs, snapshots
 from core.hub.uses import uses_of
 from core.jobs import TrashItem, TrashJob, TrashResult, Use
 from core.progress import Progress
 from core.store import data_dir
+from core.unfinished import is_locked
 
 MODEL_FILES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
 

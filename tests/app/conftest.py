@@ -35,7 +35,7 @@ def window(context: AppContext, qtbot) -> Iterator[MainWindow]:
     made = MainWindow(context)
     qtbot.addWidget(made)
     made.show()
-    with qtbot.waitSignal(context.library.changed, timeout=60_000):
+    with qtbot.waitSignal(context.library.changed, timeout=180_000):
         context.library.rescan()
     assert context.library.models()[0].name == SAMPLE_NAME
     yield made

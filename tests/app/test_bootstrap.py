@@ -81,7 +81,7 @@ def test_a_signal_closes_the_window_in_order(own_folders, number):
     wait_until(lambda: hears_signals(window))
     wait_for(own_folders / "data" / "window.json")
     window.send_signal(number)
-    out, err = window.communicate(timeout=120)
+    out, err = window.communicate(timeout=240)
     assert (window.returncode, out, err) == (0, "", "")
     assert marker.look() == "nothing"
     assert (own_folders / "config" / "window.ini").exists()
@@ -95,7 +95,7 @@ def test_a_model_given_as_argument_is_added(own_folders, sample, tmp_path):
     wait_for(settings)
     wait_until(lambda: hears_signals(window))
     window.send_signal(signal.SIGTERM)
-    assert window.communicate(timeout=120) == ("", "")
+    assert window.communicate(timeout=240) == ("", "")
     assert json.loads(settings.read_text())["values"]["model_files"] == [str(model)]
 
 
@@ -118,8 +118,8 @@ def test_a_killed_window_is_noticed_and_its_worker_goes_too(own_folders):
     wait_until(psutil.Process(window.pid).children)
     children = psutil.Process(window.pid).children()
     window.kill()
-    window.communicate(timeout=120)
-    assert psutil.wait_procs(children, timeout=120)[1] == []
+    window.communicate(timeout=240)
+    assert psutil.wait_procs(children, timeout=240)[1] == []
     assert marker.look() == "unclean"
 
 

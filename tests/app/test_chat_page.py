@@ -19,7 +19,7 @@ from app.widgets.chat_picker import Choice, ModelPicker
 from core.jobs import ErrorFigures, QuantizeJob, QuantizeOptions, QuantizeResult
 from tests.app.accessibility import nameless, silent
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 CAPITAL = "The capital of France is"
 STORY = "Write a very long story about a river."
 NO_ERROR = ErrorFigures(rmse=0, relative_rmse=0, snr_db=None, max_error=0, cosine=None)

@@ -17,7 +17,7 @@ from core.jobs import ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeMa
 from core.recipes import find_recipe, own_paths, presets
 from tests.core.small_models import small_model
 
-WAIT = 60_000
+WAIT = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -298,7 +298,16 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
     assert job_of_command(page) == job
 
 
-def test_the_copied_command_of_plain_choices_is_the_same_job(page):
+def test_the_copied_command_of_plain_choices_is_the_same_job(page, qtbot, tmp_path):
+    assert job_of_command(page) == page.jobs()[-1]
+    assert page.jobs()[-1].options.gptq is None
+    without = page.plan
+    part(page, QAbstractButton, "solve_gptq").click()
+    (tmp_path / "a text.txt").write_text("words " * 100)
+    page.gguf.pane.gptq.text.set_text((str(tmp_path / "a text.txt"),))
+    settle(page, qtbot)
+    assert page.plan.memory_bytes > without.memory_bytes, "the plan is that of layers solved with a text"
+    assert page.jobs()[-1].options.gptq.text == (str(tmp_path / "a text.txt"),)
     assert job_of_command(page) == page.jobs()[-1]
 
 

@@ -12,7 +12,7 @@ from core.hub.leftovers import find_unfinished
 from core.jobs import DownloadJob
 from tests.hub_server import HubServer, Repo
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 WEIGHTS = random.Random(3).randbytes(3_000_000)
 SLOW = 400_000
 

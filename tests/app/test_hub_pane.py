@@ -16,7 +16,7 @@ from tests.app.accessibility import nameless, silent
 from tests.hub_models import llama_repo
 from tests.hub_server import HubServer, Repo
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 TOKEN = "hf_TokenOfThisTest0123456789"
 LONG = "an-organisation-with-a-long-name/a-model-whose-name-goes-on-and-on-and-on-instruct-preview-2026-11-distilled"
 HUGE = "big/huge"

@@ -9,7 +9,7 @@ import pytest
 from app.library import Library
 from core.catalog import SAMPLE_NAME
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.models.library import location, shown_name
 from core.hub.cache import RepoCache, cache_root, repo_in
 from core.jobs import DownloadJob, TrashItem, TrashResult, Use
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

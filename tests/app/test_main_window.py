@@ -22,7 +22,7 @@ from core.jobs import QuantizeJob, QuantizeOptions
 from tests.app.accessibility import controls, nameless, silent
 
 ROOT = Path(__file__).parents[2]
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 
 
 @pytest.mark.parametrize("row", PAGES, ids=lambda row: row.key)
@@ -74,7 +74,7 @@ def test_the_smallest_window_fits_its_pages(window):
 def test_the_other_pages_are_made_ahead_and_the_one_in_sight_stays(window, qtbot):
     window.modules_loaded.emit()
     assert set(window._pages) == {"models"}
-    qtbot.waitUntil(lambda: set(window._pages) == {row.key for row in PAGES}, timeout=60_000)
+    qtbot.waitUntil(lambda: set(window._pages) == {row.key for row in PAGES}, timeout=180_000)
     assert window.current_page() == "models"
     # A page that was never in sight has no place of its handle to remember.
     assert window.page("jobs").findChild(QSplitter, "jobs_split").saveState().isEmpty()
@@ -179,7 +179,7 @@ def test_the_real_start_is_light_and_ends_in_order(own_folders):
         env=os.environ | {"BITWRIGHT_STARTUP_PROBE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QPushButton
 from app.models.library import describe, facts
 from core.catalog import SAMPLE_NAME
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from PySide6.QtCore import Qt
 from app.dialogs.publish import PublishDialog
 from app.main_window import MainWindow
 from core.jobs import UploadJob
+from tests.app.values import add_finished, make_result
 from tests.hub_server import HubServer
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 TOKEN = "hf_TokenThatMayWrite0123456789"
 
 
@@ -65,6 +66,14 @@ def test_a_model_is_published_after_a_look(window: MainWindow, hub, qtbot, sampl
     assert hub.repos["me/mine"].files["my-model.gguf"] == path.read_bytes()
     assert "Written by hand." in hub.repos["me/mine"].files["README.md"].decode()
     assert TOKEN not in window.context.store.path.read_bytes().decode("latin-1")
+
+
+def test_a_result_is_published_from_its_page(window: MainWindow, hub, qtbot, sample):
+    job_id = add_finished(window.context.store, make_result(output=str(sample)))
+    window.show_result(job_id)
+    head = window.page("results").head
+    qtbot.mouseClick(head.publish, Qt.MouseButton.LeftButton)
+    assert window.findChildren(PublishDialog)[-1].source == str(sample)
 
 
 def test_what_cannot_be_published_is_said(window: MainWindow, hub, qtbot, tmp_path):

@@ -18,7 +18,7 @@ from core.catalog import MIXES
 from core.jobs import Override, QuantizeJob
 
 QUERY = "blk.0.attn_q.weight"
-WAIT = 60_000
+WAIT = 180_000
 
 
 @pytest.fixture

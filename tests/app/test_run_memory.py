@@ -190,7 +190,7 @@ def test_the_meter_of_a_gpu(qtbot, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     meter = GpuMeter(Theme("light"))
     qtbot.addWidget(meter)
-    qtbot.waitUntil(lambda: meter.words() == "GPU 6.0 / 8.0 GiB", timeout=60_000)
+    qtbot.waitUntil(lambda: meter.words() == "GPU 6.0 / 8.0 GiB", timeout=180_000)
     assert "NVIDIA X" in meter.toolTip()
 
 

@@ -17,7 +17,7 @@ from app.worker_link import exit_words
 from core.jobs import DownloadJob, InspectJob, ModelSummary, QuantizeJob, QuantizeOptions, TensorStats, TensorStatsJob
 from core.store import Store
 
-WAIT_MS = 120_000
+WAIT_MS = 180_000
 
 
 @pytest.fixture

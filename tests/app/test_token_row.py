@@ -15,7 +15,7 @@ from core.errors import ErrorReport, KeyringMissing
 from core.jobs import AccountResult
 from tests.hub_server import HubServer
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 SECRET = "hf_SecretThatNobodyMayFind0123456789"
 
 

@@ -41,14 +41,14 @@ def packages(names: list[str]) -> set[str]:
 def run_without_qt(loaded: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs main.py's main with `arguments` in a fresh interpreter in which Qt cannot be imported."""
     command = [sys.executable, "-c", WITHOUT_QT, str(loaded), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture(scope="module")
 def window_modules() -> list[str]:
     """The names of all modules in a process that has imported the window and every page."""
     command = [sys.executable, "-c", WINDOW]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     names: list[str] = json.loads(done.stdout)
     return names
@@ -96,6 +96,6 @@ def test_the_worker_has_no_qt(sample: Path, tmp_path: Path) -> None:
         events = (json.loads(line) for line in worker.stdout)
         answer = next(event for event in events if event["event"] != "progress")
         worker.stdin.close()
-        assert worker.wait(timeout=60) == 0
+        assert worker.wait(timeout=240) == 0
     assert answer["event"] == "result", answer
     assert packages(json.loads(loaded.read_text())) & QT == set()

@@ -194,7 +194,7 @@ def test_asks_two_models_one_after_the_other_and_prints_nothing(sample):
         "sys.stderr.write('after\\n'); print(result.model_dump_json())"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, job.model_dump_json()], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program, job.model_dump_json()], cwd=ROOT, capture_output=True, text=True, timeout=280
     )
     result = ChatResult.model_validate_json(done.stdout)
     assert ["Paris" in turn.text for turn in result.turns] == [True, True]

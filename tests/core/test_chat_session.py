@@ -51,7 +51,7 @@ class Session:
         """All events up to the first of that kind, which comes last."""
         seen = []
         while not seen or seen[-1][1]["event"] != kind:
-            seen.append(self.events.get(timeout=60))
+            seen.append(self.events.get(timeout=240))
         return seen
 
     def end(self) -> int:

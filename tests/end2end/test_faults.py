@@ -18,7 +18,7 @@ from core.jobs import QuantizeJob, QuantizeOptions
 from tests.core.small_models import small_model
 from tests.end2end.command import arguments, run
 
-TIMEOUT_S = 120
+TIMEOUT_S = 240
 # The plain numpy backend takes minutes for the sample, so half way is easy to meet; interruption is the same code.
 SLOW = {"BITWRIGHT_BACKEND": "reference"}
 

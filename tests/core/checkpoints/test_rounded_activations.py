@@ -16,7 +16,16 @@ from transformers import CompressedTensorsConfig
 from core import engine
 from core.checkpoints.solutions import Solutions
 from core.errors import IllegalMethod
-from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, MethodRule, Plan
+from core.jobs import (
+    CheckpointJob,
+    CheckpointPlanJob,
+    CheckpointResult,
+    EvaluateJob,
+    EvaluateResult,
+    MethodOptions,
+    MethodRule,
+    Plan,
+)
 from core.network.network import open_network
 from core.sources import open_source
 from tests.core.checkpoints.loading import TOKENS, build, loaded, logits_of, quietly, relative_error
@@ -234,6 +243,21 @@ def test_llm_int8_says_which_columns_are_outliers(source: Path, tmp_path: Path) 
     assert all(row.range_low is None for row in result.activations)
     # Where half precision differs a little, a number is rounded to the next step.
     assert relative_error(logits_of(loaded(tmp_path / "out")), ours(tmp_path / "out")) < 2e-2
+
+
+def test_evaluations_count_what_rounding_inputs_costs(source: Path, tmp_path: Path) -> None:
+    """The same 8-bit weights with activations in 16 bits and in 8, against the original."""
+    options = MethodOptions(method="int", export=CT, bits=8, group=-1)
+    made(source, tmp_path / "weights", options)
+    made(source, tmp_path / "both", options.model_copy(update={"activations": "dynamic"}))
+    models = tuple(str(tmp_path / name) for name in ("weights", "both"))
+    result = engine.run(EvaluateJob(source=str(source), models=models, context=64, chunks=4))
+    assert isinstance(result, EvaluateResult)
+    weights, both = result.models
+    assert both.mean_kld > 1.2 * weights.mean_kld
+    assert [warning for warning in result.warnings if "rounds" in warning] == [
+        "both rounds activations while it runs; its figures count that, too"
+    ]
 
 
 class Killed(BaseException):
