@@ -24,7 +24,7 @@ from app import cli_estimate, cli_evaluate, cli_hub, cli_publish, cli_sensitivit
 from app import cli_text as text
 from app.cli_gptq import is_solved_gguf
 from app.cli_importance import compute_where_asked
-from app.cli_methods import add_method_options, check_kind, method_options
+from app.cli_methods import add_method_options, check_kind, forms_of, method_options
 from app.cli_options import (
     BadUsage,
     add_choice_options,
@@ -46,6 +46,7 @@ from core.hub.cache import REMOTE
 from core.jobs import (
     ChatJob,
     CheckpointJob,
+    CheckpointManyJob,
     CheckpointPlanJob,
     CheckpointPreflightJob,
     CompareJob,
@@ -53,6 +54,7 @@ from core.jobs import (
     ImatrixJob,
     InspectJob,
     Job,
+    MethodOptions,
     Plan,
     PlanJob,
     PreflightJob,
@@ -188,14 +190,28 @@ def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeMan
 
 def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
     """The plan of a checkpoint with its preflight."""
-    wanted = method_options(options)
+    output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
+    job = _checkpoint_job(options, output)
+    jobs = job.jobs if isinstance(job, CheckpointManyJob) else (job,)
+    plans = [_checked_checkpoint(options, each.options, output, measure) for each in jobs]
+    if options.json:
+        return _print_plans(plans)
+    print("\n\n".join(cli_estimate.planned(made, text.checkpoint_plan) for made in plans), flush=True)
+    return 0
+
+
+def _checked_checkpoint(options: argparse.Namespace, wanted: MethodOptions, output: str, measure: bool) -> Plan:
+    """The plan of one form that carries its preflight. Raises what planning raises."""
     made = run_job(CheckpointPlanJob(source=options.source, options=wanted))
     assert isinstance(made, Plan)
-    output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
     check = CheckpointPreflightJob(source=options.source, output=output, options=wanted, measure=measure)
-    made = made.model_copy(update={"preflight": run_job(check)})
-    words = cli_estimate.planned(made, text.checkpoint_plan)
-    print(made.model_dump_json(by_alias=True) if options.json else words, flush=True)
+    return made.model_copy(update={"preflight": run_job(check)})
+
+
+def _print_plans(plans: Sequence[Plan]) -> int:
+    """As JSON: one object, or {"plans": [...]} where there are several."""
+    values = [made.model_dump(mode="json", by_alias=True) for made in plans]
+    print(json.dumps(values[0] if len(values) == 1 else {"plans": values}, ensure_ascii=False), flush=True)
     return 0
 
 
@@ -204,31 +220,38 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _plan_checkpoint(options, measure=True)
     job = asked_checkpoint(options)
+    if isinstance(job, CheckpointManyJob):
+        with Recorders(job.jobs) as recorders:
+            return answer(job, options, text.checkpoints, recorders)
     with Recorder(job) as recorder:
         return answer(job, options, text.checkpoint, recorder)
 
 
-def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob:
-    """The job that the arguments of `quantize --method` ask for. Raises BadUsage."""
+def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob | CheckpointManyJob:
+    """The job that the arguments of `quantize --method` ask for; several forms are one job. Raises BadUsage."""
     if options.out is None:
         raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    return CheckpointJob(
-        source=os.path.abspath(options.source),
-        output=os.path.abspath(options.out),
-        options=method_options(options),
-        device=options.device,
-        threads=options.threads,
-    )
+    return _checkpoint_job(options, options.out)
+
+
+def _checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob | CheckpointManyJob:
+    common = {
+        "source": os.path.abspath(options.source),
+        "output": os.path.abspath(output),
+        "options": method_options(options),
+        "device": getattr(options, "device", "cpu"),
+        "threads": getattr(options, "threads", 0),
+    }
+    forms = forms_of(options)
+    return CheckpointManyJob(exports=forms, **common) if len(forms) > 1 else CheckpointJob(**common)
 
 
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:
     """The plan of every target with its preflight; as JSON one object, or {"plans": [...]} where there are several."""
     plans = [_checked_plan(options, target, measure) for target in targets]
     if options.json:
-        values = [made.model_dump(mode="json", by_alias=True) for made in plans]
-        print(json.dumps(values[0] if len(values) == 1 else {"plans": values}, ensure_ascii=False))
-    else:
-        print("\n\n".join(cli_estimate.planned(made) for made in plans))
+        return _print_plans(plans)
+    print("\n\n".join(cli_estimate.planned(made) for made in plans))
     return 0
 
 

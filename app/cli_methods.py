@@ -126,7 +126,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Everything about checkpoints."""
     add = parser.add_argument_group("checkpoints for transformers and vLLM, instead of --to").add_argument
     add("--method", metavar="METHOD", help=f"one of {', '.join(method.name for method in METHODS)}")
-    add("--export", metavar="FORM", help=f"one of {', '.join(export.name for export in EXPORTS)}")
+    add("--export", metavar="FORM[,FORM...]", help=f"one or more of {', '.join(export.name for export in EXPORTS)}")
     add("--bits", type=int, default=0, metavar="N", help="bits of a weight (4)")
     add("--group", type=group, metavar="N", help="how many weights share a scale, or channel, or tensor")
     add("--asymmetric", action="store_true", help="zero points beside scales")
@@ -181,12 +181,21 @@ def check_kind(options: argparse.Namespace) -> None:
         raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
 
 
+def forms_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """What --export names. Raises BadUsage."""
+    forms = tuple(name.strip() for name in options.export.split(","))
+    if "" in forms or len(set(forms)) < len(forms):
+        remedy = f"Use names of {', '.join(export.name for export in EXPORTS)}, each once"
+        raise BadUsage(f"--export {options.export} is no list of different forms", remedy=remedy)
+    return forms
+
+
 def method_options(options: argparse.Namespace) -> MethodOptions:
-    """What the arguments ask for."""
+    """What the arguments ask for, in the first of the forms."""
     return MethodOptions.model_validate(
         {
             "method": options.method,
-            "export": options.export,
+            "export": forms_of(options)[0],
             "bits": options.bits,
             "group": options.group,
             "asymmetric": options.asymmetric,

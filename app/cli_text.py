@@ -9,6 +9,7 @@ from datetime import datetime
 from core.errors import size
 from core.jobs import (
     ChatResult,
+    CheckpointManyResult,
     CheckpointResult,
     CompareResult,
     ErrorFigures,
@@ -162,6 +163,11 @@ def checkpoint(result: CheckpointResult) -> str:
     ]
     head = ("Layer", "Experts", "Fewest tokens", "Most", "Rare", "Unused")
     return (f"{table(head, rows, 'rrrrrr')}\n\n" if rows else "") + quantized(result)
+
+
+def checkpoints(result: CheckpointManyResult) -> str:
+    """The answer of `quantize --method` with several forms."""
+    return "\n\n".join(checkpoint(one) for one in result.results)
 
 
 def quantized_many(result: QuantizeManyResult) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from app.cli_gptq import GPTQ_OPTIONS
 from core.jobs import (
     CheckpointJob,
+    CheckpointManyJob,
     DownloadJob,
     EvaluateJob,
     GptqOptions,
@@ -36,8 +37,20 @@ def quantize_many(job: QuantizeManyJob) -> list[str]:
 
 
 def checkpoint(job: CheckpointJob) -> list[str]:
-    """`quantize --method`."""
-    return ["quantize", job.source, "--out", job.output, *_method_words(job.options), *_threads(job), *_device(job)]
+    """`quantize --method`; of one form of several that were made together, the command that makes them all."""
+    options = job.options
+    if not options.beside:
+        return _checkpoint(job, job.output, options.export)
+    return _checkpoint(job, str(Path(job.output).parent), ",".join((options.export, *options.beside)))
+
+
+def checkpoint_many(job: CheckpointManyJob) -> list[str]:
+    """`quantize --method` with several forms."""
+    return _checkpoint(job, job.output, ",".join(job.exports))
+
+
+def _checkpoint(job: CheckpointJob | CheckpointManyJob, output: str, forms: str) -> list[str]:
+    return ["quantize", job.source, "--out", output, *_method_words(job.options, forms), *_threads(job), *_device(job)]
 
 
 def imatrix(job: ImatrixJob) -> list[str]:
@@ -129,8 +142,8 @@ def _repeated(option: str, values: tuple[str, ...]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
 
-def _method_words(options: MethodOptions) -> list[str]:
-    words = ["--method", options.method, "--export", options.export]
+def _method_words(options: MethodOptions, forms: str) -> list[str]:
+    words = ["--method", options.method, "--export", forms]
     words += ["--bits", str(options.bits)] if options.bits else []
     words += ["--group", GROUP_NAMES.get(options.group, str(options.group))] if options.group is not None else []
     words += [f"--range={_range(options)}"] if options.range else []  # as one word: it may begin with a minus

@@ -15,10 +15,12 @@ from app import command_words as words
 from core.hub.cache import repo_in
 from core.jobs import (
     CheckpointJob,
+    CheckpointManyJob,
     DownloadJob,
     EvaluateJob,
     ImatrixJob,
     Job,
+    MethodOptions,
     QuantizeJob,
     QuantizeManyJob,
     SensitivityJob,
@@ -81,10 +83,17 @@ def _imatrix_title(job: ImatrixJob) -> str:
 
 
 def _checkpoint_title(job: CheckpointJob) -> str:
-    options = job.options
+    return _method_title(job.source, job.options, (job.options.export,))
+
+
+def _forms_title(job: CheckpointManyJob) -> str:
+    return _method_title(job.source, job.options, job.exports)
+
+
+def _method_title(source: str, options: MethodOptions, exports: tuple[str, ...]) -> str:
     words = [options.method, _tr("{0} bits").format(options.bits)] if options.bits else [options.method]
-    form = [] if options.export == options.method else [options.export]
-    return f"{short(job.source)} → {', '.join([*words, *form])}"
+    forms = [] if exports == (options.method,) else exports
+    return f"{short(source)} → {', '.join([*words, *forms])}"
 
 
 def _evaluate_title(job: EvaluateJob) -> str:
@@ -119,6 +128,13 @@ KINDS: dict[str, JobKind] = {
     ),
     "checkpoint": JobKind(
         _checkpoint_title, words.checkpoint, lambda answer: (answer.output,), models=True, page="results"
+    ),
+    "checkpoint_many": JobKind(
+        _forms_title,
+        words.checkpoint_many,
+        lambda answer: tuple(result.output for result in answer.results),
+        models=True,
+        page="results",
     ),
     "imatrix": JobKind(_imatrix_title, words.imatrix, lambda answer: (answer.output,)),
     "evaluate": JobKind(_evaluate_title, words.evaluate, page="results"),

@@ -21,6 +21,7 @@ FUNCTIONS: dict[str, str] = {
     "checkpoint_plan": "core.checkpoints.decide:plan",
     "checkpoint_preflight": "core.checkpoints.preflight:preflight",
     "checkpoint": "core.checkpoints.make:quantize",
+    "checkpoint_many": "core.checkpoints.make:quantize_many",
     "estimate": "core.estimating:estimate",
     "preflight": "core.preflight:preflight",
     "verify": "core.verify:verify",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from core.checkpoints.decide import Decided, Item
 from core.checkpoints.figures import layer_of
 from core.checkpoints.findings import Findings
 from core.checkpoints.folds import Changes, together
-from core.checkpoints.solutions import folder_for
+from core.checkpoints.solutions import Solutions
 from core.checkpoints.solve import Quantized
 from core.checkpoints.source import CheckpointSource
 from core.jobs import CheckpointJob
@@ -44,29 +43,40 @@ class Beforehand:
         }
 
 
-def beforehand(job: CheckpointJob, source: CheckpointSource, decided: Decided, progress: Progress) -> Beforehand:
+def solved(
+    job: CheckpointJob, source: CheckpointSource, decided: Decided, folder: Path, progress: Progress
+) -> Solutions | None:
     """Takes the text through the model where that is asked for: solves matrices, folds scales, looks at activations.
 
-    Raises what core.checkpoints.calibrated.solve raises.
+    None where it is not asked for; else what is found is kept in `folder`. Raises what
+    core.checkpoints.calibrated.solve raises.
     """
+    if not decided.is_calibrated:
+        return None
+    from core.checkpoints.calibrated import solve  # networks, which others do without
+
+    solutions = solve(job, source, decided, folder, progress)
+    solutions.close()
+    return solutions
+
+
+def beforehand(decided: Decided, solutions: Solutions | None) -> Beforehand:
+    """What solutions come to in the form that was decided on. Raises ReadFailed."""
 
     def alone(item: Item, w: Floats) -> Quantized:
         return solved_alone(decided, item, w)
 
-    if not decided.is_calibrated:
+    if solutions is None:
         return Beforehand(alone)
-    from core.checkpoints.calibrated import changes_in, solve, solved_layer  # networks, which others do without
-
-    solutions = solve(job, source, decided, folder_for(Path(os.path.abspath(job.output))), progress)
-    solutions.close()
+    from core.checkpoints.calibrated import changes_in, solved_layer
 
     @functools.lru_cache(maxsize=1)
     def layer(number: int) -> dict[str, Linear]:
         return solved_layer(solutions, number, decided)
 
     def made(item: Item, w: Floats) -> Quantized:
-        solved = layer(layer_of(item)).get(item.entry.name)
-        return alone(item, w) if solved is None else solved
+        known = layer(layer_of(item)).get(item.entry.name)
+        return alone(item, w) if known is None else known
 
     found = tuple(findings.read(solutions.folder, number) for number in solutions.layers)
     return Beforehand(made, found, together(changes_in(solutions, number) for number in solutions.layers))

@@ -235,13 +235,13 @@ def _check(source: CheckpointSource, settings: Settings) -> None:
 
 def _way_out(source: CheckpointSource, settings: Settings, own: Settings) -> str:
     """The nearest group that fits every matrix of the same choice, or that the matrices in the way be left out."""
-    layout, choice = LAYOUTS[own.choice.export], own.choice
-    legal = set(METHOD[choice.method].groups) & set(EXPORT[choice.export].groups)
+    choice = own.choice
+    legal = set(METHOD[choice.method].groups).intersection(*(EXPORT[form].groups for form in own.forms))
     usable = sorted((group for group in legal if group < choice.group), key=lambda group: -group)
     wanted = [_matrix(source, entry) for entry in source.entries if entry.is_linear and settings.of(entry.name) == own]
     for group in usable:
         other = replace(own, choice=replace(choice, group=group))
-        if not any(layout.problem(other, matrix) for matrix in wanted):
+        if not any(LAYOUTS[form].problem(other, matrix) for form in own.forms for matrix in wanted):
             place = "" if choice == settings.choice else " in the rule that finds it"
             return f"Use --group {group_word(group)}" if not place else f"Use group={group_word(group)}{place}"
     return "Leave such layers in 16 bits with --skip, or choose another --export"

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from core import memory
 from core.checkpoints import card
-from core.checkpoints.beforehand import Beforehand, beforehand
+from core.checkpoints.beforehand import Beforehand, beforehand, solved
 from core.checkpoints.decide import FLOATS, RUN_BYTES, Decided, Item, decide, index_of
 from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
@@ -45,11 +45,18 @@ from core.errors import (
     ValuesTooLarge,
     VerificationFailed,
 )
-from core.formats.atomic_folder import AtomicFolder
+from core.formats.atomic_folder import AtomicFolder, Folder
 from core.formats.file_rows import RangeReader
 from core.formats.safetensors_reader import StoredTensor, read_header
 from core.formats.safetensors_writer import SafetensorsWriter, Slot
-from core.jobs import CheckpointJob, CheckpointResult, ClippingFigures, TensorResult
+from core.jobs import (
+    CheckpointJob,
+    CheckpointManyJob,
+    CheckpointManyResult,
+    CheckpointResult,
+    ClippingFigures,
+    TensorResult,
+)
 from core.metrics import figures
 from core.progress import Progress
 from kernels import dispatch
@@ -66,27 +73,64 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
     Raises what CheckpointSource, settled, decide and AtomicFolder raise, OutputIsSource, NonFiniteWeights,
     ValuesTooLarge, VerificationFailed, Cancelled.
     """
+    return _made(job.output, (job,), progress, _itself)[0]
+
+
+def quantize_many(job: CheckpointManyJob, progress: Progress) -> CheckpointManyResult:
+    """Makes a folder of checkpoints that hold the same numbers in several forms. Raises what quantize raises."""
+    return CheckpointManyResult(results=_made(job.output, job.jobs, progress, _inside))
+
+
+def _itself(folder: AtomicFolder, job: CheckpointJob) -> Folder:
+    return folder
+
+
+def _inside(folder: AtomicFolder, job: CheckpointJob) -> Folder:
+    return folder.folder(job.options.export)
+
+
+def _made(
+    output: str,
+    jobs: Sequence[CheckpointJob],
+    progress: Progress,
+    place: Callable[[AtomicFolder, CheckpointJob], Folder],
+) -> tuple[CheckpointResult, ...]:
+    """The checkpoints of jobs that differ in their form: layers are solved once, each form is written and verified.
+
+    output: the folder of all. place: what of it is a job's own.
+    """
     began = time.monotonic()
     memory.reset_peak()
     progress.stage("Planning")
-    settings = settled(job.options)
-    target = Path(os.path.abspath(job.output))
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    with CheckpointSource(Path(job.source)) as source:
-        decided = decide(source, settings)
-        _check_device(job, decided)
+    settings = [settled(job.options) for job in jobs]
+    target, first = Path(os.path.abspath(output)), jobs[0]
+    if first.threads:
+        torch.set_num_threads(first.threads)
+    with CheckpointSource(Path(first.source)) as source:
+        forms = [decide(source, own) for own in settings]
+        _check_device(first, forms[0])
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
-        with AtomicFolder(target, decided.plan.bytes + ROOM_FOR_SMALL_FILES) as folder:
-            before = beforehand(job, source, decided, progress)
-            work = _Work(FoldedSource(source, before.changes), decided, before)
-            measures, checksums = _write_weights(work, folder, progress)
-            _write_rest(source, decided, folder, measures.sums)
-            digest = _verify(decided, folder.path, checksums, progress)
+        with AtomicFolder(target, sum(form.plan.bytes + ROOM_FOR_SMALL_FILES for form in forms)) as folder:
+            solutions = solved(first, source, forms[0], folder_for(target), progress)
+            written = [
+                _write(source, form, beforehand(form, solutions), place(folder, job), progress)
+                for job, form in zip(jobs, forms, strict=True)
+            ]
             folder.commit()
         shutil.rmtree(folder_for(target), ignore_errors=True)
-        return _result(job, decided, measures, digest, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return tuple(_result(job, form, *made, seconds) for job, form, made in zip(jobs, forms, written, strict=True))
+
+
+def _write(
+    source: CheckpointSource, decided: Decided, before: Beforehand, folder: Folder, progress: Progress
+) -> tuple[_Measures, str]:
+    """One checkpoint into its folder: what was measured, and the SHA-256 of its weights."""
+    work = _Work(FoldedSource(source, before.changes), decided, before)
+    measures, checksums = _write_weights(work, folder, progress)
+    _write_rest(source, decided, folder, measures.sums)
+    return measures, _verify(decided, folder.path, checksums, progress)
 
 
 def _check_device(job: CheckpointJob, decided: Decided) -> None:
@@ -122,7 +166,7 @@ class _Work:
     before: Beforehand
 
 
-def _write_weights(work: _Work, folder: AtomicFolder, progress: Progress) -> tuple[_Measures, dict[str, int]]:
+def _write_weights(work: _Work, folder: Folder, progress: Progress) -> tuple[_Measures, dict[str, int]]:
     """Every tensor in the order of the source's files: what was measured, and CRC-32 by output name."""
     decided = work.decided
     stage = "Packing" if decided.is_calibrated else "Quantizing"
@@ -183,7 +227,7 @@ def _write_matrix(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[E
     return sums, clipping(item, w, made)
 
 
-def _write_rest(source: CheckpointSource, decided: Decided, folder: AtomicFolder, sums: Sums) -> None:
+def _write_rest(source: CheckpointSource, decided: Decided, folder: Folder, sums: Sums) -> None:
     """config.json with the quantization, the index of the files, the model card, and what is carried over."""
     choice = decided.settings.choice
     config = dict(source.config)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from core.errors import IllegalMethod, InvalidPattern, did_you_mean
 from core.jobs import MethodOptions, MethodRule
 from core.methods.calibration import USUAL, Calibration
-from core.methods.linear import Scheme
+from core.methods.linear import Scheme, common_type
 from core.methods.ranges import RangeSetting
 from core.methods.smoothquant import ALPHA
 from core.methods.table import (
@@ -25,6 +25,7 @@ from core.methods.table import (
     Method,
     mix_refusal,
     refusal,
+    shared_remedy,
 )
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
@@ -53,7 +54,7 @@ class Settings:
     inputs: of activations. prestep: what is folded into the weights first, '' = nothing. samples, length: windows that
     are looked at, of so many tokens, at most. own_text: it is the user's. skip: names that stay as they are. rules:
     what names that a pattern finds get instead, None where they stay as they are. calibration: how a method that is
-    calibrated works.
+    calibrated works. beside: other forms that must hold the same numbers.
     """
 
     choice: Choice
@@ -69,6 +70,12 @@ class Settings:
     skip: tuple[re.Pattern[str], ...]
     rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
     calibration: Calibration = USUAL
+    beside: tuple[str, ...] = ()
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """All forms that hold the same numbers, its own first."""
+        return self.choice.export, *self.beside
 
     def scheme(self, dtype: str) -> Scheme:
         """The linear integers of weights stored in `dtype`."""
@@ -78,8 +85,8 @@ class Settings:
             choice.group,
             choice.symmetric,
             not self.restricted,
-            SCALE_TYPES.get(choice.export, dtype),
-            0 if choice.symmetric else FIRST_ZERO.get(choice.export, 0),
+            common_type(SCALE_TYPES.get(form, dtype) for form in self.forms),
+            0 if choice.symmetric else max(FIRST_ZERO.get(form, 0) for form in self.forms),
         )
 
     def inputs_scheme(self, dtype: str) -> Scheme:
@@ -126,13 +133,14 @@ class Settings:
 def settled(options: MethodOptions) -> Settings:
     """The settings that options ask for, those of every rule among them. Raises IllegalMethod, InvalidPattern."""
     _known(options.method, METHOD, "method")
-    _known(options.export, EXPORT, "export")
+    for form in (options.export, *options.beside):
+        _known(form, EXPORT, "export")
     for rule in options.rules:
         _known(rule.method or options.method, METHOD, "method")
     own = _settled(options)
     rules = tuple((_pattern(rule.pattern), _ruled(options, rule)) for rule in options.rules)
-    for _, other in rules:
-        found = None if other is None else mix_refusal(own.choice, other.choice)
+    for form, other in ((form, other) for _, other in rules if other is not None for form in own.forms):
+        found = mix_refusal(replace(own.choice, export=form), replace(other.choice, export=form))
         if found is not None:
             raise IllegalMethod(found.what, found.why, found.remedy)
     made = replace(own, rules=rules)
@@ -194,7 +202,8 @@ def _either(own: bool | None, shared: bool) -> bool:
 def _settled(options: MethodOptions) -> Settings:
     method = METHOD[options.method]
     # A group that the form cannot hold is not taken without being asked for.
-    groups = [group for group in method.groups if group in EXPORT[options.export].groups] or [TENSOR]
+    forms = (options.export, *options.beside)
+    groups = [group for group in method.groups if all(group in EXPORT[form].groups for form in forms)] or [TENSOR]
     bits, activations = options.bits or method.bits[0], options.activations or method.activations[0]
     choice = Choice(
         options.method,
@@ -204,9 +213,7 @@ def _settled(options: MethodOptions) -> Settings:
         method.symmetric[0] if method.groups and True not in method.symmetric else not options.asymmetric,
         activations,
     )
-    found = refusal(choice)
-    if found is not None:
-        raise IllegalMethod(found.what, found.why, found.remedy)
+    _check_forms(choice, forms)
     rule = options.range or _own_range(choice.bits)
     _check_extras(options, rule)
     _check_activations(options, choice)
@@ -223,7 +230,19 @@ def _settled(options: MethodOptions) -> Settings:
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
         calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),
+        beside=options.beside,
     )
+
+
+def _check_forms(choice: Choice, forms: tuple[str, ...]) -> None:
+    """Whether every form can hold a choice; the nearest that all can is named. Raises IllegalMethod."""
+    for form in forms:
+        found = refusal(replace(choice, export=form))
+        if found is not None and len(forms) == 1:
+            raise IllegalMethod(found.what, found.why, found.remedy)
+        if found is not None:
+            remedy = shared_remedy(choice, forms) or f"Leave {form} out of --export"
+            raise IllegalMethod(found.what, found.why, remedy)
 
 
 def _own_range(bits: int) -> str:

@@ -26,7 +26,39 @@ except ImportError:  # Windows locks no folders: there two jobs must not share a
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class AtomicFolder:
+class Folder:
+    """A folder that is being filled. path: where it is. target: where it will be, for messages."""
+
+    def __init__(self, target: Path, path: Path, needed_bytes: int) -> None:
+        self.target, self.path, self.needed_bytes = target, path, needed_bytes
+
+    @contextlib.contextmanager
+    def file(self, name: str) -> Iterator[BinaryIO]:
+        """A new file of the folder, on the disk when the block ends. Raises DiskFull, OutputNotWritable."""
+        with self.explained(), (self.path / name).open("xb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns a failed write into the user's words: DiskFull, OutputNotWritable."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                free = shutil.disk_usage(self.path.parent).free
+                raise DiskFull(str(self.target), self.needed_bytes, free) from error
+            raise OutputNotWritable(str(self.target), error.strerror or str(error)) from error
+
+    def folder(self, name: str) -> Folder:
+        """A new folder within it. Raises DiskFull, OutputNotWritable."""
+        with self.explained():
+            (self.path / name).mkdir()
+        return Folder(self.target / name, self.path / name, self.needed_bytes)
+
+
+class AtomicFolder(Folder):
     """A context manager: fill the folder at `path`, verify it, then `commit`.
 
     Entering raises OutputNotWritable (the target is a file, or a folder that is not empty), or DiskFull where fewer
@@ -34,9 +66,7 @@ class AtomicFolder:
     """
 
     def __init__(self, target: Path, needed_bytes: int) -> None:
-        self.target = target
-        self.needed_bytes = needed_bytes
-        self.path = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
+        super().__init__(target, target.with_name(f".{target.name}.part-{secrets.token_hex(4)}"), needed_bytes)
         self._lock = -1
         self._committed = False
 
@@ -56,25 +86,6 @@ class AtomicFolder:
             self.__exit__(None, None, None)
             raise DiskFull(str(self.target), self.needed_bytes, free)
         return self
-
-    @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[BinaryIO]:
-        """A new file of the folder, on the disk when the block ends. Raises DiskFull, OutputNotWritable."""
-        with self.explained(), (self.path / name).open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turns a failed write into the user's words: DiskFull, OutputNotWritable."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                free = shutil.disk_usage(self.target.parent).free
-                raise DiskFull(str(self.target), self.needed_bytes, free) from error
-            raise OutputNotWritable(str(self.target), error.strerror or str(error)) from error
 
     def commit(self) -> None:
         """Gives the folder its final name. Raises OutputNotWritable."""

@@ -20,6 +20,8 @@ from core.jobs.chat import Message as Message
 from core.jobs.chat import Sampling as Sampling
 from core.jobs.checkpoints import ActivationFigures as ActivationFigures
 from core.jobs.checkpoints import CheckpointJob as CheckpointJob
+from core.jobs.checkpoints import CheckpointManyJob as CheckpointManyJob
+from core.jobs.checkpoints import CheckpointManyResult as CheckpointManyResult
 from core.jobs.checkpoints import CheckpointPlanJob as CheckpointPlanJob
 from core.jobs.checkpoints import CheckpointPreflightJob as CheckpointPreflightJob
 from core.jobs.checkpoints import CheckpointResult as CheckpointResult
@@ -123,6 +125,7 @@ Job = Annotated[
     | CheckpointPlanJob
     | CheckpointPreflightJob
     | CheckpointJob
+    | CheckpointManyJob
     | EstimateJob
     | PreflightJob
     | VerifyJob
@@ -162,6 +165,7 @@ Result = (
     | Plan
     | CheckpointResult
     | QuantizeResult
+    | CheckpointManyResult
     | QuantizeManyResult
     | EstimateResult
     | PreflightResult
@@ -192,6 +196,7 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "checkpoint_plan": Plan,
     "checkpoint_preflight": PreflightResult,
     "checkpoint": CheckpointResult,
+    "checkpoint_many": CheckpointManyResult,
     "estimate": EstimateResult,
     "preflight": PreflightResult,
     "verify": VerifyResult,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from core.jobs.quantizing import QuantizeResult
+from core.jobs.quantizing import QuantizeManyResult, QuantizeResult
 from core.values import Value
 
 RoundedActivations = Literal["", "dynamic", "static", "static-asymmetric"]
@@ -41,11 +42,13 @@ class MethodOptions(Value):
     for the search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that
     `skip` leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the
     program's own; samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
-    core.methods.calibration.Calibration.
+    core.methods.calibration.Calibration. beside: other forms that hold the same numbers: scales and zero points
+    are such as all of them can store.
     """
 
     method: str
     export: str
+    beside: tuple[str, ...] = ()
     bits: int = 0
     group: int | None = None
     asymmetric: bool = False
@@ -102,6 +105,43 @@ class CheckpointJob(Value):
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+
+
+class CheckpointManyJob(Value):
+    """One solution in several forms, each in the subfolder of `output` that is named after it: CheckpointManyResult.
+
+    exports replaces the export of `options`, and what is beside it.
+    """
+
+    kind: Literal["checkpoint_many"] = "checkpoint_many"
+    source: str
+    output: str
+    exports: tuple[str, ...] = Field(min_length=1)
+    options: MethodOptions
+    threads: int = Field(default=0, ge=0, description="0 = all cores")
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if len(set(self.exports)) < len(self.exports):
+            raise ValueError("a form is named twice")
+        return self
+
+    @property
+    def jobs(self) -> tuple[CheckpointJob, ...]:
+        """The same as jobs of one form each; each makes what it makes here, byte for byte."""
+        return tuple(
+            CheckpointJob(
+                source=self.source,
+                output=os.path.join(self.output, form),
+                options=self.options.model_copy(
+                    update={"export": form, "beside": tuple(other for other in self.exports if other != form)}
+                ),
+                threads=self.threads,
+                device=self.device,
+            )
+            for form in self.exports
+        )
 
 
 class Histogram(Value):
@@ -174,3 +214,9 @@ class CheckpointResult(QuantizeResult):
     activations: tuple[ActivationFigures, ...] = ()
     clipping: tuple[ClippingFigures, ...] = ()
     experts: tuple[ExpertCoverage, ...] = ()
+
+
+class CheckpointManyResult(QuantizeManyResult):
+    """Finished checkpoints of one solution, in the order asked for; each took the seconds of the whole job."""
+
+    results: tuple[CheckpointResult, ...]

@@ -9,6 +9,7 @@ weight is divided by them. Source: Nagel et al., A White Paper on Neural Network
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +21,25 @@ from kernels.reference.floats import decode_bf16, encode_bf16
 Floats = NDArray[np.float32]
 
 # The smallest positive numbers of the types: a scale must not become 0, which would turn weights into NaN.
-SMALLEST = {"F32": np.float32(2.0**-126), "F16": np.float32(2.0**-24), "BF16": np.float32(2.0**-126)}
+SMALLEST = {
+    "F32": np.float32(2.0**-126),
+    "F16": np.float32(2.0**-24),
+    "BF16": np.float32(2.0**-126),
+    "BF16+F16": np.float32(2.0**-24),
+}
+
+
+def common_type(kinds: Iterable[str]) -> str:
+    """The type of scales that numbers of all these types hold exactly: F32, F16, BF16, or BF16+F16."""
+    return "+".join(sorted(set(kinds) - {"F32"})) or "F32"
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """What the integers are. group: TENSOR, CHANNEL (a row), or how many weights of a row share a scale.
 
-    scale_type: what scales are stored in, F32, F16 or BF16. first_zero: the least zero point that can be
-    stored, counted from the lowest integer.
+    scale_type: what scales are stored in, F32, F16, BF16 or BF16+F16 (either). first_zero: the least zero point that
+    can be stored, counted from the lowest integer.
     """
 
     bits: int
@@ -86,8 +97,13 @@ class Linear:
 
 
 def rounded(x: Floats, kind: str) -> Floats:
-    """The nearest numbers of a type, F32, F16 or BF16; positive numbers stay positive. Too large becomes infinite."""
+    """The nearest numbers of a type, F32, F16 or BF16; positive numbers stay positive. Too large becomes infinite.
+
+    Of BF16+F16 they are numbers of both: F16 keeps of a BF16 number's eight digits all, or, where it is small, fewer.
+    """
     x = np.asarray(x, np.float32)
+    if kind == "BF16+F16":
+        return rounded(rounded(x, "BF16"), "F16")
     if kind == "F16":
         with np.errstate(over="ignore"):
             stored = x.astype(np.float16).astype(np.float32)

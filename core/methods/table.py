@@ -7,7 +7,7 @@ the nearest choice that it can.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Groups that are no number of weights.
 TENSOR = 0
@@ -331,6 +331,34 @@ def refusal(choice: Choice) -> Refusal | None:
         if found is not None:
             return found
     return _activations(choice)
+
+
+def shared_remedy(choice: Choice, exports: Sequence[str]) -> str:
+    """What to change so that every one of these forms can hold the choice: as few things as possible, and the nearest.
+
+    '' where no change makes it possible.
+    """
+    method = METHOD[choice.method]
+    groups = method.groups or (choice.group,)
+    others = [
+        replace(choice, bits=b, group=g, symmetric=s) for b in method.bits for g in groups for s in method.symmetric
+    ]
+    legal = [one for one in others if not any(refusal(replace(one, export=export)) for export in exports)]
+    if not legal:
+        return ""
+    best = min(legal, key=lambda one: _distance(choice, one))
+    words = [f"--bits {best.bits}"] if best.bits != choice.bits else []
+    words += [f"--group {group_word(best.group)}"] if best.group != choice.group else []
+    if best.symmetric != choice.symmetric:
+        words.append("no --asymmetric" if best.symmetric else "--asymmetric")
+    return f"Use {' and '.join(words)}"
+
+
+def _distance(choice: Choice, other: Choice) -> tuple[int, int, int]:
+    """How many things differ, and how far bits and groups are from each other."""
+    changed = [getattr(choice, name) != getattr(other, name) for name in ("bits", "group", "symmetric")]
+    named = (choice.group > 0) != (other.group > 0)
+    return sum(changed), abs(choice.bits - other.bits), abs(choice.group - other.group) + (max(GROUPS) if named else 0)
 
 
 MIX_WORDS = {

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import OutputNotWritable, size
 from core.jobs import (
+    CheckpointManyResult,
     Disagreement,
     EvaluateResult,
     ModelEvaluation,
@@ -307,6 +308,7 @@ def _ranking(result: SensitivityResult) -> str:
 REPORTS: dict[type[Value], Callable[[Any], str]] = {
     QuantizeResult: _quantization,
     QuantizeManyResult: _many,
+    CheckpointManyResult: _many,
     EvaluateResult: _comparison,
     SensitivityResult: _ranking,
 }

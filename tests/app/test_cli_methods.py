@@ -34,6 +34,27 @@ def test_quantize(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert kept[0].result == result
 
 
+def test_several_forms(source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wanted = ["--method", "int", "--asymmetric", "--group", "64", "--export", "gptq,awq,compressed-tensors"]
+    out = tmp_path / "out"
+    assert main(["quantize", source, *wanted, "--dry-run", "--json"]) == 0
+    plans = [Plan.model_validate(one) for one in json.loads(capfd.readouterr().out)["plans"]]
+    assert main(["quantize", source, *wanted, "--out", str(out), "--json"]) == 0
+    answer = json.loads(capfd.readouterr().out)
+    assert list(answer) == ["results"]
+    results = [CheckpointResult.model_validate(one) for one in answer["results"]]
+    forms = ["gptq", "awq", "compressed-tensors"]
+    assert [(one.output, one.target, one.bytes) for one in results] == [
+        (str(out / form), f"int4 g64 asym ({form})", made.bytes) for form, made in zip(forms, plans, strict=True)
+    ]
+    assert sorted(path.name for path in out.iterdir()) == sorted(forms)
+    kept = {record.job.output: record.result for record in Store().jobs() if record.job.kind == "checkpoint"}
+    assert [kept[one.output] for one in results] == results
+    assert main(["quantize", source, *wanted, "--out", str(tmp_path / "again")]) == 0
+    words = capfd.readouterr().out
+    assert all(str(tmp_path / "again" / form) in words for form in forms)
+
+
 def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture[str]) -> None:
     wanted = [source, "--method", "int", "--export", "bf16", "--group", "channel", "--range=-0.1:0.1"]
     assert main(["plan", *wanted, "--json"]) == 0
@@ -61,6 +82,9 @@ def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture
         (["--to", "Q4_0", "--bits", "3"], "--bits belongs to checkpoints"),
         (["--to", "Q4_0", "--group", "tensor"], "--group belongs to checkpoints"),
         (["--method", "int", "--export", "gptq", "--bits", "5"], "Use --bits 4"),
+        (["--method", "int", "--export", "gptq,awq", "--bits", "8"], "Use --bits 4 and --asymmetric"),
+        (["--method", "int", "--export", "gptq,"], "no list of different forms"),
+        (["--method", "int", "--export", "gptq,gptq"], "each once"),
         (["--method", "int", "--export", "gptq", "--range", "wide"], "wide is none of"),
         (["--method", "int", "--export", "gptq", "--group", "0"], "0 is not a number of weights"),
         (["--method", "int", "--export", "bf16", "--range", "percentile:20"], "percentile"),

@@ -10,6 +10,7 @@ from app import cli, cli_evaluate, cli_hub, cli_publish, cli_sensitivity, job_ki
 from core.engine import FUNCTIONS
 from core.jobs import (
     CheckpointJob,
+    CheckpointManyJob,
     DownloadJob,
     EvaluateJob,
     GptqOptions,
@@ -48,6 +49,7 @@ CHECKPOINTS = (
     *(CheckpointJob(source="/m/a", output="/m/b", options=row, threads=2) for row in METHODS),
     CheckpointJob(source="/m/a", output="/m/b", options=METHODS[0], device="cuda"),
 )
+FORMS = MethodOptions(method="gptq", export="gptq", asymmetric=True, group=32)
 IMATRICES = (
     ImatrixJob(source="/m/a.gguf", output="/m/i.gguf"),
     ImatrixJob(source="/m/a.gguf", output="/m/i", context=64, chunks=3, process_output=True, device="cuda"),
@@ -84,6 +86,13 @@ UPLOADS = (
 )
 EXAMPLES = {
     "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
+    "checkpoint_many": (
+        cli.asked_checkpoint,
+        (
+            CheckpointManyJob(source="/m/a", output="/m/b", exports=("gptq", "awq"), options=FORMS),
+            CheckpointManyJob(source="/m/a", output="/m/b", exports=("gptq", "bf16"), options=FORMS, device="cuda"),
+        ),
+    ),
     "imatrix": (cli.asked_imatrix, IMATRICES),
     "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
     "sensitivity": (cli_sensitivity.asked_sensitivity, SENSITIVITIES),
@@ -126,6 +135,14 @@ def test_the_command_line_is_that_of_the_job(kind):
     for job in jobs:
         words = shlex.split(job_kinds.command(job))[2:]
         assert asked(cli.make_parser().parse_args(words)) == job
+
+
+def test_one_form_of_several_has_the_command_of_all():
+    many = CheckpointManyJob(source="/m/a", output="/m/b", exports=("gptq", "awq"), options=FORMS)
+    first = many.jobs[0]
+    assert (first.output, first.options.export, first.options.beside) == ("/m/b/gptq", "gptq", ("awq",))
+    assert job_kinds.command(first) == job_kinds.command(many)
+    assert job_kinds.title(many) == "a → gptq, gptq, awq"
 
 
 @pytest.mark.parametrize("kind", job_kinds.KINDS)

@@ -1,0 +1,196 @@
+"""One solution in several forms: solved once, the same bytes as one by one, numbers that every form holds exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from core import engine
+from core.checkpoints import calibrated
+from core.checkpoints.solutions import Solutions, folder_for
+from core.errors import Cancelled, IllegalMethod, OutputNotWritable
+from core.jobs import CheckpointJob, CheckpointManyJob, CheckpointManyResult, CheckpointResult, MethodOptions
+from core.methods import gptq
+from core.methods.linear import common_type, rounded
+from core.progress import Progress
+from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
+
+FORMS = ("compressed-tensors", "gptq", "awq", "bf16")
+OPTIONS = MethodOptions(method="gptq", export=FORMS[0], bits=4, group=32, asymmetric=True, samples=8, length=32)
+Contents = dict[str, bytes]
+
+
+def job(source: Path, output: Path, options: MethodOptions = OPTIONS, exports: tuple[str, ...] = FORMS) -> Any:
+    return CheckpointManyJob(source=str(source), output=str(output), exports=exports, options=options)
+
+
+def made(*arguments: Any, progress: Progress | None = None) -> CheckpointManyResult:
+    result = engine.run(job(*arguments), progress)
+    assert isinstance(result, CheckpointManyResult)
+    return result
+
+
+def contents(folder: Path) -> Contents:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CheckpointManyResult]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return out, made(source, out)
+
+
+def test_one_by_one_the_same_bytes(source: Path, whole: tuple[Path, CheckpointManyResult], tmp_path: Path) -> None:
+    assert sorted(path.name for path in whole[0].iterdir()) == sorted(FORMS)
+    assert [path.name for path in whole[0].parent.iterdir()] == ["out"], "the solved layers are gone"
+    for one, result in zip(job(source, tmp_path).jobs, whole[1].results, strict=True):
+        alone = engine.run(one)
+        assert isinstance(alone, CheckpointResult)
+        assert alone.sha256 == result.sha256
+        assert alone.layers == result.layers
+        assert result.output == str(whole[0] / one.options.export)
+        assert contents(tmp_path / one.options.export) == contents(whole[0] / one.options.export)
+
+
+def test_a_form_that_shares_nothing_is_as_if_made_alone(source: Path, tmp_path: Path) -> None:
+    """compressed-tensors and bf16 of symmetric integers: scales as compressed-tensors has them anyway."""
+    options = OPTIONS.model_copy(update={"asymmetric": False})
+    made(source, tmp_path / "both", options, ("compressed-tensors", "bf16"))
+    plain = options.model_copy(update={"export": "compressed-tensors"})
+    engine.run(CheckpointJob(source=str(source), output=str(tmp_path / "alone"), options=plain))
+    assert contents(tmp_path / "alone") == contents(tmp_path / "both" / "compressed-tensors")
+
+
+def test_solved_once(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
+    solved: list[int] = []
+    solve = gptq.quantize
+    monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
+    made(source, tmp_path / "out", OPTIONS, ("bf16", "gptq"))
+    assert len(solved) == 14
+
+
+def test_all_hold_the_same_numbers(whole: tuple[Path, CheckpointManyResult]) -> None:
+    errors = {result.total.relative_rmse for result in whole[1].results[:3]}
+    assert len(errors) == 1
+    assert whole[1].results[3].total.relative_rmse == pytest.approx(errors.pop(), rel=1e-2)
+    scales = []
+    for form, name in (("gptq", "scales"), ("awq", "scales"), ("compressed-tensors", "weight_scale")):
+        with safe_open(next((whole[0] / form).glob("*.safetensors")), framework="pt") as file:
+            found = file.get_tensor(f"model.layers.0.mlp.up_proj.{name}").float().numpy()
+        scales.append(found.T if form == "compressed-tensors" else found)
+    np.testing.assert_array_equal(scales[0], scales[1])
+    np.testing.assert_array_equal(scales[0], scales[2])
+
+
+def test_they_load(source: Path, tmp_path: Path) -> None:
+    made(source, tmp_path / "out", OPTIONS.model_copy(update={"method": "int", "asymmetric": False}), FORMS[::3])
+    packed, plain = (logits_of(loaded(tmp_path / "out" / form)) for form in FORMS[::3])
+    assert relative_error(packed, plain) < 2e-2
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_goes_on_where_it_was(
+    kept: int,
+    monkeypatch: pytest.MonkeyPatch,
+    source: Path,
+    whole: tuple[Path, CheckpointManyResult],
+    tmp_path: Path,
+) -> None:
+    """Killed after a layer, or when all are solved: only what is missing is solved, and the same bytes come out."""
+
+    class Killed(BaseException):
+        pass
+
+    keep = Solutions.keep
+
+    def once(self: Solutions, layer: int, found: Any) -> None:
+        keep(self, layer, found)
+        if layer == kept:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solutions, "keep", once)
+        with pytest.raises(Killed):
+            made(source, tmp_path / "out")
+    solved: list[int] = []
+    solve = gptq.quantize
+    monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
+    assert folder_for(tmp_path / "out").is_dir()
+    assert [one.sha256 for one in made(source, tmp_path / "out").results] == [one.sha256 for one in whole[1].results]
+    assert len(solved) == 7 * (1 - kept)
+    assert contents(tmp_path / "out") == contents(whole[0])
+
+
+@pytest.mark.parametrize(
+    ("update", "exports", "remedy"),
+    [
+        ({"asymmetric": False}, FORMS, "Use --asymmetric"),
+        ({"bits": 8}, FORMS, "Use --bits 4"),
+        ({"bits": 3, "asymmetric": False}, FORMS, "Use --bits 4 and --asymmetric"),
+        ({"group": -1}, FORMS, "Use --group 32"),
+        ({"method": "int", "group": 16}, FORMS, "Use --group 32"),
+        ({"method": "int", "group": 256, "bits": 5}, ("bf16", "gptq"), "Use --bits 4 and --group 128"),
+        (
+            {"activations": "dynamic", "bits": 8, "group": -1, "asymmetric": False},
+            ("compressed-tensors", "bf16"),
+            "Leave bf16 out of --export",
+        ),
+        ({}, ("gptq", "bitsandbytes"), "Leave bitsandbytes out of --export"),
+        ({}, ("gptq", "awk"), "Did you mean awq"),
+    ],
+)
+def test_what_one_of_them_cannot_hold(
+    update: dict[str, Any],
+    exports: tuple[str, ...],
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    source: Path,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(calibrated, "solve_layers", lambda *arguments: pytest.fail("nothing is computed"))
+    with pytest.raises(IllegalMethod) as caught:
+        made(source, tmp_path / "out", OPTIONS.model_copy(update=update), exports)
+    assert remedy in caught.value.line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_something_in_it_stays(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(OutputNotWritable, match="not empty"):
+        made(source, tmp_path / "out")
+    assert contents(tmp_path / "out") == {"mine": b"mine"}
+
+
+def test_cancelled_in_the_second_form_leaves_nothing(source: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+
+    def cancelled() -> bool:
+        return stages.count("Verifying") > 0 and stages[-1] != "Verifying"
+
+    def seen(snapshot: Any) -> None:
+        if not stages or stages[-1] != snapshot.stage:
+            stages.append(snapshot.stage)
+
+    options = OPTIONS.model_copy(update={"method": "int"})
+    with pytest.raises(Cancelled):
+        made(source, tmp_path / "out", options, ("gptq", "awq"), progress=Progress(seen, cancelled))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_of_both_types() -> None:
+    x = np.exp2(np.linspace(-30, 15, 4001, dtype=np.float32))
+    both = rounded(x, common_type(["F32", "F16", "BF16"]))
+    np.testing.assert_array_equal(both, rounded(both, "F16"))
+    np.testing.assert_array_equal(both, rounded(both, "BF16"))
+    assert common_type(["F32"]) == "F32"
+    assert common_type(["F32", "F16"]) == "F16"
