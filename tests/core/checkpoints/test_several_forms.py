@@ -13,7 +13,16 @@ from core import engine
 from core.checkpoints import calibrated
 from core.checkpoints.solutions import Solutions, folder_for
 from core.errors import Cancelled, IllegalMethod, OutputNotWritable
-from core.jobs import CheckpointJob, CheckpointManyJob, CheckpointManyResult, CheckpointResult, MethodOptions
+from core.jobs import (
+    CheckpointJob,
+    CheckpointManyJob,
+    CheckpointManyResult,
+    CheckpointResult,
+    MethodOptions,
+    QuantizeJob,
+    QuantizeOptions,
+    QuantizeResult,
+)
 from core.methods import gptq
 from core.methods.linear import common_type, rounded
 from core.progress import Progress
@@ -95,6 +104,25 @@ def test_they_load(source: Path, tmp_path: Path) -> None:
     made(source, tmp_path / "out", OPTIONS.model_copy(update={"method": "int", "asymmetric": False}), FORMS[::3])
     packed, plain = (logits_of(loaded(tmp_path / "out" / form)) for form in FORMS[::3])
     assert relative_error(packed, plain) < 2e-2
+
+
+@pytest.mark.parametrize(
+    ("bits", "asymmetric", "target", "largest"), [(4, False, "Q4_0", 0), (8, False, "Q8_0", 0), (4, True, "Q4_1", 5e-4)]
+)
+def test_a_gguf_file_takes_the_solution_over(
+    bits: int, asymmetric: bool, target: str, largest: float, source: Path, tmp_path: Path
+) -> None:
+    """Groups of 32 are ggml's blocks: codes stay, and scales do where ggml stores no minimum beside them."""
+    options = OPTIONS.model_copy(update={"bits": bits, "asymmetric": asymmetric})
+    made(source, tmp_path / "out", options, FORMS[:2])
+    for form in FORMS[:2]:
+        output = str(tmp_path / f"{form}.gguf")
+        source_folder = str(tmp_path / "out" / form)
+        result = engine.run(QuantizeJob(source=source_folder, output=output, options=QuantizeOptions(target=target)))
+        assert isinstance(result, QuantizeResult)
+        solved = [row for row in result.tensors if "blk" in row.name and row.type == target]
+        assert len(solved) == 14
+        assert max(row.relative_rmse for row in solved) <= largest
 
 
 @pytest.mark.parametrize("kept", [0, 1])
