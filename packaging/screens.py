@@ -108,7 +108,7 @@ def show_models(stage: Stage) -> None:
     page = stage.window.page("models")
     page.select(stage.sample)
     stage.wait("the sample's tensors", lambda: bool(page.selected() and page.selected().tensors))
-    page.inspector.tensor_table.select(TENSOR)
+    page.local.inspector.tensor_table.select(TENSOR)
     stage.settle()
 
 
