@@ -224,7 +224,7 @@ class HubInspector(QWidget):
             {"filter": self.tr("Filter files"), "name": self.tr("Files of the model"), "rows": self.tr("{0} files")}
         )
         use, here = self.files.column_of("use"), self.files.column_of("here")
-        files.view.set_columns(Columns((96, 72, 112, 56), rest=use, spare=(here,)))
+        files.view.set_columns(Columns((92, 72, 138, 56), rest=use, spare=(here,)))
         forms = TableView("hub_forms")
         forms.setModel(RowsFilter(self.forms, self))
         forms.setAccessibleName(self.tr("Forms of the model and whether they run here"))
