@@ -9,7 +9,7 @@ from typing import Any
 
 from core.jobs import GptqOptions
 
-ACT_ORDERS = ("static", "groups", "off")
+ACT_ORDERS = ("groups", "static", "off")
 # Fields of the options that have a value of their own where nothing is given, and the names of argparse.
 GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
 # What GPTQ has for GGUF files as well as for checkpoints.
@@ -18,7 +18,11 @@ OF_GPTQ = ("text", *GPTQ_OPTIONS.values())
 
 def add_gptq_options(add: Callable[..., Any]) -> None:
     """How layers are solved."""
-    add("--act-order", choices=ACT_ORDERS, help="gptq: columns by importance, the same inside groups, or as they are")
+    add(
+        "--act-order",
+        choices=ACT_ORDERS,
+        help="gptq: columns by importance inside groups (checkpoints), over all (GGUF files), or as they are",
+    )
     add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
     add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
     add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")

@@ -35,7 +35,7 @@ TYPES = ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL")
 MOST_OF_TEACHER = 1.2
 CONTEXT, WINDOWS = 256, 8
 SMALL = RandomModel("llama", 256, 512, layers=2, heads=4, kv_heads=2, head=64)
-SHORT, LONG = 16, 64
+SHORT, LONG = 12, 48
 # Smaller than the program's own bound, so that short texts reach it, too.
 BOUND = 8 << 20
 GROWTH_PERCENT = 3.0

@@ -2,8 +2,8 @@
 
 Usage: `python -m bench.methods [--quick] [--json FILE] [--windows N] [--samples N] [ROW ...]`.
 
-Each row of ROWS is made by `main.py quantize --export bf16` in a process of its own, whose time and peak memory are
-shown, and is then loaded by plain transformers. The model is the sample moved off its own 4-bit grid
+Each row of ROWS is made by `main.py quantize` in a process of its own, whose time and peak memory are shown, and is
+then loaded by plain transformers. The model is the sample moved off its own 4-bit grid
 (bench/off_grid.py); the text is that of resources/evaluation, which shares no line with what methods are calibrated
 on. Errors are squared errors over squares, in percent. For each category: perplexity, mean KL divergence from the
 original and its 99th percentile. Below the table stand the orders that must hold.
@@ -30,25 +30,29 @@ ROOT = Path(__file__).resolve().parents[1]
 # Windows of each category, and of the calibration text; the quick selection's second.
 WINDOWS, SAMPLES = (8, 3), (128, 16)
 ERROR_WINDOWS = 4
+COMPRESSED = "compressed-tensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One way to quantize. words: the command's options. importance: with an importance matrix of the model.
 
-    quick: also in the quick selection.
+    quick: also in the quick selection. calibrated: looks at a text. export: the form, which must be one that
+    transformers loads; only of bf16 can weights be compared.
     """
 
     name: str
     words: str
     importance: bool = False
     quick: bool = False
+    calibrated: bool = False
+    export: str = "bf16"
 
     def command(self, source: Path, target: Path, imatrix: Path, samples: int) -> list[str]:
         """The whole command line."""
-        words = [*self.words.split(), "--export", "bf16", "--out", str(target), "--json"]
+        words = [*self.words.split(), "--export", self.export, "--out", str(target), "--json"]
         words += ["--imatrix", str(imatrix)] if self.importance else []
-        words += ["--samples", str(samples)] if "--method gptq" in self.words else []
+        words += ["--samples", str(samples)] if self.calibrated else []
         return [sys.executable, str(ROOT / "main.py"), "quantize", str(source), *words]
 
 
@@ -63,7 +67,9 @@ def _gptq(bits: int, group: str, rule: str, more: str = "") -> str:
 ROWS: tuple[Row, ...] = (
     Row("int8 tensor", _integers(8, "tensor", "minmax")),
     Row("int8 channel", _integers(8, "channel", "minmax")),
-    Row("llm-int8", "--method llm-int8"),
+    Row("llm-int8", "--method llm-int8", calibrated=True),
+    Row("int8 channel a8", f"{_integers(8, 'channel', 'minmax')} --activations dynamic", export=COMPRESSED),
+    Row("smoothquant a8", "--method smoothquant", calibrated=True, export=COMPRESSED),
     Row("int4 tensor", _integers(4, "tensor", "minmax"), quick=True),
     Row("int4 channel", _integers(4, "channel", "minmax"), quick=True),
     Row("int4 g64", _integers(4, "64", "minmax"), quick=True),
@@ -80,25 +86,27 @@ ROWS: tuple[Row, ...] = (
     Row("nf4", "--method nf4"),
     Row("nf4 double", "--method nf4 --double-quant"),
     Row("fp4", "--method fp4"),
-    Row("gptq4 g64", _gptq(4, "64", "minmax"), quick=True),
-    Row("gptq4 g64 weighted", _gptq(4, "64", "mse"), quick=True),
-    Row("gptq4 g32 weighted", _gptq(4, "32", "mse")),
-    Row("gptq4 g64 asym weighted", _gptq(4, "64", "mse", "--asymmetric")),
+    Row("gptq4 g64", _gptq(4, "64", "minmax"), quick=True, calibrated=True),
+    Row("gptq4 g64 weighted", _gptq(4, "64", "mse"), quick=True, calibrated=True),
+    Row("gptq4 g32 weighted", _gptq(4, "32", "mse"), calibrated=True),
+    Row("gptq4 g64 asym weighted", _gptq(4, "64", "mse", "--asymmetric"), calibrated=True),
+    Row("gptq4 g64 target", _gptq(4, "64", "mse", "--asymmetric-target 0.5"), calibrated=True),
+    Row("awq4 g64 asym", "--method awq --bits 4 --group 64", calibrated=True),
     Row("int3 channel", _integers(3, "channel", "minmax")),
     Row("int3 g64", _integers(3, "64", "minmax")),
     Row("int3 g64 mse", _integers(3, "64", "mse")),
     Row("int3 g64 weighted", _integers(3, "64", "mse"), importance=True),
     Row("hqq3 g64 asym", "--method hqq --bits 3 --group 64"),
-    Row("gptq3 g64", _gptq(3, "64", "minmax")),
-    Row("gptq3 g64 weighted", _gptq(3, "64", "mse")),
+    Row("gptq3 g64", _gptq(3, "64", "minmax"), calibrated=True),
+    Row("gptq3 g64 weighted", _gptq(3, "64", "mse"), calibrated=True),
     Row("int2 g32 asym weighted", _integers(2, "32", "mse", "--asymmetric"), importance=True),
-    Row("gptq2 g32 asym weighted", _gptq(2, "32", "mse", "--asymmetric")),
+    Row("gptq2 g32 asym weighted", _gptq(2, "32", "mse", "--asymmetric"), calibrated=True),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A row's figures. seconds, peak_bytes: of the process that made it. errors: None where norms were changed."""
+    """A row's figures. seconds, peak_bytes: of the process. errors: None where weights cannot be compared."""
 
     bits_per_weight: float
     seconds: float
@@ -147,6 +155,7 @@ ORDERS: tuple[Order, ...] = (
     Order("MSE <= min/max, 4 bits, per channel", ("int4 channel mse", "int4 channel"), ("weights", "output")),
     Order("MSE <= min/max, 4 bits, per group", ("int4 g64 mse", "int4 g64"), ("weights", "output")),
     Order("MSE <= min/max, 3 bits", ("int3 g64 mse", "int3 g64"), ("weights", "output")),
+    Order("AWQ < rounding, 4 bits with zero points", ("awq4 g64 asym", "int4 g64 asym mse"), ("kld", "tail"), True),
     Order("weighted scales < MSE, 4 bits", ("int4 g64 weighted", "int4 g64 mse"), ("output",), strict=True),
     *(
         Order(
@@ -190,7 +199,7 @@ class Bench:
                 answer["bpw"],
                 answer["seconds"],
                 answer["peak_memory_bytes"],
-                self._errors.of(target),
+                self._errors.of(target) if row.export == "bf16" else None,
                 self.judge.score(target),
             )
 

@@ -81,7 +81,7 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     best: list[float] = []
     decades = range(math.floor(low), math.ceil(high) + 1)
     step = max(1, math.ceil((high - low) / most))
-    for mantissas in _MANTISSAS:
+    for mantissas in _MANTISSAS[: len(_MANTISSAS) if step == 1 else 1]:  # between decades left out there is nothing
         ticks = [e + math.log10(m) for e in decades if e % step == 0 for m in mantissas]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) > most and len(best) >= 2:

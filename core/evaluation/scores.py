@@ -41,6 +41,8 @@ class Scores:
         return Scores(self.nll[rows], self.kld[rows], self.top[rows])
 
 
+# Tokens of the vocabulary whose logits are in memory together, of every model: a batch of them takes 8 MiB.
+TILE = 2048
 # What hidden states may take on the processor before they go to disk, where reading them costs little beside computing.
 STATES_BYTES = 256 << 20
 
@@ -142,7 +144,8 @@ def _batch(
     sums = [Softmax(came) for _ in networks]
     divergences = [Divergence(sums[0], softmax) for softmax in sums[1:]]
     flat = [part.reshape(len(came), -1) for part in hidden]
-    tiles: Any = zip(*(network.logit_tiles(part) for network, part in zip(networks, flat, strict=True)), strict=True)
+    streams = (network.logit_tiles(part, TILE) for network, part in zip(networks, flat, strict=True))
+    tiles: Any = zip(*streams, strict=True)
     for (first, base), *others in tiles:
         progress.update(done, f"tokens from {first}")
         weights, shrink = sums[0].add(first, base)

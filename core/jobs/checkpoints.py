@@ -66,7 +66,7 @@ class MethodOptions(Value):
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
     length: int = Field(default=512, ge=16)
-    act_order: Literal["static", "groups", "off"] = "static"
+    act_order: Literal["groups", "static", "off"] = "groups"
     damp: float = Field(default=0.01, gt=0, le=1)
     sinks: float = Field(default=64.0, ge=1, le=1e6)
     target: float = Field(default=0.0, ge=0, le=1)

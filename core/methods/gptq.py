@@ -41,7 +41,7 @@ class Setting:
     `groups`: whole blocks, and inside each its columns, with grids fitted as the loop arrives; `off`: as they are.
     """
 
-    order: Order = "static"
+    order: Order = "groups"
     damp: float = DAMP
 
 

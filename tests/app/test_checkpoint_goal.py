@@ -204,7 +204,7 @@ def test_rules_give_single_layers_something_else(page, qtbot):
 
 def test_the_command_is_the_job_and_the_choice_is_remembered(page, context, qtbot, source):
     child(page, QAbstractButton, "method_gptq").click()
-    page.checkpoint.pane.settings.set_values({"samples": 5, "damp": 0.05, "asymmetric": True, "act_order": "groups"})
+    page.checkpoint.pane.settings.set_values({"samples": 5, "damp": 0.05, "asymmetric": True, "act_order": "static"})
     page.checkpoint.pane.rules.set_rules(
         (MethodRule(pattern="v_proj", bits=8), MethodRule(pattern="k_proj", keep=True))
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from app import cli
 from bench.judge import CATEGORIES, Score
 from bench.layer_errors import Errors
-from bench.methods import ORDERS, ROWS, Measured, Order, judged
+from bench.methods import ORDERS, ROWS, Measured, Order, Row, judged
 from bench.peers import unpacked
+from core.checkpoints.settings import settled
 
 
 def measured(output: float, ppl: float = 10.0) -> Measured:
@@ -21,6 +25,13 @@ def test_orders_name_rows_that_are_there() -> None:
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
     assert {name for order in ORDERS for name in order.rows} <= set(names)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_rows_are_commands(row: Row) -> None:
+    words = row.command(Path("source"), Path("target"), Path("imatrix"), 16)
+    job = cli.asked_checkpoint(cli.make_parser().parse_args(words[2:]))
+    assert settled(job.options).is_calibrated == row.calibrated
 
 
 def test_an_order_that_holds() -> None:
