@@ -30,11 +30,10 @@ def first_scored(context: int) -> int:
 
 
 def read_windows(job: EvaluateJob | SensitivityJob, tokenizer: TextTokenizer, given: Sequence[Text] = ()) -> Windows:
-    """The windows of the texts given, or of the program's own, each text cut by itself, in turns, so that a
-    few of them are of every kind.
+    """The windows of the texts given, or of the program's own, each text cut by itself, in turns.
 
-    A text of the user's is its own category, by its name. Raises TextTooShort where no text gives a window, or one of
-    the user's gives none; SourceNotFound, ReadFailed, and what the tokenizer raises.
+    So a few of them are of every kind. A text of the user's is its own category, by its name. Raises TextTooShort where
+    no text gives a window, or one of the user's gives none; SourceNotFound, ReadFailed, and what the tokenizer raises.
     """
     own = [text for text in own_texts("evaluation") if text.name in job.categories or not job.categories]
     texts = given or own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from huggingface_hub import try_to_load_from_cache
 
-from core import errors
+from app.cli_gptq import place_of_text
+from core import engine, errors
 from core.given_texts import given_texts
 from core.hub import datasets
+from core.jobs import EvaluateJob, ImatrixJob
 from core.progress import Progress
 from core.texts import windows_of
+from tests.core import hf_tiny
 from tests.core.hub.conftest import TOKEN
 from tests.hub_server import Repo
 
@@ -166,6 +170,24 @@ def test_it_can_be_cancelled(hub, dataset):
     with pytest.raises(errors.Cancelled):
         fetched(progress=Progress(cancelled=stop.is_set))
     assert not hub.contents()
+
+
+def test_jobs_read_them_before_the_model(hub, dataset, tmp_path):
+    model, name = str(hf_tiny.build(tmp_path / "tiny")), "dataset:owner/texts"
+    stages = []
+    heard = Progress(lambda snapshot: stages.append(snapshot.stage))
+    job = ImatrixJob(source=model, output=str(tmp_path / "i.gguf"), text=(name,), context=16, chunks=2)
+    assert engine.run(job, heard).datasets == tuple(f"{name}/data/train-{n}.jsonl" for n in (0, 1))
+    assert stages[0] == "Asking the Hub"
+    judged = engine.run(EvaluateJob(source=model, models=(model,), text=(name,), context=16, chunks=2), Progress())
+    assert judged.datasets == (f"{name}/data/test-0.jsonl",)
+    with pytest.raises(errors.DatasetNotFound):
+        engine.run(job.model_copy(update={"text": ("dataset:owner/none",)}), Progress())
+
+
+def test_a_dataset_is_no_path_in_a_job():
+    assert place_of_text("dataset:owner/texts") == "dataset:owner/texts"
+    assert place_of_text("a.txt") == os.path.abspath("a.txt")
 
 
 def test_damage_on_the_way_is_no_text(hub, dataset):
