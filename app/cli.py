@@ -535,7 +535,8 @@ def _imatrix(parser: Parser) -> None:
     _source(parser)
     add = parser.add_argument
     add("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
-    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8; may be repeated; without one, "
+    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8, JSONL, or a dataset "
+        "(dataset:OWNER/NAME); may be repeated; without one, "
         "the program's own texts are read: prose, code, chats and many languages")  # fmt: skip
     add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
     add("--chunks", type=count, default=0, metavar="N", help="how many windows at most; 0, the default, takes all")

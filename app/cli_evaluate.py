@@ -23,7 +23,8 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("models", nargs="+", metavar="MODEL", help="a model made from SRC, in any format that can be read")
     add("--against", required=True, metavar="SRC", help="the original: a .gguf file or a Hugging Face folder")
-    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8; may be repeated; without one, "
+    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8, JSONL, or a dataset "
+        "(dataset:OWNER/NAME); may be repeated; without one, "
         "the program's own texts are read: prose, code, chats and many languages")  # fmt: skip
     add("--category", action="append", default=[], choices=get_args(Category), help="only this kind of the program's "
         "own texts; may be repeated")  # fmt: skip

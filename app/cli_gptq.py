@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.hub.cache import DATASET
 from core.jobs import GptqOptions
 
 ACT_ORDERS = ("groups", "static", "off")
@@ -28,6 +29,11 @@ def add_gptq_options(add: Callable[..., Any]) -> None:
     add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
 
 
+def place_of_text(name: str) -> str:
+    """A text as a job names it: a file by its whole path, a dataset as it is."""
+    return name if name.startswith(DATASET) else str(Path(name).absolute())
+
+
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """Of GPTQ_OPTIONS those that were given."""
     return {field: value for field, name in GPTQ_OPTIONS.items() if (value := getattr(options, name)) is not None}
@@ -43,6 +49,6 @@ def gptq_options(options: argparse.Namespace) -> GptqOptions | None:
     """What the arguments say of it; None where the matrices are not solved."""
     if not is_solved_gguf(options):
         return None
-    texts = tuple(str(Path(path).absolute()) for path in options.text)
+    texts = tuple(map(place_of_text, options.text))
     windows = {"samples": options.samples, "length": options.length}
     return GptqOptions.model_validate({"text": texts, **windows, **given(options)})

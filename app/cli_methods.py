@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.cli_gptq import OF_GPTQ, add_gptq_options, given, is_solved_gguf
+from app.cli_gptq import OF_GPTQ, add_gptq_options, given, is_solved_gguf, place_of_text
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
 from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
@@ -147,7 +147,13 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--prestep", default="", choices=[row.name for row in PRESTEPS], help="scales folded into the weights first")
     add("--alpha", type=float, metavar="X", help="how much of outliers SmoothQuant moves into the weights (0.5)")
-    add("--text", action="append", default=[], metavar="FILE", help="text for a calibrated method (the program's own)")
+    add(
+        "--text",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="text for a calibrated method, or dataset:OWNER/NAME (the program's own)",
+    )
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
     add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
     add_gptq_options(add)
@@ -206,7 +212,7 @@ def method_options(options: argparse.Namespace) -> MethodOptions:
             "imatrix": str(Path(options.imatrix).absolute()) if options.imatrix else "",
             "skip": tuple(options.skip),
             "rules": tuple(options.rule),
-            "text": tuple(str(Path(path).absolute()) for path in options.text),
+            "text": tuple(map(place_of_text, options.text)),
             "samples": options.samples,
             "length": options.length,
             **(options.range or {}),

@@ -32,7 +32,8 @@ def add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
     add("--pure", action="store_true", help="one type for every weight matrix")
     add("--fit", choices=get_args(Fit), default="fast", help="how hard the codes are searched for (fast)")
     add("--imatrix", default="", metavar="FILE", help="an importance matrix, or compute")
-    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8; may be repeated; without one, "
+    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8, JSONL, or a dataset "
+        "(dataset:OWNER/NAME); may be repeated; without one, "
         "the program's own texts are read")  # fmt: skip
     add("--category", action="append", default=[], choices=get_args(Category), help="only this kind of the program's "
         "own texts; may be repeated")  # fmt: skip

@@ -22,6 +22,7 @@ from core.checkpoints.figures import report
 from core.checkpoints.findings import Findings
 from core.checkpoints.solutions import Solutions, fingerprint, folder_for
 from core.errors import Cancelled
+from core.given_texts import given_texts
 from core.jobs import LayerFigures, QuantizeJob, TensorPlan
 from core.methods.block_grids import BlockGrid, Blocks
 from core.methods.calibration import Calibration
@@ -88,10 +89,11 @@ def solve(job: QuantizeJob, source: Source, prepared: Prepared, progress: Progre
     """
     options = job.options.gptq
     assert options is not None
+    given = given_texts(options.text, "calibration", progress)
     progress.stage("Reading the text")
     with open_network(source, job.device) as network:
         check_context(source, options.length, "--length")
-        ids, _ = windows_of(options.text, network.tokenizer, options.length, options.samples)
+        ids, _ = windows_of(given, network.tokenizer, options.length, options.samples)
         folder = folder_for(Path(job.output).absolute())
         solutions = Solutions(folder, fingerprint(job.options, source.files, ids))
         calibration = Calibration(options.act_order, options.damp, options.sinks, options.target)

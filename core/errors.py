@@ -743,6 +743,31 @@ class HubNotFound(BadInput):
         )
 
 
+class DatasetNotFound(BadInput):
+    """There is no such dataset, or it is private."""
+
+    def __init__(self, repo: str, endpoint: str) -> None:
+        super().__init__(
+            f"There is no dataset {repo} on {endpoint}",
+            "it does not exist, or is private",
+            f"Check the spelling on {endpoint}/datasets; for a private one, enter a token with access (Settings, or "
+            "`token --save`)",
+        )
+
+
+class DatasetUnusable(BadInput):
+    """A dataset, or a text that was to name one, of which no text can be read."""
+
+    def __init__(self, dataset: str, problem: str, remedy: str = "") -> None:
+        super().__init__(
+            f"{dataset} gives no text to read",
+            problem,
+            remedy
+            or "Choose a dataset with a `text` or a conversation (`messages`, `conversations`) in each row, or "
+            "give a file of your own",
+        )
+
+
 class NoSuchPage(BadInput):
     """A page of a search was asked for that no search gave."""
 

@@ -18,6 +18,7 @@ import torch
 from core import memory
 from core.errors import NonFiniteActivations
 from core.formats.atomic import check_output
+from core.given_texts import given_texts
 from core.imatrix import FEW_TOKENS, Entry, ImportanceMatrix, write_imatrix
 from core.jobs import ImatrixJob, ImatrixResult, ImatrixTensor
 from core.network.network import Linear, Network, check_context, open_network
@@ -83,6 +84,7 @@ def imatrix(job: ImatrixJob, progress: Progress) -> ImatrixResult:
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)
+    given = given_texts(job.text, "calibration", progress)
     progress.stage("Reading the model")
     with open_source(job.source) as source:
         output = output_of(job)
@@ -90,7 +92,7 @@ def imatrix(job: ImatrixJob, progress: Progress) -> ImatrixResult:
         with open_network(source, job.device) as network:
             check_context(source, job.context)
             progress.stage("Reading the text")
-            ids, datasets = windows_of(job.text, network.tokenizer, job.context, job.chunks)
+            ids, datasets = windows_of(given, network.tokenizer, job.context, job.chunks)
             entries = entries_of(network, ids, output.parent, progress, with_output=job.process_output)
         architecture = source.architecture
     progress.stage("Writing")

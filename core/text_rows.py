@@ -1,4 +1,4 @@
-"""Rows of JSONL files as texts and conversations, in the forms in which data sets for chat models come.
+"""Rows of JSONL and JSON files as texts and conversations, in the forms in which data sets for chat models come.
 
 {"messages": [{"role": …, "content": …}, …]}           OpenAI's; content may be a list of parts with a `text`
 {"conversations": [{"from": …, "value": …}, …]}         ShareGPT's
@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from core.jobs import Message
@@ -31,12 +32,43 @@ class BadRow(ValueError):
     """A row that is neither text nor a conversation; says why."""
 
 
+def rows_in(content: str) -> Iterator[str | list[Message]]:
+    """The rows of a JSON file: the members of its one array, else its lines. Raises BadRow, which says where."""
+    rows = _array(content)
+    numbered = enumerate(content.split("\n") if rows is None else rows, 1)
+    for number, row in numbered:
+        if rows is None and not row.strip():
+            continue
+        try:
+            yield row_of(row) if rows is None else _row_of(row)
+        except BadRow as error:
+            raise BadRow(f"{'line' if rows is None else 'row'} {number}: {error}") from error
+
+
+def _array(content: str) -> list[Any] | None:
+    """The rows of a file that is one array of them; None for lines, one of which may be a conversation alone."""
+    if not content.lstrip().startswith("["):
+        return None
+    try:
+        rows: Any = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    is_one_row = (
+        isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict) and not {"role", "from"}.isdisjoint(rows[0])
+    )
+    return [rows] if is_one_row else rows
+
+
 def row_of(line: str) -> str | list[Message]:
     """A line of a JSONL file: a text, or the turns of a conversation. Raises BadRow."""
     try:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadRow(f"it is no JSON ({error})") from error
+    return _row_of(row)
+
+
+def _row_of(row: Any) -> str | list[Message]:
     if isinstance(row, list):
         return _turns(row)
     if not isinstance(row, dict):

@@ -16,12 +16,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import ReadFailed, SourceNotFound, TextTooShort
+from core.errors import DatasetUnusable, ReadFailed, SourceNotFound, TextTooShort
 from core.jobs import Message
-from core.text_rows import BadRow, row_of
+from core.text_rows import BadRow, rows_in
 
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 CHAT = ".jsonl"
+ROWS = (CHAT, ".json")
 
 
 class TextTokenizer(Protocol):
@@ -39,15 +40,16 @@ class TextTokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text: its category or file name, and the file."""
+    """One text: its category, file or dataset's name, and the file. is_fetched: it is of a dataset on the Hub."""
 
     name: str
     path: Path
+    is_fetched: bool = False
 
     @property
     def is_chat(self) -> bool:
         """Whether it holds rows, texts or conversations, instead of plain text."""
-        return self.path.suffix == CHAT
+        return self.path.suffix in ROWS
 
 
 def own_texts(purpose: str) -> tuple[Text, ...]:
@@ -57,10 +59,15 @@ def own_texts(purpose: str) -> tuple[Text, ...]:
     return tuple(Text(path.stem, path) for path in files)
 
 
+def files_as_texts(paths: Sequence[str]) -> tuple[Text, ...]:
+    """Files of the user's as texts by their paths."""
+    return tuple(Text(path, Path(path)) for path in paths)
+
+
 def tokens_of(text: Text, tokenizer: TextTokenizer, enough: int = 0) -> NDArray[np.int64]:
     """All token numbers of a text; of rows, none are read any more once there are `enough` (0: all are read).
 
-    Raises SourceNotFound, ReadFailed, and what the tokenizer raises.
+    Raises SourceNotFound, ReadFailed, DatasetUnusable, and what the tokenizer raises.
     """
     try:
         content = text.path.read_bytes().decode("utf-8")
@@ -74,15 +81,16 @@ def tokens_of(text: Text, tokenizer: TextTokenizer, enough: int = 0) -> NDArray[
         return tokenizer.encode(content)
     found: list[NDArray[np.int64]] = []
     total = 0
-    for number, line in enumerate(content.split("\n"), 1):
-        if line.strip():
-            try:
-                found.append(_row(row_of(line), tokenizer))
-            except BadRow as error:
-                raise ReadFailed(str(text.path), f"line {number}: {error}") from error
+    try:
+        for row in rows_in(content):
+            found.append(_row(row, tokenizer))
             total += len(found[-1])
             if enough and total >= enough:
                 break
+    except BadRow as error:
+        if text.is_fetched:
+            raise DatasetUnusable(text.name, str(error)) from error
+        raise ReadFailed(str(text.path), str(error)) from error
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -110,16 +118,16 @@ def windows(tokens: NDArray[np.int64], context: int, bos: int | None) -> NDArray
 
 
 def windows_of(
-    paths: Sequence[str], tokenizer: TextTokenizer, context: int, most: int = 0, purpose: str = "calibration"
+    given: Sequence[Text], tokenizer: TextTokenizer, context: int, most: int = 0, purpose: str = "calibration"
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """(windows, context) of the user's files one after another, or where there are none of the program's own texts.
+    """(windows, context) of the user's texts one after another, or where there are none of the program's own texts.
 
     Of the latter's categories windows are taken in turns, so that a few of them are of all kinds. most: how many
     windows at most, 0 = all. Also answers the names of the texts. Raises TextTooShort, SourceNotFound, ReadFailed.
     """
-    texts = tuple(Text(path, Path(path)) for path in paths) or own_texts(purpose)
-    found = [tokens_of(text, tokenizer, most * context if paths else 0) for text in texts]
-    if paths:
+    texts = tuple(given) or own_texts(purpose)
+    found = [tokens_of(text, tokenizer, most * context if given else 0) for text in texts]
+    if given:
         # A text begins with the beginning token, as llama.cpp's programs have it.
         begin = [] if tokenizer.bos is None else [np.array([tokenizer.bos])]
         cut = windows(np.concatenate([*begin, *found]), context, tokenizer.bos)
@@ -128,7 +136,7 @@ def windows_of(
     if not len(cut):
         raise TextTooShort(", ".join(text.name for text in texts), sum(map(len, found)), context)
     return (cut[:most] if most else cut), tuple(
-        f"{purpose}/{text.path.name}" if not paths else text.name for text in texts
+        f"{purpose}/{text.path.name}" if not given else text.name for text in texts
     )
 
 

@@ -1,5 +1,7 @@
 """A small Hugging Face Hub on 127.0.0.1, with the routes that clients use and faults on demand.
 
+A repository whose name begins with `datasets/` is a dataset.
+
 Two servers on ports of their own: the Hub, and the host that it redirects large files to. Files of LFS are redirected
 with the headers of the real one (X-Linked-ETag, X-Linked-Size, X-Repo-Commit), the others are sent by the Hub.
 """
@@ -209,6 +211,7 @@ def _matches(name: str, repo: Repo, query: dict[str, list[str]]) -> bool:
         and query.get("pipeline_tag", [repo.task])[0] == repo.task
         and least <= repo.parameters <= most
         and not repo.private
+        and not name.startswith("datasets/")
     )
 
 
@@ -259,7 +262,9 @@ class Handler(BaseHTTPRequestHandler):
             if fault:
                 return self._answer(*fault)
             self._api(parts.removeprefix("api/models").strip("/"), parse_qs(url.query))
-        elif match := re.fullmatch(r"([^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts, re.DOTALL):
+        elif parts.startswith("api/datasets/"):
+            self._api(parts.removeprefix("api/"), parse_qs(url.query))
+        elif match := re.fullmatch(r"((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", parts, re.DOTALL):
             self._resolve(*match.groups())
         else:
             self._refuse(404, "RepoNotFound", "Repository not found")
@@ -272,8 +277,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._refuse(401, "", "Invalid credentials in Authorization header")
         if not rest:
             return self._search(query)
-        parts = rest.split("/")
-        name, action, revision = "/".join(parts[:2]), parts[2] if len(parts) > 2 else "", "/".join(parts[3:4]) or "main"
+        kind = "datasets/" if rest.startswith("datasets/") else ""
+        parts = rest.removeprefix(kind).split("/")
+        name, action, revision = (
+            kind + "/".join(parts[:2]),
+            parts[2] if len(parts) > 2 else "",
+            "/".join(parts[3:4]) or "main",
+        )
         repo = self._repo(name, revision)
         if repo is None:
             return
@@ -304,7 +314,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _info(self, name: str, repo: Repo) -> dict[str, Any]:
         return {
-            "id": name,
+            "id": name.removeprefix("datasets/"),
             "modelId": name,
             "sha": repo.commit,
             "gated": "manual" if repo.access is not None else False,
@@ -491,8 +501,9 @@ class Handler(BaseHTTPRequestHandler):
     def _stored(self, path: str) -> None:
         if self._faulty():
             return
-        owner, name, file = path.split("/", 2)
-        self._content(self.server.hub.repos[f"{owner}/{name}"].files[file], {"ETag": '"of-the-store"'})
+        kind = "datasets/" if path.startswith("datasets/") else ""
+        owner, name, file = path.removeprefix(kind).split("/", 2)
+        self._content(self.server.hub.repos[f"{kind}{owner}/{name}"].files[file], {"ETag": '"of-the-store"'})
 
     def _faulty(self) -> bool:
         hub = self.server.hub

@@ -23,6 +23,7 @@ from core.checkpoints.observing import Watch
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
 from core.errors import Cancelled, NonFiniteActivations
+from core.given_texts import given_texts
 from core.jobs import CheckpointJob, LayerFigures
 from core.methods.gptq import Solved, loss
 from core.methods.grids import PARTS, IntegerGrid, Values
@@ -43,13 +44,14 @@ def solve(
     reading raise.
     """
     options = job.options
+    given = given_texts(options.text, "calibration", progress)
     progress.stage("Reading the text")
     with open_source(job.source) as model, open_network(model, job.device) as network:
         length = options.length
         if options.method in LOOKING:
             length = min(length, model.hyper.context_length or length)
         check_context(model, length, "--length")
-        ids, _ = windows_of(options.text, network.tokenizer, length, decided.settings.samples)
+        ids, _ = windows_of(given, network.tokenizer, length, decided.settings.samples)
         solutions = Solutions(folder, fingerprint(options, source.files, ids))
         target = _Checkpoint(source, decided, solutions, progress)
         try:

@@ -17,6 +17,7 @@ from core.errors import CannotRun, OutputNotWritable, VocabulariesDiffer
 from core.evaluation.scores import Scores, scores_of
 from core.evaluation.statistics import figures
 from core.evaluation.windows import Windows, first_scored, read_windows
+from core.given_texts import given_texts
 from core.jobs import CategoryEvaluation, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
 from core.network.network import Network, check_context, open_network
 from core.network.tokenizer import Tokenizer
@@ -38,6 +39,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)
+    given = given_texts(job.text, "evaluation", progress)
     progress.stage("Reading the models")
     with ExitStack() as stack:
         networks = [_opened(stack, path, job) for path in (job.source, *job.models)]
@@ -45,7 +47,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
             _check_vocabulary(networks[0], other)
         progress.stage("Reading the text")
         tokenizer = networks[0].tokenizer
-        windows = read_windows(job, tokenizer)
+        windows = read_windows(job, tokenizer, given)
         base, *scores = scores_of(networks, windows.ids, spare_folder(), progress)
         models = tuple(
             _model(network, windows, base, own, tokenizer) for network, own in zip(networks[1:], scores, strict=True)

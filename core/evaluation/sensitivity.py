@@ -27,6 +27,7 @@ from core.evaluation.run import spare_folder
 from core.evaluation.scores import Scores, compared, embedded, through_layers
 from core.evaluation.statistics import figures
 from core.evaluation.windows import read_windows
+from core.given_texts import given_texts
 from core.jobs import Piece, SensitivityFigures, SensitivityJob, SensitivityResult
 from core.network.network import Layer, Network, check_context, open_network
 from core.network.states import SHARE, HiddenStates
@@ -51,6 +52,7 @@ def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)
+    given = given_texts(job.text, "evaluation", progress)
     progress.stage("Planning")
     with open_source(job.source) as source:
         options = job.options.model_copy(update={"allow_requantize": True})
@@ -59,7 +61,7 @@ def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
         check_context(source, job.context)
         with open_network(source, job.device) as network:
             progress.stage("Reading the text")
-            windows = read_windows(job, network.tokenizer)
+            windows = read_windows(job, network.tokenizer, given)
             run = _Run(network, windows.ids, spare_folder(), progress)
             students = [_student(network, piece, prepared, job) for piece in pieces]
             everything = network.reading(_altered(source, prepared, frozenset().union(*(p.names for p in pieces)), job))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +29,30 @@ def first_scored(context: int) -> int:
     return context // 2
 
 
-def read_windows(job: EvaluateJob | SensitivityJob, tokenizer: TextTokenizer) -> Windows:
-    """The windows of the job's texts, each text cut by itself, in turns, so that a few of them are of every kind.
+def read_windows(job: EvaluateJob | SensitivityJob, tokenizer: TextTokenizer, given: Sequence[Text] = ()) -> Windows:
+    """The windows of the texts given, or of the program's own, each text cut by itself, in turns.
 
-    A file of the user's is its own category, by its path. Raises TextTooShort where no text gives a window, or one of
-    the user's gives none; SourceNotFound, ReadFailed, and what the tokenizer raises.
+    So a few of them are of every kind. A text of the user's is its own category, by its name. Raises TextTooShort where
+    no text gives a window, or one of the user's gives none; SourceNotFound, ReadFailed, and what the tokenizer raises.
     """
     own = [text for text in own_texts("evaluation") if text.name in job.categories or not job.categories]
-    texts = [Text(path, Path(path)) for path in job.text] or own
+    texts = given or own
     cut: list[list[tuple[str, NDArray[np.int64]]]] = []
     short: list[str] = []
     for text in texts:
         tokens = tokens_of(text, tokenizer)
-        if job.text and tokenizer.bos is not None:  # as llama.cpp's programs begin a text
+        if given and tokenizer.bos is not None:  # as llama.cpp's programs begin a text
             tokens = np.concatenate([np.array([tokenizer.bos]), tokens])
         cut.append([(text.name, window) for window in windows(tokens, job.context, tokenizer.bos)])
         if not cut[-1]:
             short.append(text.name)
-            if job.text or len(short) == len(texts):
+            if given or len(short) == len(texts):
                 raise TextTooShort(text.name, len(tokens), job.context)
     turns = [turn for turn in chain.from_iterable(zip_longest(*cut)) if turn is not None]
     taken = turns[: job.chunks] if job.chunks else turns
     return Windows(
         ids=np.stack([window for _, window in taken]),
         categories=tuple(name for name, _ in taken),
-        texts=tuple(text.name if job.text else f"evaluation/{text.path.name}" for text in texts),
+        texts=tuple(text.name if given else f"evaluation/{text.path.name}" for text in texts),
         short=tuple(short),
     )

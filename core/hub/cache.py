@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import NotDownloaded, SeveralModels, UnsafeCache
+from core.hub.names import DATASET as DATASET
 from core.hub.names import REMOTE as REMOTE
 from core.hub.names import is_commit, problem_of
 from core.hub.names import is_repo as is_repo
@@ -33,10 +34,10 @@ def cache_root() -> Path:
 
 
 class RepoCache:
-    """The paths of one model in the cache. root: the cache's folder. repo: OWNER/NAME, checked."""
+    """The paths of one repository in the cache. root: the cache's folder. repo: OWNER/NAME, checked."""
 
-    def __init__(self, root: Path, repo: str) -> None:
-        folder = f"models--{repo.replace('/', '--')}"
+    def __init__(self, root: Path, repo: str, kind: str = "models") -> None:
+        folder = f"{kind}--{repo.replace('/', '--')}"
         self.root = root
         self.repo = repo
         self.folder = root / folder

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpx2
-from huggingface_hub import ModelInfo, get_session, get_token
+from huggingface_hub import DatasetInfo, ModelInfo, get_session, get_token
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils._http import hf_raise_for_status
 
@@ -56,11 +56,22 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of one commit of a model, names unchecked."""
+    """The files of one commit, names unchecked. kind: `models` or `datasets`."""
 
     repo: str
     commit: str
     files: tuple[RemoteFile, ...]
+    kind: str = "models"
+
+    @property
+    def page(self) -> str:
+        """Where its page and its files are below the Hub's address."""
+        return page_of(self.repo, self.kind)
+
+
+def page_of(repo: str, kind: str) -> str:
+    """Where the page of a repository is below the Hub's address."""
+    return repo if kind == "models" else f"{kind}/{repo}"
 
 
 def token_in_use() -> tuple[str, TokenSource]:
@@ -204,32 +215,33 @@ def as_json(response: httpx2.Response, kind: type[T]) -> T:
     return value
 
 
-# The class has no types of its own.
+# The classes have no types of their own.
 model_info: Callable[..., Any] = ModelInfo
+_INFO: dict[str, Callable[..., Any]] = {"models": model_info, "datasets": DatasetInfo}
 
 
-def described(repo: str, revision: str, progress: Progress) -> dict[str, Any]:
-    """What the interface says of a model at a revision, its files with sizes and hashes.
+def described(repo: str, revision: str, progress: Progress, kind: str = "models") -> dict[str, Any]:
+    """What the interface says of a repository at a revision, its files with sizes and hashes.
 
     Raises NotAHubId, HubNotFound, HubGated, HubTokenRefused, HubBusy, HubAnswerInvalid and HubOffline.
     """
     if not is_repo(repo):
         raise NotAHubId(repo)
-    url = f"{endpoint()}/api/models/{repo}/revision/{quote(revision, safe='')}"
+    url = f"{endpoint()}/api/{kind}/{repo}/revision/{quote(revision, safe='')}"
     thing = repo if revision == "main" else f"{repo}, revision {revision},"
-    found: dict[str, Any] = as_json(ask(url, {"blobs": True}, repo, thing, progress), dict)
+    found: dict[str, Any] = as_json(ask(url, {"blobs": True}, page_of(repo, kind), thing, progress), dict)
     return found
 
 
-def listing(repo: str, revision: str, progress: Progress) -> Listing:
-    """The files of a model at a revision, with sizes and hashes. Raises what `described` raises."""
-    return as_listing(repo, described(repo, revision, progress))
+def listing(repo: str, revision: str, progress: Progress, kind: str = "models") -> Listing:
+    """The files of a repository at a revision, with sizes and hashes. Raises what `described` raises."""
+    return as_listing(repo, described(repo, revision, progress, kind), kind)
 
 
-def as_listing(repo: str, description: dict[str, Any]) -> Listing:
+def as_listing(repo: str, description: dict[str, Any], kind: str = "models") -> Listing:
     """The files in a description. Raises HubAnswerInvalid."""
     try:
-        info = model_info(**description)
+        info = _INFO[kind](**description)
         files = tuple(
             RemoteFile(item.rfilename, item.lfs.size, item.lfs.sha256)
             if item.lfs
@@ -240,4 +252,4 @@ def as_listing(repo: str, description: dict[str, Any]) -> Listing:
         raise HubAnswerInvalid(endpoint(), f"the files of {repo} are not listed as they should be") from error
     if not is_commit(info.sha or "") or not all(is_hash(file.digest) and file.bytes >= 0 for file in files):
         raise HubAnswerInvalid(endpoint(), f"the files of {repo} are listed without their hashes")
-    return Listing(repo, info.sha or "", files)
+    return Listing(repo, info.sha or "", files, kind)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,20 @@ def download(job: DownloadJob, progress: Progress, manners: Manners | None = Non
     raise ChangedOnHub(job.repo)
 
 
+def into_cache(
+    listed: Listing, names: Sequence[str], revision: str, progress: Progress, manners: Manners | None = None
+) -> Path:
+    """Files of a listing in the cache, complete and checked; answers the folder of their commit.
+
+    Raises what `download` raises, and ContentChanged where the listing is no longer true.
+    """
+    _check_names(listed.repo, names)
+    layout = CacheLayout(listed, revision)
+    chosen = set(names)
+    _Run(listed, layout, manners or Manners(), progress).fetch([file for file in listed.files if file.name in chosen])
+    return layout.folder
+
+
 def _listed(job: DownloadJob, progress: Progress) -> Listing:
     """The files asked for; where nobody can be asked, what is here already is named. Raises what `download` raises."""
     try:
@@ -87,7 +101,7 @@ def _listed(job: DownloadJob, progress: Progress) -> Listing:
         raise
 
 
-def _check_names(repo: str, names: list[str]) -> None:
+def _check_names(repo: str, names: Sequence[str]) -> None:
     """Before anything is written. Raises UnsafeFileName."""
     for name in names:
         if problem := problem_of(name):
@@ -102,7 +116,7 @@ class CacheLayout:
     """Files of a commit in the cache: contents under their hashes, and links to them under their names."""
 
     def __init__(self, listed: Listing, revision: str) -> None:
-        self._cache = RepoCache(cache_root(), listed.repo)
+        self._cache = RepoCache(cache_root(), listed.repo, listed.kind)
         self._listed = listed
         self._revision = revision
         self.folder = self._cache.snapshot(listed.commit)
@@ -287,7 +301,7 @@ class _Run:
         fetched = 0
         for _ in range(HASH_TRIES):
             # A new one asks the Hub again, which knows whether the content has become another one.
-            remote = Remote(self.listed.repo, self.listed.commit, file, self.manners.stall_s)
+            remote = Remote(self.listed.page, self.listed.commit, file, self.manners.stall_s)
             with self._part(file) as part, GrowingDigest(part, file.digest) as digest:
                 fetched += self._receive(remote, part, throttle)
                 if digest.finish(self._checking(file)) == file.digest:

@@ -9,6 +9,8 @@ LONGEST_NAME = 1024
 
 # Before an id, where files on the Hub are meant and not those downloaded: hub:OWNER/NAME, hub:OWNER/NAME/FILE.
 REMOTE = "hub:"
+# Before an id, where a dataset on the Hub is meant: dataset:OWNER/NAME, dataset:OWNER/NAME/FILE.
+DATASET = "dataset:"
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -34,7 +34,7 @@ from core.network import states as hidden_states
 from core.network.network import open_network
 from core.progress import Progress
 from core.sources import open_source
-from core.texts import own_texts, windows_of
+from core.texts import files_as_texts, own_texts, windows_of
 from tests.core import hf_tiny
 from tests.golden.make_evaluation import CHUNKS, CONTEXT, FILE, TEXT, TYPES, quantized
 
@@ -244,7 +244,7 @@ def test_the_layered_run_is_that_of_whole_logits(tiny, monkeypatch):
     monkeypatch.setattr(hidden_states, "BATCH_TOKENS", 64)  # several batches, the last not full
     result = evaluated(tiny.source, tiny.Q8_0, tiny.Q4_0, chunks=5)
     with open_source(tiny.source) as source, open_network(source) as network:
-        ids, _ = windows_of((str(LICENSE),), network.tokenizer, 32, 5)
+        ids, _ = windows_of(files_as_texts((str(LICENSE),)), network.tokenizer, 32, 5)
     base = whole_logits(tiny.source, ids)[:, 16:31].reshape(5 * 15, -1)
     targets = torch.from_numpy(ids[:, 17:].reshape(-1))
     for model, path in zip(result.models, (tiny.Q8_0, tiny.Q4_0), strict=True):

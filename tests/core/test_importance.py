@@ -16,7 +16,7 @@ from core.imatrix import FEW_TOKENS, read_imatrix
 from core.jobs import ImatrixJob, PlanJob, QuantizeOptions
 from core.network.states import HiddenStates
 from core.progress import Progress
-from core.texts import own_texts, tokens_of, windows, windows_of
+from core.texts import files_as_texts, own_texts, tokens_of, windows, windows_of
 from tests.core import hf_families, hf_tiny
 from tests.golden.make_imatrix import FILE, RUNS, SAMPLE_LAYERS, TEXT, model_of
 
@@ -132,7 +132,7 @@ def test_windows_are_those_of_llama_imatrix():
 
 def test_a_text_begins_with_the_beginning_token(tmp_path):
     (tmp_path / "a.txt").write_text("abcdefgh")
-    found, names = windows_of((str(tmp_path / "a.txt"),), Letters(1), 4)
+    found, names = windows_of(files_as_texts((str(tmp_path / "a.txt"),)), Letters(1), 4)
     assert found.tolist() == [[1, 97, 98, 99], [1, 101, 102, 103]]
     assert names == (str(tmp_path / "a.txt"),)
 

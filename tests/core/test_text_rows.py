@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import ReadFailed, TextTooShort
 from core.text_rows import BadRow, row_of
-from core.texts import windows_of
+from core.texts import files_as_texts, windows_of
 
 HELLO = [("user", "Hello"), ("assistant", "Good day")]
 
@@ -68,25 +68,25 @@ def test_damaged_rows(line: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "fine"}\n\n' + line)
     with pytest.raises(ReadFailed, match="line 3"):
-        windows_of((str(path),), Written(), 4)
+        windows_of(files_as_texts((str(path),)), Written(), 4)
 
 
 def test_no_more_rows_are_read_than_are_needed(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"text": f"{number:08}"}) + "\n" for number in range(100)))
     tokenizer = Written()
-    found, names = windows_of((str(path),), tokenizer, 16, 3)
+    found, names = windows_of(files_as_texts((str(path),)), tokenizer, 16, 3)
     assert found.shape == (3, 16)
     assert names == (str(path),)
     assert len(tokenizer.encoded) == 5
     path.write_text("\n")
     with pytest.raises(TextTooShort):
-        windows_of((str(path),), tokenizer, 16)
+        windows_of(files_as_texts((str(path),)), tokenizer, 16)
 
 
 def test_conversations_go_through_the_template(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": [{"role": "user", "content": "Hi"}]}\n{"text": "plain\\u2028text"}\n')
     tokenizer = Written()
-    windows_of((str(path),), tokenizer, 4)
+    windows_of(files_as_texts((str(path),)), tokenizer, 4)
     assert tokenizer.encoded == ["<user>Hi", "plain\u2028text\n\n"]
