@@ -39,7 +39,7 @@ from core.jobs import QuantizeResult
 from core.keeping import Keeping, recipe
 
 # The least that a plot with its title, legend and words needs.
-PLOTS_HEIGHT = 280
+PLOTS_HEIGHT = 240
 _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
 
 
@@ -227,7 +227,7 @@ class ResultsPage(QWidget):
         self.table = FilterTable(self.context.theme, self.table_model, "results_table")
         words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
         self.table.set_texts(words)
-        self.table.setMinimumHeight(136)
+        self.table.setMinimumHeight(104)
         self.table.view.setItemDelegateForColumn(0, NameDelegate(self.table.view))
         reason = self.table_model.column_of("reason")
         self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))

@@ -18,7 +18,7 @@ from app import text
 from app.widgets.plot_axes import ValueAxis
 from core.jobs import ActivationFigures
 
-HEIGHT = 120
+HEIGHT = 88
 translate = QCoreApplication.translate
 
 

@@ -139,7 +139,7 @@ class PointPlot(QWidget):
         self._values = ValueAxis("left")
         axes = {"left": self._values, "bottom": ValueAxis("bottom")}
         self._plot = pg.PlotWidget(axisItems=axes, enableMenu=False)
-        self._plot.setMinimumHeight(120)
+        self._plot.setMinimumHeight(88)
         self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         item = self._plot.getPlotItem()

@@ -19,7 +19,7 @@ from app import text
 from app.widgets.plot_axes import ValueAxis
 from core.jobs import Histogram
 
-HEIGHT = 120
+HEIGHT = 88
 # Where the logarithmic axis of counts begins: below one.
 FLOOR = 0.5
 translate = QCoreApplication.translate
