@@ -4,6 +4,7 @@
 #   LLAMA_QUANTIZE=PATH  llama.cpp's program, for `make bench` to compare with
 #   PEER_PYTHON=PATH     a Python that has gptqmodel, for `make bench-peers` to compare with
 #   QUICK=1              `make bench-methods` with fewer methods and less text
+#   TEST_PROCESSES=N    `make test` runs N files of tests at a time (one for each core, 4 at most); 0: one after another
 #   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ TORCH_INDEX ?=
 LLAMA_QUANTIZE ?=
 PEER_PYTHON ?=
 QUICK ?=
+TEST_PROCESSES ?= logical
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -33,7 +35,7 @@ test: $(VENV)/.stamp-test
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 4 --dist loadfile
 
 # All benchmarks run, whatever the first ones find; a missed target makes the whole fail.
 bench: $(VENV)/.stamp-test

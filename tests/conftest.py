@@ -13,6 +13,9 @@ from core import catalog
 
 # Before any QApplication exists, and inherited by the worker processes that tests start.
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# Where tests run beside each other, threads of torch would wait for cores that other tests have.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 # Tests look into no keyring of the user's.
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
