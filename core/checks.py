@@ -14,7 +14,7 @@ from core.errors import BitwrightError, size
 from core.estimate.architectures import KNOWN
 from core.families.model_card import front_matter
 from core.hub.address import endpoint
-from core.hub.cache import repo_in
+from core.hub.names import repo_in
 from core.jobs import Check, Plan
 
 # On which step of the ladder an error stands; what is not listed is one of choice.

@@ -58,8 +58,8 @@ def _checks(
     own = job.job
     yield _text(job, tokens)
     yield Check(step="files", level="fine", cause="All files are complete.")
-    for source in sources:
-        yield from _computable(source, own.context)
+    found = [check for source in sources for check in _computable(source, own.context)]
+    yield from dict.fromkeys(found)
     if isinstance(own, ImatrixJob):
         yield folder_problem(own.output) or room(own.output, needs[1])
     yield free_memory(needs[0])
@@ -94,7 +94,7 @@ def _computable(source: Source, context: int) -> Iterator[Check]:
         yield Check(
             step="choice",
             level="error",
-            cause=f"Windows of {context} tokens are longer than the {trained} that {source.path.name} was trained for.",
+            cause=f"Windows of {context} tokens are longer than the {trained} that {source.path.name} was trained for",
             fix="Choose smaller windows (--context)",
         )
     else:
