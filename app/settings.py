@@ -135,6 +135,23 @@ ROWS: tuple[Setting, ...] = (
         special=_T("Settings", "All"),
     ),
     Setting(
+        "device",
+        "choice",
+        "auto",
+        ENGINE,
+        _T("Settings", "Compute on"),
+        _T(
+            "Settings",
+            "Automatic: methods that look at a text, importance matrices and measuring on an NVIDIA GPU, where there "
+            "is one and PyTorch is built for CUDA. GPU: types of GGUF files are searched there, too.",
+        ),
+        choices=(
+            ("auto", _T("Settings", "Automatic")),
+            ("cpu", _T("Settings", "Processor")),
+            ("cuda", _T("Settings", "GPU")),
+        ),
+    ),
+    Setting(
         "converter",
         "folder",
         "",

@@ -23,6 +23,7 @@ from app.models.results import JOB_ROLE, Finished, HistoryModel, ResultsModel
 from app.models.sensitivity import Ranking
 from app.widgets.column_widths import Columns
 from app.widgets.comparison_view import ComparisonView
+from app.widgets.device_box import DeviceBox
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
@@ -170,11 +171,12 @@ class ResultsPage(QWidget):
         return split
 
     def _make_views(self) -> QStackedWidget:
-        theme, settings = self.context.theme, self.context.settings
+        context, theme = self.context, self.context.theme
         self._quantization = self._make_detail()
         self.comparison = ComparisonView(theme)
         self.ranking = SensitivityView(theme)
-        self.measure = MeasurePane(theme, self.context.library.models, lambda: settings.value("threads"))
+        device = DeviceBox(context.settings, context.computing)
+        self.measure = MeasurePane(theme, context.library.models, context.computing, device)
         self._detail = QStackedWidget()
         for view in (self._quantization, self.comparison, self.ranking, self.measure):
             self._detail.addWidget(view)

@@ -25,9 +25,11 @@ from PySide6.QtWidgets import (
 )
 
 from app import job_kinds, text
+from app.computing import Computing
 from app.glossary import explain
 from app.models.library import shown_name
 from app.models.names import model_title
+from app.widgets.device_box import DeviceBox
 from app.widgets.source_strip import ModelMenu
 from core.catalog import COPY, TARGETS
 from core.jobs import (
@@ -48,18 +50,18 @@ _PATH = Qt.ItemDataRole.UserRole
 class MeasurePane(QWidget):
     """Chooses an EvaluateJob or a SensitivityJob. Signals: job_requested(job).
 
-    models: what the library has. threads: of the settings. For tests: objectNames `measure_models`,
-    `measure_parts`, `measure_original`, `measured_models`, `measure_quick`, `measure_full`, `measure_button`,
-    `measure_target`, `measure_grain`.
+    models: what the library has. device: the choice of `computing`, shown beside the button. For tests: objectNames
+    `measure_models`, `measure_parts`, `measure_original`, `measured_models`, `measure_quick`, `measure_full`,
+    `measure_button`, `measure_target`, `measure_grain`.
     """
 
     job_requested = Signal(object)
 
     def __init__(
-        self, theme: Any, models: Callable[[], Iterable[ModelSummary]], threads: Callable[[], int], parent: Any = None
+        self, theme: Any, models: Callable[[], Iterable[ModelSummary]], computing: Computing, device: DeviceBox
     ) -> None:
-        super().__init__(parent)
-        self._theme, self._library, self._threads = theme, models, threads
+        super().__init__()
+        self._theme, self._library, self._computing, self._device = theme, models, computing, device
         self._source = ""
         self._extra: list[str] = []
         self._texts: tuple[str, ...] = ()
@@ -85,7 +87,7 @@ class MeasurePane(QWidget):
             "text": self._texts,
             "categories": () if self._texts or len(self._categories()) == len(self.kinds) else self._categories(),
             "chunks": QUICK_CHUNKS if self.quick.isChecked() else 0,
-            "threads": self._threads(),
+            **self._computing.for_layers,
         }
         if self.of_parts.isChecked():
             target, grain = self.target.currentText(), self.grain.currentData()
@@ -229,6 +231,7 @@ class MeasurePane(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         row.addWidget(self._missing, 1)
+        row.addWidget(self._device)
         row.addWidget(self.copy)
         row.addWidget(self.button)
         return box

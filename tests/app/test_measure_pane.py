@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
+from app.widgets.device_box import DeviceBox
 from app.widgets.measure_pane import MeasurePane
 from core.jobs import QUICK_CHUNKS, EvaluateJob, QuantizeOptions, SensitivityJob
 from tests.app.accessibility import nameless, silent
@@ -21,7 +22,9 @@ OTHER = make_summary("/m/other.gguf", layers=9)
 
 @pytest.fixture
 def pane(context, qtbot):
-    made = MeasurePane(context.theme, lambda: (ORIGINAL, SMALL, OTHER), lambda: 3)
+    context.settings.set("threads", 1)
+    device = DeviceBox(context.settings, context.computing)
+    made = MeasurePane(context.theme, lambda: (ORIGINAL, SMALL, OTHER), context.computing, device)
     qtbot.addWidget(made)
     made.show()
     return made
@@ -29,7 +32,7 @@ def pane(context, qtbot):
 
 def test_a_model_leads_to_its_original(pane):
     pane.open(model=SMALL.path)
-    assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=3)
+    assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=1)
     assert pane.list.count() == 1  # the other is another network
     pane.full.setChecked(True)
     pane.kinds["chat"].setChecked(False)
@@ -70,7 +73,7 @@ def test_parts_need_no_models(pane):
     pane.target.setCurrentText("Q3_K_S")
     pane.grain.setCurrentIndex(1)
     options = QuantizeOptions(target="Q3_K_S")
-    assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=3)
+    assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=1)
     pane.copy.click()
     assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
     assert not pane.list.isVisible()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from app.theme import Theme
 from app.widgets.before_start import BeforeStart
 from app.widgets.device_bars import PARTS, Bar, DeviceBars, part_word
-from app.widgets.memory_meter import GpuMeter
 from app.widgets.preflight_list import PreflightList, summary, time_words
 from app.widgets.run_memory import RunMemory, contexts
 from core.estimate.fitting import verdict
@@ -177,26 +173,3 @@ def test_the_time_is_asked_for_where_it_is_missing(qtbot):
     assert before.text() == "nothing in the way · about 2.0 s"
     before.forget()
     assert before.text() == "Checking…"
-
-
-# ---------------------------------------------------------------- the GPU's meter
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the stand-in for the driver's tool is a shell script")
-def test_the_meter_of_a_gpu(qtbot, tmp_path: Path, monkeypatch):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA X, 8192, 2048'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    meter = GpuMeter(Theme("light"))
-    qtbot.addWidget(meter)
-    qtbot.waitUntil(lambda: meter.words() == "GPU 6.0 / 8.0 GiB", timeout=180_000)
-    assert "NVIDIA X" in meter.toolTip()
-
-
-def test_no_meter_without_a_gpu(qtbot, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    meter = GpuMeter(Theme("light"))
-    qtbot.addWidget(meter)
-    assert not meter.isVisible()
-    assert not meter._timer.isActive()
