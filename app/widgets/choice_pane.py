@@ -171,7 +171,7 @@ class ChoicePane(QWidget):
         for words, content in (
             (self.tr("Types"), scrolled(self.cards)),
             (self.tr("Rules"), self.rules),
-            (self.tr("Advanced"), scrolled(self.advanced)),
+            (self.tr("Advanced"), scrolled(self._make_advanced())),
         ):
             self.tabs.addTab(words)
             self._stack.addWidget(content)
@@ -188,6 +188,17 @@ class ChoicePane(QWidget):
         layout.addWidget(self.imatrix)
         layout.addWidget(self.gptq)
         layout.addWidget(self.allow_box)
+
+    def _make_advanced(self) -> QWidget:
+        """The settings of GPTQ, where it solves layers, above the options."""
+        whole = QWidget()
+        whole.setProperty("transparent", "true")
+        layout = QVBoxLayout(whole)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.gptq.settings)
+        layout.addWidget(self.advanced, 1)
+        return whole
 
     def _make_search(self) -> QHBoxLayout:
         label = QLabel(self.tr("&Search"))
@@ -211,6 +222,7 @@ class ChoicePane(QWidget):
         self.fit.currentIndexChanged.connect(self._announce)
         self.imatrix.changed.connect(self._announce)
         self.gptq.changed.connect(self._announce)
+        self.gptq.more_wanted.connect(lambda: self.tabs.setCurrentIndex(ADVANCED_TAB))
         self.allow.toggled.connect(self._announce)
         self.recipes.chosen.connect(self.load)
         self.recipes.wanted.connect(self._save)
@@ -242,7 +254,7 @@ class ChoicePane(QWidget):
         """Says on the tabs how much is chosen behind them."""
         for tab, words, n in (
             (RULES_TAB, self.tr("Rules"), len(self.rules.model.rules)),
-            (ADVANCED_TAB, self.tr("Advanced"), self.advanced.count()),
+            (ADVANCED_TAB, self.tr("Advanced"), self.advanced.count() + self.gptq.count()),
         ):
             self.tabs.setTabText(tab, f"{words} ({n})" if n else words)
 

@@ -134,7 +134,7 @@ def test_only_what_a_method_has_is_shown(qapp, qtbot, method):
     assert {pane.export.itemData(at) for at in range(pane.export.count())} == set(method.exports)
     assert {pane.bits.itemData(at) for at in range(pane.bits.count())} == set(method.bits)
     assert pane.group.isVisible() == bool(method.groups)
-    editors = pane.settings.editors
+    editors = pane.settings.form.editors
     for name in set(editors) & {option for row in METHODS for option in row.options} - {"restricted"}:
         assert editors[name].isVisible() == (name in method.options)
     assert editors["range"].isVisible() == bool(method.ranges)
