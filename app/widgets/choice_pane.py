@@ -188,6 +188,8 @@ class ChoicePane(QWidget):
         layout.addWidget(self.imatrix)
         layout.addWidget(self.gptq)
         layout.addWidget(self.allow_box)
+        # Takes the room where the types are hidden.
+        layout.addStretch(0)
 
     def _make_advanced(self) -> QWidget:
         """The settings of GPTQ, where it solves layers, above the options."""
@@ -213,6 +215,7 @@ class ChoicePane(QWidget):
     def _connect(self) -> None:
         self.tabs.currentChanged.connect(self._stack.setCurrentIndex)
         self.tabs.currentChanged.connect(lambda tab: self.several.setVisible(tab == TYPES_TAB))
+        self.recipes.save_button.toggled.connect(self._make_room)
         self.several.toggled.connect(self.cards.allow_several)
         self.cards.chosen.connect(self._retarget)
         self.rules.model.changed.connect(self._announce)
@@ -228,6 +231,12 @@ class ChoicePane(QWidget):
         self.recipes.wanted.connect(self._save)
 
     # ------------------------------------------------------------ reactions
+
+    def _make_room(self, is_saving: bool) -> None:
+        """The form to save a recipe takes the place of what can be chosen, which is decided by then."""
+        for part in (self.tabs, self._stack):
+            part.setVisible(not is_saving)
+        self.several.setVisible(not is_saving and self.tabs.currentIndex() == TYPES_TAB)
 
     def _save(self) -> None:
         self.recipes.save(self.recipe())

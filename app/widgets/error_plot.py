@@ -149,7 +149,11 @@ class ErrorPlot(QWidget):
 
     def reset_view(self) -> None:
         """Shows all points again."""
-        self._plot.getPlotItem().getViewBox().autoRange(padding=0.04)
+        box = self._plot.getPlotItem().getViewBox()
+        box.autoRange(padding=0.04)
+        # Points are drawn in pixels, and low plots would cut those at the edges.
+        low, high = box.viewRange()[1]
+        box.setYRange(low, high, padding=0.08)
 
     def scatter_items(self) -> list[pg.ScatterPlotItem]:
         """The drawn items, for vector export."""

@@ -26,7 +26,7 @@ from app.widgets.run_memory import RunMemory
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
-PLOT_HEIGHT = 204
+PLOT_HEIGHT = 192
 
 
 class ModelInspector(QWidget):
@@ -190,7 +190,7 @@ class ModelInspector(QWidget):
         )
         size, bits = self.tensors.column_of("bytes"), self.tensors.column_of("bpw")
         table.view.set_columns(Columns((150, 64, 58, 60, 56), spare=(bits, size)))
-        table.setMinimumHeight(150)
+        table.setMinimumHeight(124)
         table.selected.connect(self._on_tensor)
         return table
 
