@@ -236,7 +236,7 @@ class CheckpointGoal:
 
     key = "checkpoint"
     title = _T("Goals", "Chec&kpoint for transformers and vLLM")
-    several = _T("Goals", "Writes {0} checkpoints of {1} together")
+    several = _T("Goals", "Writes {0} models of {1} together")
     # What a tensor becomes follows from the method and its rules.
     types: tuple[str, ...] = ()
 

@@ -99,9 +99,8 @@ class ChoicePane(QWidget):
 
     def recipe(self) -> Recipe:
         """The present choices as a recipe; what belongs to one model or one machine is left out."""
-        options = self.options.model_copy(
-            update={"imatrix": "", "gptq": None, "allow_requantize": False, "override_kv": (), "prune_layers": ()}
-        )
+        of_one_model = {"allow_requantize": False, "keep_unquantized": False, "override_kv": (), "prune_layers": ()}
+        options = self.options.model_copy(update={"imatrix": "", "gptq": None, **of_one_model})
         needs = any(TARGETS[name].importance for name in self.targets)
         importance = "required" if needs else self._recipe.importance if self._recipe else "recommended"
         return Recipe("", "", "", self.targets, options, importance)

@@ -264,7 +264,7 @@ def set_everything(page):
     for name, chosen in (("output_tensor_type", "Q8_0"), ("token_embedding_type", "Q6_K")):
         combo = part(page, QComboBox, name)
         combo.setCurrentIndex(combo.findData(chosen))
-    for name in ("pure", "leave_output_tensor", "strict"):
+    for name in ("pure", "leave_output_tensor", "keep_unquantized", "strict"):
         part(page, QCheckBox, name).setChecked(True)
     part(page, QLineEdit, "include_weights").setText("attn ffn_up")
     part(page, QLineEdit, "exclude_weights").setText("attn_k")
@@ -294,7 +294,7 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
     )
     assert options.prune_layers == (1,)
     assert options.override_kv[0] == KeyOverride(key="general.name", type="str", value="A name, with = and 'quotes'")
-    assert all((options.pure, options.leave_output_tensor, options.strict))
+    assert all((options.pure, options.leave_output_tensor, options.keep_unquantized, options.strict))
     assert job_of_command(page) == job
 
 
