@@ -208,7 +208,9 @@ class ResultsPage(QWidget):
         reason = self.table_model.column_of("reason")
         self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))
         self.table.view.set_columns(Columns(_WIDTHS, rest=reason))
-        self.table.top.addWidget(csv_button(self.context.theme, self.table_model, lambda: f"{self._stem()}-tensors"))
+        csv = csv_button(self.context.theme, self.table_model, lambda: f"{self._stem()}-tensors")
+        csv.setObjectName("export_table")
+        self.table.top.addWidget(csv)
         return self.table
 
     def _connect(self) -> None:

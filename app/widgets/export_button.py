@@ -35,7 +35,6 @@ class ExportButton(QPushButton):
 def csv_button(theme: Any, table: Any, stem: Callable[[], str]) -> QPushButton:
     """Writes a table, anything with a table(), under a name that begins with `stem`."""
     button = QPushButton(translate("ExportButton", "Export CSV"))
-    button.setObjectName("export_table")
     theme.decorate(button, "table")
     button.clicked.connect(lambda: export(table, "csv", stem(), parent=button.window()))
     return button
