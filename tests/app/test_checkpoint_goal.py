@@ -224,10 +224,8 @@ def test_further_forms_hold_the_same_numbers_and_are_one_job(page, context, qtbo
     page.pane.tabs.setCurrentIndex(2)
     assert page.plan is plans["awq"]
     pane.apply({"bits": 8})  # what cannot hold 8 bits waits until it can hold them again
-    assert pane.forms == ("compressed-tensors",)
-    pane.apply({"group": 128})
     assert pane.forms == ("compressed-tensors", "gptq")
-    pane.apply({"bits": 4, "group": 32})
+    pane.apply({"bits": 4})
     settle(page, qtbot)
     job = asked(page, qtbot)
     assert isinstance(job, CheckpointManyJob)
