@@ -123,9 +123,9 @@ def test_parts_are_drawn_in_proportion_and_named(qtbot):
     memory = DeviceMemory(name="Computer", kind="host", weights=400, cache=200, state=0, compute=100, overhead=100)
     bars.set_bars((Bar("Now", memory, 1600), Bar("Then", memory, 700), Bar("Elsewhere", memory, None)))
     bars.grab()
-    first = {words.split(":")[0]: area.width() + 1 for area, words in bars._segments[:6]}
+    first = {words.split(":")[0]: area.width() + 1 for area, words in bars._parts[:6]}
     assert first["Weights"] == pytest.approx(2 * first["Cache"])
-    assert any(words == "Stays free: 800 B" for _, words in bars._segments)
+    assert any(words == "Stays free: 800 B" for _, words in bars._parts)
     assert "Now: 0.0 of 0.0 GiB free" in bars.accessibleDescription()
     assert len({part_word(part) for part in PARTS}) == len(PARTS)
 
