@@ -51,7 +51,7 @@ class SettingsPage(QWidget):
 
     def show_token(self) -> None:
         """Where the token is entered."""
-        self._area.ensureWidgetVisible(self.token)
+        self._area.ensureWidgetVisible(self.token, 0, MARGIN)
         self.token.focus()
 
     def _make_header(self) -> PageHeader:
