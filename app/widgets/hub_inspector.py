@@ -224,7 +224,7 @@ class HubInspector(QWidget):
             {"filter": self.tr("Filter files"), "name": self.tr("Files of the model"), "rows": self.tr("{0} files")}
         )
         use, here = self.files.column_of("use"), self.files.column_of("here")
-        files.view.set_columns(Columns((92, 72, 138, 56), rest=use, spare=(here,)))
+        files.view.set_columns(Columns((128, 72, 102, 56), rest=use, spare=(here,)))
         forms = TableView("hub_forms")
         forms.setModel(RowsFilter(self.forms, self))
         forms.setAccessibleName(self.tr("Forms of the model and whether they run here"))
@@ -323,7 +323,9 @@ class HubInspector(QWidget):
         if page.variants or not left:
             return self.tr("{0} files in all, {1}").format(len(page.files), text.size(page.bytes))
         left_bytes = text.size(sum(file.bytes for file in left))
-        words = self.tr("{0} of {1} files are needed to quantize; {2} are left, {3}. Why is told under Files.")
+        words = self.tr(
+            "{0} of {1} files are needed to quantize. Left out are {2} of {3}; the reasons are under Files."
+        )
         return words.format(len(page.files) - len(left), len(page.files), len(left), left_bytes)
 
     def _show_verdict(self) -> None:
