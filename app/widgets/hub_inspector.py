@@ -323,9 +323,7 @@ class HubInspector(QWidget):
         if page.variants or not left:
             return self.tr("{0} files in all, {1}").format(len(page.files), text.size(page.bytes))
         left_bytes = text.size(sum(file.bytes for file in left))
-        words = self.tr(
-            "{0} of {1} files are needed to quantize. Left out are {2} of {3}: see Files for why."
-        )
+        words = self.tr("{0} of {1} files are needed to quantize. Left out are {2} of {3}: see Files for why.")
         return words.format(len(page.files) - len(left), len(page.files), len(left), left_bytes)
 
     def _show_verdict(self) -> None:
