@@ -347,7 +347,7 @@ class HubBrowser(QWidget):
                 self.said.emit(self.tr("The command is on the clipboard"))
 
     def _download(self, output: str) -> DownloadJob:
-        page, variant = self.inspector.page, self.inspector.chosen()
+        page, variant = self.inspector.page, self.inspector.choice.chosen
         assert page is not None
         return DownloadJob(
             repo=page.repo,
@@ -365,7 +365,7 @@ class HubBrowser(QWidget):
 
     def _place(self, repo: str) -> str:
         """Where a model that is here lies."""
-        page, variant = self.inspector.page, self.inspector.chosen()
+        page, variant = self.inspector.page, self.inspector.choice.chosen
         assert page is not None
         folder = RepoCache(cache_root(), repo).snapshot(page.commit)
         return str(folder / variant.name if variant else folder)
