@@ -20,6 +20,8 @@ from core.jobs import Histogram
 
 # Where the logarithmic axis of counts begins: below one.
 FLOOR = 0.5
+# What the words beside a mark take of the axis, at most.
+ROOM = 0.15
 translate = QCoreApplication.translate
 
 
@@ -97,15 +99,17 @@ class RangePlot(PointedPlot):
     def _line(self, mark: Mark) -> pg.InfiniteLine:
         color = self._theme.color("series2" if mark.is_range else "muted")
         style = Qt.PenStyle.SolidLine if mark.is_range else Qt.PenStyle.DashLine
-        edges, _ = self.bars()
-        is_left = mark.at <= (edges[0] + edges[-1]) / 2
-        options = {
-            "position": 0.94,
-            "color": self._theme.color("text"),
-            "anchors": [(0, 0.5), (0, 0.5)] if is_left else [(1, 0.5), (1, 0.5)],
-        }
+        side = self._side(mark.at)
+        options = {"position": 0.94, "color": self._theme.color("text"), "anchors": [(side, 0.5), (side, 0.5)]}
         pen = pg.mkPen(color, width=2 if mark.is_range else 1, style=style)
         return pg.InfiniteLine(mark.at, angle=90, pen=pen, label=mark.words, labelOpts=options)
+
+    def _side(self, at: float) -> int:
+        """Of the words beside a line: 1 at its left, 0 at its right, away from the middle where there is room."""
+        edges, _ = self.bars()
+        share = (at - edges[0]) / max(edges[-1] - edges[0], 1e-30)
+        is_inside = ROOM <= share <= 1 - ROOM
+        return int((share <= 0.5) == is_inside)
 
     # ------------------------------------------------------------ pointing
 

@@ -17,6 +17,9 @@ from app.widgets.elided_label import ElidedLabel
 from app.widgets.figure_row import FigureRow
 from core.jobs import CheckpointResult, QuantizeResult
 
+# How much of a hash is shown; all of it is copied.
+SHOWN = 6
+
 
 class ResultHead(QWidget):
     """Shows a QuantizeResult.
@@ -80,7 +83,7 @@ class ResultHead(QWidget):
             (self._memory, text.size(result.peak_memory_bytes)),
         ):
             label.setText(words)
-        self._hash.setText(f"{result.sha256[:8]}…")
+        self._hash.setText(f"{result.sha256[:SHOWN]}…")
         self._hash.setToolTip(self.tr("Copy the SHA-256 of the weights: {0}").format(result.sha256))
         self.check_file()
 
@@ -143,4 +146,4 @@ class ResultHead(QWidget):
     def _copy_hash(self) -> None:
         QGuiApplication.clipboard().setText(self._sha256)
         self._hash.setText(self.tr("Copied"))
-        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:8]}…"))
+        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:SHOWN]}…"))
