@@ -358,7 +358,7 @@ def find_on_hub(stage: Stage, words: str) -> Any:
     pane = stage.window.page("models").hub
     pane.filters.query.setText(words)
     if not words:
-        pane.begin_state.findChildren(_button())[0].click()
+        pane.states.begin.findChildren(_button())[0].click()
     stage.wait("the search", lambda: pane.search.job is not None and not pane.search.is_busy)
     stage.settle()
     return pane
