@@ -70,7 +70,8 @@ for _lane_type, _llvm_type in LLVM_TYPES.items():
     _register_model(_lane_type, _llvm_type)
 
 
-def _splat(builder: Any, value: Any, llvm_type: Any) -> Any:
+def splatted(builder: Any, value: Any, llvm_type: Any) -> Any:
+    """An LLVM value in all lanes."""
     one = builder.insert_element(ir.Constant(llvm_type, ir.Undefined), value, ir.Constant(INT32, 0))
     return builder.shuffle_vector(one, ir.Constant(llvm_type, ir.Undefined), ir.Constant(LLVM_INTEGERS, [0] * LANES))
 
@@ -79,7 +80,7 @@ def _lanes(context: Any, builder: Any, value: Any, have: Any, want: Any) -> Any:
     """A value as lanes of the type wanted: itself, or a number in every lane."""
     if have == want:
         return value
-    return _splat(builder, context.cast(builder, value, have, SCALARS[want]), LLVM_TYPES[want])
+    return splatted(builder, context.cast(builder, value, have, SCALARS[want]), LLVM_TYPES[want])
 
 
 def _fits(have: Any, want: Any) -> bool:
