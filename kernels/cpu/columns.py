@@ -49,7 +49,7 @@ def quantize_columns(
         span = (first * LANES, min(rows, end * LANES))
         _columns(flat, *tables, group_of, lowest, highest, columns, span, codes.reshape(-1), errors.reshape(-1))
 
-    map_ranges(run, ranges(-(-rows // LANES), LANES * columns * 16, threads), threads)
+    map_ranges(run, ranges(-(-rows // LANES), LANES * columns * 2, threads), threads)
     return codes, errors
 
 

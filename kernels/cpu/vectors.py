@@ -270,8 +270,8 @@ def lanes_to_bits(typing: Any, a: Any) -> Any:
     return _typed((a,), (integers,), types.int64, emit)
 
 
-def _extreme(emit: Emit) -> Emit:
-    """Emit the extreme of the 16 lanes by folding their halves together four times."""
+def _folded(emit: Emit) -> Emit:
+    """Emit what the 16 lanes make together, such as their extreme, by folding their halves four times."""
 
     def fold(builder: Any, lanes: Any) -> Any:
         for step in (8, 4, 2, 1):
@@ -285,10 +285,16 @@ def _extreme(emit: Emit) -> Emit:
 @intrinsic
 def largest(typing: Any, a: Any) -> Any:
     """The largest of the lanes, as a float32; where there is NaN, some lane."""
-    return _typed((a,), (floats,), types.float32, _extreme(_emit_larger))
+    return _typed((a,), (floats,), types.float32, _folded(_emit_larger))
 
 
 @intrinsic
 def smallest(typing: Any, a: Any) -> Any:
     """The smallest of the lanes, as a float32; where there is NaN, some lane."""
-    return _typed((a,), (floats,), types.float32, _extreme(_emit_smaller))
+    return _typed((a,), (floats,), types.float32, _folded(_emit_smaller))
+
+
+@intrinsic
+def total_of(typing: Any, a: Any) -> Any:
+    """The sum of the lanes, as a float32, halves added to halves."""
+    return _typed((a,), (floats,), types.float32, _folded(lambda builder, x, y: builder.fadd(x, y)))
