@@ -90,7 +90,7 @@ def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, set
         ends, found = (low[part, None], high[part, None]), np.zeros((len(low[part]), 1), np.int64)
         for steps in (COARSE, FINE):
             tried = np.clip(found + steps, 0, len(SHRINKS) - 1)
-            scales, zeros = grid(*(end * SHRINKS[tried] for end in ends), scheme)
+            scales, zeros = grid(ends[0] * SHRINKS[tried], ends[1] * SHRINKS[tried], scheme)
             chosen = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
             found = np.take_along_axis(tried, chosen[:, None], axis=1)
         best[part] = found[:, 0]
