@@ -192,8 +192,8 @@ def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
     """The plan of a checkpoint with its preflight."""
     output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
     job = _checkpoint_job(options, output)
-    jobs = job.jobs if isinstance(job, CheckpointManyJob) else (job,)
-    plans = [_checked_checkpoint(options, each.options, output, measure) for each in jobs]
+    forms = [job.options_of(form) for form in job.exports] if isinstance(job, CheckpointManyJob) else [job.options]
+    plans = [_checked_checkpoint(options, wanted, output, measure) for wanted in forms]
     if options.json:
         return _print_plans(plans)
     print("\n\n".join(cli_estimate.planned(made, text.checkpoint_plan) for made in plans), flush=True)

@@ -167,7 +167,9 @@ def checkpoint(result: CheckpointResult) -> str:
 
 def checkpoints(result: CheckpointManyResult) -> str:
     """The answer of `quantize --method` with several forms."""
-    return "\n\n".join(checkpoint(one) for one in result.results)
+    return "\n\n".join(
+        checkpoint(one) if isinstance(one, CheckpointResult) else quantized(one) for one in result.results
+    )
 
 
 def quantized_many(result: QuantizeManyResult) -> str:
