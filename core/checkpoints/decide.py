@@ -171,7 +171,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
             memory_bytes=BASE_BYTES + max(*(_held(item) for item in items), _calibration_bytes(source, settings)),
-            warnings=(*_unmatched(settings, source.entries), *_warnings(settings, quantized)),
+            warnings=(*unmatched(settings, source.entries), *_warnings(settings, quantized)),
         ),
         settings,
         items,
@@ -328,7 +328,7 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
     )
 
 
-def _unmatched(settings: Settings, entries: Sequence[Entry]) -> Iterator[str]:
+def unmatched(settings: Settings, entries: Sequence[Entry]) -> Iterator[str]:
     """Of each expression that finds no layer: most likely it is misspelt."""
     names = [entry.name for entry in entries if entry.is_linear]
     for pattern in (*settings.skip, *(pattern for pattern, _ in settings.rules)):

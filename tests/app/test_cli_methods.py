@@ -112,3 +112,6 @@ def test_what_the_plan_warns_of_stands_below_the_result(
     words = capfd.readouterr().out
     assert "Note: The expression nosuch finds no layer and changes nothing" in words
     assert "Note: A model that was not trained in this form will not survive it" in words
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "was not trained in this form" in card
+    assert "nosuch" not in card
