@@ -38,6 +38,7 @@ from app.cli_options import (
 )
 from app.cli_report import add_report_option, add_runs, check_report, history, save_report, write_runs
 from app.cli_running import Recorder, Recorders, run_job
+from app.cli_values import refused
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.estimate.values import CacheType
@@ -92,9 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     except BitwrightError as error:
         return _report(error, error.line, error.exit_code, debug)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
+        return _report(error, refused(error), BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
         keeps = "--resume" in arguments or arguments[:1] in (["download"], ["upload"])
         words = "What is done is kept: the same command goes on" if keeps else "Nothing was left behind"

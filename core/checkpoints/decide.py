@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -171,7 +171,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
             memory_bytes=BASE_BYTES + max(*(_held(item) for item in items), _calibration_bytes(source, settings)),
-            warnings=_warnings(settings, quantized),
+            warnings=(*unmatched(settings, source.entries), *_warnings(settings, quantized)),
         ),
         settings,
         items,
@@ -326,6 +326,14 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
             "weighted": weighted,
         }
     )
+
+
+def unmatched(settings: Settings, entries: Sequence[Entry]) -> Iterator[str]:
+    """Of each expression that finds no layer: most likely it is misspelt."""
+    names = [entry.name for entry in entries if entry.is_linear]
+    for pattern in (*settings.skip, *(pattern for pattern, _ in settings.rules)):
+        if not any(pattern.search(name) for name in names):
+            yield f"The expression {pattern.pattern} finds no layer and changes nothing; a layer's name is {names[0]}."
 
 
 def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:

@@ -337,6 +337,7 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         seconds=seconds,
         peak_memory_bytes=memory.peak_bytes(),
         sha256=digest,
+        warnings=plan.warnings,
         total=figures(_sum(sums)),
         tensors=tuple(tensor_result(item.row, sums[item.entry.name]) for item in decided.items),
         activations=tuple(figures for layer in measures.found for figures in layer.activations),

@@ -471,7 +471,7 @@ def test_a_bug_is_one_line_and_its_traceback_only_with_debug(call, small, monkey
 def test_values_out_of_range_are_bad_input(call, small):
     code, _, err = call("chat", small, "--prompt", "x", "--temperature", "-1")
     assert code == 2
-    assert err.startswith("error: temperature: ")
+    assert err == "error: --temperature cannot be -1. It must be at least 0.\n"
 
 
 def test_a_reader_that_went_away_is_no_failure(small):
