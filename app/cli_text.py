@@ -145,7 +145,7 @@ def quantized(result: QuantizeResult) -> str:
         ("Time", f"{duration(result.seconds)}, at most {size(result.peak_memory_bytes)} of memory"),
         ("SHA-256", result.sha256),
     )
-    return f"{_by_type(result.tensors)}\n\n{total}"
+    return "\n\n".join([_by_type(result.tensors), total, *(f"Note: {warning}" for warning in result.warnings)])
 
 
 def checkpoint(result: CheckpointResult) -> str:

@@ -98,11 +98,11 @@ def line(name: str, measured: Measured | None, scores: Scores) -> str:
     """A row of the table."""
     cells = [name.ljust(28)]
     if measured is None:
-        cells += [" " * width for width in (5, 9, 8, 6, 8)]
+        cells += [" " * width for width in (9, 8, 6, 8)]
     else:
         found = measured.errors
         errors = ("", "") if found is None else (f"{found.weights:.3f}", f"{found.output:.3f}")
-        cells += [f"{measured.bits_per_weight:5.2f}", f"{errors[0]:>9}", f"{errors[1]:>8}"]
+        cells += [f"{errors[0]:>9}", f"{errors[1]:>8}"]
         cells += [f"{measured.seconds:6.1f}", f"{measured.peak_bytes / 2**20:8.0f}"]
     cells += [cell for own in scores.values() for cell in (f"{own.ppl:9.2f}", f"{own.kld:6.4f}", f"{own.tail:6.3f}")]
     return f"| {' | '.join(cells)} |"
@@ -110,7 +110,7 @@ def line(name: str, measured: Measured | None, scores: Scores) -> str:
 
 def header(scores: Scores) -> str:
     """The words above the table."""
-    words = ["method".ljust(28), " bits", "weights %", "output %", "time s", "peak MiB"]
+    words = ["method".ljust(28), "weights %", "output %", "time s", "peak MiB"]
     words += [cell for name in scores for cell in (f"{name + ' ppl':>9}", "   kld", "  99 %")]
     rule = [f"{'-' * (len(word) - 1)}{':' if number else '-'}" for number, word in enumerate(words)]
     return f"| {' | '.join(words)} |\n| {' | '.join(rule)} |"

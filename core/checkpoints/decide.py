@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
 from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
+from core.estimate.walking import Matrix as Met
+from core.estimate.walking import kept_bytes
 from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
@@ -171,7 +173,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
             memory_bytes=BASE_BYTES + max(*(_held(item) for item in items), _calibration_bytes(source, settings)),
-            warnings=_warnings(settings, quantized),
+            warnings=(*unmatched(settings, source.entries), *_warnings(settings, quantized)),
         ),
         settings,
         items,
@@ -213,7 +215,19 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + NETWORK_BYTES
+    held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states)
+    return held + _kept(linear, settings) + NETWORK_BYTES
+
+
+def _kept(linear: Sequence[Entry], settings: Settings) -> int:
+    """What is kept between two passes of the windows, where memory is free for it."""
+    if settings.calibration.target or all(own.choice.method != "gptq" for own in settings.every):
+        return 0
+    ends = {
+        Met(entry.gguf.split(".")[2], entry.stored.shape[0], entry.stored.shape[1], "", setup="gptq")
+        for entry in linear
+    }
+    return sum(kept_bytes(ends, settings.tokens).values())
 
 
 def _held(item: Item) -> int:
@@ -326,6 +340,14 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
             "weighted": weighted,
         }
     )
+
+
+def unmatched(settings: Settings, entries: Sequence[Entry]) -> Iterator[str]:
+    """Of each expression that finds no layer: most likely it is misspelt."""
+    names = [entry.name for entry in entries if entry.is_linear]
+    for pattern in (*settings.skip, *(pattern for pattern, _ in settings.rules)):
+        if not any(pattern.search(name) for name in names):
+            yield f"The expression {pattern.pattern} finds no layer and changes nothing; a layer's name is {names[0]}."
 
 
 def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:

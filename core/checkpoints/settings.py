@@ -298,7 +298,9 @@ def _check_extras(options: MethodOptions, rule: str) -> None:
         raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
     if options.double_quant and "double_quant" not in row.options:
         raise IllegalMethod(f"{method} has no double quantization", "", "Use --method nf4, or leave it out")
-    if options.imatrix and ("imatrix" not in row.options or rule != "mse"):
+    if options.imatrix and "imatrix" not in row.options:
+        raise IllegalMethod(f"{method} does not use an importance matrix", "", "Leave --imatrix out")
+    if options.imatrix and rule != "mse":
         raise IllegalMethod("An importance matrix is used by the search by error only", "", "Use --range mse")
     if rule == "given" and options.range_low == options.range_high == 0:
         raise IllegalMethod("A range by hand needs its ends", "", "Use --range LOW:HIGH")

@@ -7,16 +7,18 @@ times columns and that times columns; core.speed knows what each takes on this m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.estimate.timing import Operation
-from core.methods.calibration import STAGES
+from core.methods.calibration import KEPT_BYTES, STAGES
 
 Amounts = Counter[Operation]
 MACS, FACTOR, SPREAD = Operation("macs"), Operation("factor"), Operation("spread")
 WATCH, SQUARES, START = Operation("watch"), Operation("squares"), Operation("start")
+# The matrices that end attention and feed-forward, with their stage.
+ENDS = {"attn_output": 1, "ffn_down": 3}
 # Of AWQ's search: candidates, and rows of a matrix that they are compared by.
 CANDIDATES, COMPARED_ROWS = 20, 256
 
@@ -72,12 +74,16 @@ class Walk:
                 amounts[Operation("decode", matrix.type)] += matrix.weights
         return amounts
 
-    def passed(self, layer: Sequence[Matrix], until: int = len(STAGES)) -> Amounts:
-        """All tokens through a layer, as far as what meets the matrices of a stage; len(STAGES): the whole of it."""
-        done = [matrix for matrix in layer if matrix.stage < until]
+    def passed(self, layer: Sequence[Matrix]) -> Amounts:
+        """All tokens through a layer."""
+        return self.between(layer, range(len(STAGES)))
+
+    def between(self, layer: Sequence[Matrix], stages: Collection[int]) -> Amounts:
+        """All tokens through the matrices of some stages; attention is computed with those of the first."""
+        done = [matrix for matrix in layer if matrix.stage in stages]
         macs = sum(matrix.met * matrix.rows * matrix.columns for matrix in done)
         spread = sum(matrix.met * matrix.rows for matrix in done) + 2 * self.width
-        if until > 0:
+        if 0 in stages:
             macs += 2 * self.length * self.attention
             spread += self.length * self.heads
         return Counter({MACS: self.tokens * macs, SPREAD: self.tokens * spread})
@@ -123,12 +129,37 @@ def solving(walk: Walk, *, prestep: str, target: bool, watched: bool) -> Amounts
     return joined(found)
 
 
+def kept_bytes(matrices: Iterable[Matrix], tokens: int) -> dict[str, int]:
+    """Of the matrices that end attention and feed-forward, by their parts: what is kept of all that meets them.
+
+    So nothing before them is computed in a second pass (core.calibration.shortcuts).
+    """
+    found, room = {}, KEPT_BYTES
+    for matrix in sorted(matrices, key=lambda matrix: matrix.stage):
+        size = 4 * tokens * max(matrix.rows, matrix.columns)
+        if matrix.part in ENDS and matrix.setup and size <= room:
+            found[matrix.part] = size
+            room -= size
+    return found
+
+
+def _passes(walk: Walk, layer: Sequence[Matrix], target: bool) -> Iterable[Amounts]:
+    """Up to every stage, and through the whole layer; what is kept of a part is not computed again."""
+    kept = {} if target else kept_bytes(layer, walk.tokens)
+    done: set[int] = set()
+    for stage in range(len(STAGES) + 1):
+        if stage < len(STAGES) and not any(matrix.stage == stage and matrix.setup for matrix in layer):
+            continue
+        parts = [part for part in range(stage) if part not in done]
+        yield from [walk.between(layer, parts)] * (1 + target)
+        done |= {ENDS[part] - 1 for part in kept if ENDS[part] <= stage}
+        done |= {ENDS[part] for part in kept if ENDS[part] < stage}
+
+
 def _of_layer(walk: Walk, layer: Sequence[Matrix], target: bool) -> Iterable[Amounts]:
-    yield from [walk.passed(layer)] * (1 + target)
+    yield from _passes(walk, layer, target)
     for stage in range(len(STAGES)):
         looked = [matrix for matrix in layer if matrix.stage == stage and matrix.setup]
-        if looked:
-            yield from [walk.passed(layer, stage)] * (1 + target)
         for matrix in _inputs(looked):
             yield Counter({MACS: (1 + target) * matrix.met * walk.tokens * matrix.columns**2})
             yield Counter({FACTOR: matrix.copies * matrix.columns**3})

@@ -314,7 +314,7 @@ class QuantizeResult(Value):
     """A finished quantization; errors are measured against the source as it was read.
 
     output: the file, or the first of its parts. sha256: of the file, or of all its parts one after another. layers: of
-    a method that looked at a text, in the order of the layers.
+    a method that looked at a text, in the order of the layers. warnings: those of the plan.
     """
 
     source: str
@@ -331,6 +331,7 @@ class QuantizeResult(Value):
     total: ErrorFigures
     tensors: tuple[TensorResult, ...]
     layers: tuple[LayerFigures, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class QuantizeManyResult(Value):

@@ -334,7 +334,7 @@ class Refusal:
 def refusal(choice: Choice) -> Refusal | None:
     """The first thing that is wrong with a choice of known names, or None."""
     method, export = METHOD[choice.method], FORM[choice.export]
-    if export.name not in _forms(method):
+    if export.name not in forms_of(method):
         why = f"{export.title} cannot hold what {method.name} makes"
         return Refusal(f"{method.name} cannot be written as {export.name}", why, _use("--export", method.exports[0]))
     if choice.bits not in method.bits:
@@ -346,7 +346,7 @@ def refusal(choice: Choice) -> Refusal | None:
     return _activations(choice)
 
 
-def _forms(method: Method) -> tuple[str, ...]:
+def forms_of(method: Method) -> tuple[str, ...]:
     """All forms that a method's result can have, GGUF types among them where it makes linear integers."""
     return method.exports + (tuple(GGUF_FORM) if set(PACKED) & set(method.exports) else ())
 
@@ -435,22 +435,35 @@ def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:
         word, remedy = (
             ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave --asymmetric out")
         )
-        return Refusal(f"{row.name} cannot be {word}", f"{row.title} has no {word} integers", remedy)
+        return _unable(
+            row, f"{word} integers", f"{'asymmetric' if choice.symmetric else 'symmetric'} ones only", remedy
+        )
     return None
 
 
 def _bits_refusal(choice: Choice, row: Method | Export) -> Refusal:
-    why = f"{row.title} has {_or(sorted(row.bits))} bits"
-    return Refusal(f"{row.name} has no {choice.bits} bits", why, _use("--bits", nearest(choice.bits, row.bits)))
+    able = f"{_or(sorted(row.bits))} bit{'s' * (row.bits != (1,))}"
+    return _unable(
+        row, f"{choice.bits} bit{'s' * (choice.bits != 1)}", able, _use("--bits", nearest(choice.bits, row.bits))
+    )
 
 
 def _group_refusal(choice: Choice, row: Method | Export) -> Refusal:
     usable = [group for group in row.groups if group > 0] if choice.group > 0 else list(row.groups)
-    words = group_word(choice.group)
-    why = f"{row.title} has groups of {_or([group_word(group) for group in sorted(set(row.groups))])}"
-    return Refusal(
-        f"{row.name} has no groups of {words}", why, _use("--group", group_word(nearest(choice.group, usable)))
-    )
+    sizes = sorted({group for group in row.groups if group > 0})
+    named = [_NAMED[group] for group in (CHANNEL, TENSOR) if group in row.groups]
+    able = ", or ".join([*([f"groups of {_or(sizes)}"] if sizes else []), *named])
+    words = _NAMED.get(choice.group, f"groups of {choice.group}")
+    return _unable(row, words, able, _use("--group", group_word(nearest(choice.group, usable))))
+
+
+_NAMED = {CHANNEL: "one scale for each row", TENSOR: "one scale for the whole tensor"}
+
+
+def _unable(row: Method | Export, wanted: str, able: str, remedy: str) -> Refusal:
+    """That a method does not make something, or a form does not hold it."""
+    kind, verb = ("form", "hold") if isinstance(row, Export) else ("method", "make")
+    return Refusal(f"The {kind} {row.name} does not {verb} {wanted}", f"it {verb}s {able}", remedy)
 
 
 def _activations(choice: Choice) -> Refusal | None:

@@ -98,7 +98,7 @@ def test_past_jobs_correct_it(source: Path, tmp_path: Path, quick: None) -> None
     own = EvaluateJob(source=str(source), models=(str(source),), context=32, chunks=4)
     before = needed(MeasurePreflightJob(job=own, measure=True)).seconds
     assert before is not None
-    figures: dict[str, Any] = {name: 0 for name in EvaluateResult.model_fields}
+    figures: dict[str, Any] = dict.fromkeys(EvaluateResult.model_fields, 0)
     figures |= {"source": "", "architecture": "", "datasets": (), "models": (), "warnings": (), "seconds": 2 * before}
     store = Store()
     store.finish(store.add(own, "running"), EvaluateResult(**figures))
