@@ -94,6 +94,7 @@ class ResultsPage(QWidget):
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
         self.report_button.setVisible(self.history.rowCount() > 1)
+        self.list.setVisible(self.history.rowCount() > 0)
         if self._detail.currentWidget() is not self.measure:
             self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         row = self.history.row_of(chosen.id, chosen.output) if chosen else -1
