@@ -28,7 +28,8 @@ Choices = tuple[tuple[str, str], ...]
 class Setting:
     """One setting. section '' keeps it off the Settings page: it is remembered, not chosen there.
 
-    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means, or an empty folder.
+    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means,
+    or an empty folder.
     """
 
     key: str
