@@ -31,7 +31,10 @@ from app.models.names import model_title
 from app.widgets.source_strip import ModelMenu
 from core.catalog import COPY, TARGETS
 from core.jobs import (
+    CONTEXT,
     QUICK_CHUNKS,
+    RANKING_CHUNKS,
+    RANKING_CONTEXT,
     Category,
     EvaluateJob,
     Grain,
@@ -84,14 +87,15 @@ class MeasurePane(QWidget):
             "source": self._source,
             "text": self._texts,
             "categories": () if self._texts or len(self._categories()) == len(self.kinds) else self._categories(),
-            "chunks": QUICK_CHUNKS if self.quick.isChecked() else 0,
             "threads": self._threads(),
         }
         if self.of_parts.isChecked():
             target, grain = self.target.currentText(), self.grain.currentData()
-            return SensitivityJob(options=QuantizeOptions(target=target), by=grain, **common)
+            chunks = RANKING_CHUNKS if self.quick.isChecked() else 0
+            return SensitivityJob(options=QuantizeOptions(target=target), by=grain, chunks=chunks, **common)
         models = self.chosen_models()
-        return EvaluateJob(models=models, **common) if models else None
+        chunks = QUICK_CHUNKS if self.quick.isChecked() else 0
+        return EvaluateJob(models=models, chunks=chunks, **common) if models else None
 
     def chosen_models(self) -> tuple[str, ...]:
         """Paths of the models that are ticked."""
@@ -203,7 +207,7 @@ class MeasurePane(QWidget):
         return _column(_row(*self.kinds.values()), _row(self.text_button, self._text_words))
 
     def _make_length(self) -> QWidget:
-        self.quick = QRadioButton(self.tr("&Quick: {0} windows of 512 tokens").format(QUICK_CHUNKS))
+        self.quick = QRadioButton()
         self.quick.setObjectName("measure_quick")
         self.full = QRadioButton(self.tr("F&ull: all of the text, for small standard errors"))
         self.full.setObjectName("measure_full")
@@ -282,6 +286,8 @@ class MeasurePane(QWidget):
             widget.setVisible(not parts)
         for widget in (self._parts_label, self._parts_box):
             widget.setVisible(parts)
+        windows = (RANKING_CHUNKS, RANKING_CONTEXT) if parts else (QUICK_CHUNKS, CONTEXT)
+        self.quick.setText(self.tr("&Quick: {0} windows of {1} tokens").format(*windows))
         name = model_title(self._source) if self._source else self.tr("Choose the original")
         self.original.setText(name.replace("&", "&&"))
         self.original.setToolTip(self._source)
