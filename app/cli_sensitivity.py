@@ -49,8 +49,8 @@ def add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
         "own texts; may be repeated")  # fmt: skip
     add("--context", type=count, default=RANKING_CONTEXT, metavar="N", help=f"length of a window in tokens "
         f"({RANKING_CONTEXT})")  # fmt: skip
-    add("--chunks", type=count, default=RANKING_CHUNKS, metavar="N", help=f"how many windows at most ({RANKING_CHUNKS}); "
-        "0: all")  # fmt: skip
+    add("--chunks", type=count, default=RANKING_CHUNKS, metavar="N", help="how many windows at most "
+        f"({RANKING_CHUNKS}); 0: all")  # fmt: skip
     add("--keep-type", type=_type, default="Q8_0", metavar="TYPE", help="what the most sensitive pieces are to be kept "
         "in (Q8_0)")  # fmt: skip
     add("--grow", type=_percent, default=5.0, metavar="PERCENT", help="how much larger that may make the file (5)")
