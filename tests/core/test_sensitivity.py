@@ -69,7 +69,7 @@ def test_a_piece_has_the_figures_of_a_file_with_it_alone_quantized(name, source,
         assert getattr(found, figure) == pytest.approx(getattr(expected, figure), rel=1e-3, abs=1e-6), figure
 
 
-def test_shares_are_those_of_each_window(by_tensor):
+def test_shares_are_those_of_each_window(source, by_tensor):
     assert sum(piece.share for piece in by_tensor.pieces) == pytest.approx(100)
     assert all(piece.share_error > 0 for piece in by_tensor.pieces)
     assert by_tensor.warnings == ()
