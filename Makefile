@@ -4,6 +4,7 @@
 #   LLAMA_QUANTIZE=PATH  llama.cpp's program, for `make bench` to compare with
 #   PEER_PYTHON=PATH     a Python that has gptqmodel, for `make bench-peers` to compare with
 #   QUICK=1              `make bench-methods` with fewer methods and less text
+#   RESUME=1             `make bench-methods` goes on where a run before was stopped
 #   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
 
 PYTHON ?= python3
@@ -11,6 +12,7 @@ TORCH_INDEX ?=
 LLAMA_QUANTIZE ?=
 PEER_PYTHON ?=
 QUICK ?=
+RESUME ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -52,7 +54,7 @@ bench: $(VENV)/.stamp-test
 
 # What every method of checkpoints loses on the sample, and whether better methods lose less.
 bench-methods: $(VENV)/.stamp-test
-	$(PY) -m bench.methods $(if $(QUICK),--quick)
+	$(PY) -m bench.methods $(if $(QUICK),--quick) $(if $(RESUME),--resume)
 
 bench-peers: $(VENV)/.stamp-test
 	$(PY) -m bench.peers --peer-python $(or $(PEER_PYTHON),$(error PEER_PYTHON=PATH: the Python of an environment with gptqmodel))

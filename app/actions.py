@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app.job_kinds import short
 from app.settings import Settings
 from core.catalog import output_name
 from core.hub.cache import repo_in
-from core.jobs import ImatrixJob, QuantizeJob, QuantizeManyJob, QuantizeOptions
+from core.jobs import (
+    CheckpointJob,
+    CheckpointManyJob,
+    ImatrixJob,
+    MethodOptions,
+    QuantizeJob,
+    QuantizeManyJob,
+    QuantizeOptions,
+)
 from core.methods.table import METHOD, Choice, label
 from core.store import data_dir
 
@@ -47,6 +55,17 @@ def quantize_job(
     return QuantizeJob(source=source, output=output, options=options, threads=threads)
 
 
+def checkpoint_job(
+    source: str, output: str, options: MethodOptions, settings: Settings
+) -> CheckpointJob | CheckpointManyJob:
+    """A checkpoint with the threads of the settings; several forms are one job, and `output` the folder of all."""
+    threads = settings.value("threads")
+    if not options.beside:
+        return CheckpointJob(source=source, output=output, options=options, threads=threads)
+    exports, first = (options.export, *options.beside), options.model_copy(update={"beside": ()})
+    return CheckpointManyJob(source=source, output=output, exports=exports, options=first, threads=threads)
+
+
 def proposed_output(source: str, target: str, settings: Settings, is_taken: Callable[[str], bool]) -> str:
     """Where the result goes unless the user says otherwise: NAME-TARGET.gguf, never an existing file.
 
@@ -60,13 +79,12 @@ def proposed_output(source: str, target: str, settings: Settings, is_taken: Call
     return str(candidate)
 
 
-def proposed_checkpoint(source: str, choice: Choice, settings: Settings, is_taken: Callable[[str], bool]) -> str:
-    """The same for a checkpoint, a folder: NAME-METHOD, with the form where it is not the method's first."""
-    words = [
-        *label(choice).replace(",", "").split(),
-        *([choice.export] if choice.export != METHOD[choice.method].exports[0] else []),
-    ]
-    name = "-".join([Path(source).name, *words])
+def proposed_checkpoint(
+    source: str, choice: Choice, forms: Sequence[str], settings: Settings, is_taken: Callable[[str], bool]
+) -> str:
+    """The same for a checkpoint, a folder: NAME-METHOD, with the form where it is a single one, not the usual."""
+    said = [] if len(forms) > 1 or choice.export == METHOD[choice.method].exports[0] else [choice.export]
+    name = "-".join([Path(source).name, *label(choice).replace(",", "").split(), *said])
     first = candidate = output_folder(source, settings) / name
     number = 2
     while candidate.exists() or is_taken(str(candidate)):

@@ -39,6 +39,7 @@ from app.cli_options import (
 )
 from app.cli_report import add_report_option, check_report, save_report
 from app.cli_running import Recorder, Recorders, run_job
+from app.cli_values import refused
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.estimate.values import CacheType
@@ -93,9 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     except BitwrightError as error:
         return _report(error, error.line, error.exit_code, debug)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return _report(error, f"{where or 'The job'}: {first['msg']}.", BAD_INPUT, debug)
+        return _report(error, refused(error), BAD_INPUT, debug)
     except (Cancelled, KeyboardInterrupt) as error:
         keeps = "--resume" in arguments or arguments[:1] in (["download"], ["upload"])
         words = "What is done is kept: the same command goes on" if keeps else "Nothing was left behind"
@@ -192,8 +191,8 @@ def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
     """The plan of a checkpoint with its preflight."""
     output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
     job = _checkpoint_job(options, output)
-    jobs = job.jobs if isinstance(job, CheckpointManyJob) else (job,)
-    plans = [_checked_checkpoint(options, each.options, output, measure) for each in jobs]
+    forms = [job.options_of(form) for form in job.exports] if isinstance(job, CheckpointManyJob) else [job.options]
+    plans = [_checked_checkpoint(options, wanted, output, measure) for wanted in forms]
     if options.json:
         return _print_plans(plans)
     print("\n\n".join(cli_estimate.planned(made, text.checkpoint_plan) for made in plans), flush=True)

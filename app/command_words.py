@@ -118,7 +118,7 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     if options.gptq is not None:
         words += ["--method", "gptq", *_repeated("--text", options.gptq.text), *_gptq_words(options.gptq)]
         words += ["--samples", str(options.gptq.samples), "--length", str(options.gptq.length)]
-    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
+    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split", "keep_unquantized")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
 

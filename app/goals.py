@@ -20,7 +20,6 @@ from app.widgets.output_row import OutputRow
 from core.catalog import output_name
 from core.errors import CannotConvert, ErrorReport, UnknownArchitecture, UnknownQuantization
 from core.jobs import (
-    CheckpointJob,
     CheckpointPlanJob,
     CheckpointPreflightJob,
     EstimateJob,
@@ -42,10 +41,14 @@ _T = QT_TRANSLATE_NOOP
 
 
 class Goal(Protocol):
-    """One kind of output. title: what the user chooses between. types: those a user may choose for single tensors."""
+    """One kind of output. title: what the user chooses between. types: those a user may choose for single tensors.
+
+    several: what is written where there are several targets, in words.
+    """
 
     key: str
     title: str
+    several: str
     types: tuple[str, ...]
 
     @property
@@ -71,7 +74,7 @@ class Goal(Protocol):
     def plans(self) -> dict[str, Job]:
         """The jobs that plan each target."""
 
-    def check(self, target: str, output: str, *, measure: bool) -> Job | None:
+    def check(self, target: str, outputs: tuple[str, ...], *, measure: bool) -> Job | None:
         """The preflight of a target, None where there is none; measure: it is to time this computer."""
 
     def memory(self, target: str) -> Job | None:
@@ -101,6 +104,7 @@ class GgufGoal:
 
     key = "gguf"
     title = _T("Goals", "&GGUF file for llama.cpp")
+    several = _T("Goals", "Writes {0} files of {1} together")
     types = tuple(row.name for row in ROWS)
 
     def __init__(self, context: AppContext) -> None:
@@ -218,10 +222,11 @@ class GgufGoal:
 
 
 class CheckpointGoal:
-    """A folder that transformers and vLLM load, made by one of the methods."""
+    """Folders that transformers and vLLM load: what one of the methods makes, in one form or several."""
 
     key = "checkpoint"
     title = _T("Goals", "Chec&kpoint for transformers and vLLM")
+    several = _T("Goals", "Writes {0} checkpoints of {1} together")
     # What a tensor becomes follows from the method and its rules.
     types: tuple[str, ...] = ()
 
@@ -230,16 +235,18 @@ class CheckpointGoal:
         self.pane = MethodPane(context.theme)
         self.source = ""
         settings = context.settings
-        self.pane.choose(settings.value("quantize_method"), settings.value("quantize_export"))
+        forms = (settings.value("quantize_export"), *settings.value("quantize_beside"))
+        self.pane.choose(settings.value("quantize_method"), forms)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """One checkpoint."""
-        return (label(self.pane.choice),)
+        """The checkpoint, or of several forms each."""
+        forms = self.pane.forms
+        return forms if len(forms) > 1 else (label(self.pane.choice),)
 
     @property
     def options(self) -> MethodOptions:
-        """What is chosen."""
+        """What is chosen, in the first of the forms."""
         options = self.pane.options
         text = self._imatrix_text()
         if text is None:
@@ -270,32 +277,40 @@ class CheckpointGoal:
 
     def plans(self) -> dict[str, Job]:
         """The plan; an importance matrix that is still to be computed changes no size."""
-        options = self.options
-        if self.must_compute():
-            options = options.model_copy(update={"imatrix": ""})
-        return {self.targets[0]: CheckpointPlanJob(source=self.source, options=options)}
+        without = {"imatrix": ""} if self.must_compute() else {}
+        return {
+            target: CheckpointPlanJob(source=self.source, options=self._for(target).model_copy(update=without))
+            for target in self.targets
+        }
+
+    def _for(self, target: str) -> MethodOptions:
+        forms, options = self.pane.forms, self.options
+        if target not in forms:
+            return options
+        others = tuple(form for form in forms if form != target)
+        return options.model_copy(update={"export": target, "beside": others})
 
     def check(self, target: str, output: str, *, measure: bool) -> Job | None:
         """The preflight; of what looks at a text only past jobs tell how long it takes."""
         if measure and self.pane.is_calibrated:
             return None
-        return CheckpointPreflightJob(source=self.source, output=output, options=self.options, measure=measure)
+        return CheckpointPreflightJob(source=self.source, output=output, options=self._for(target), measure=measure)
 
     def memory(self, target: str) -> Job | None:
         """What other programs take to run it is not known here."""
         return None
 
     def propose(self, output: OutputRow) -> None:
-        """A folder beside the source, named after the method."""
+        """A folder beside the source, named after the method; each of several forms has a folder of its own in it."""
         settings, queue = self._context.settings, self._context.jobs
-        output.propose_folder(actions.proposed_checkpoint(self.source, self.pane.choice, settings, queue.is_taken))
+        pane = self.pane
+        path = actions.proposed_checkpoint(self.source, pane.choice, pane.forms, settings, queue.is_taken)
+        output.propose_folder(path)
 
     def jobs(self, outputs: tuple[str, ...], faults: Collection[ErrorReport]) -> tuple[Job, ...]:
         """First the importance matrix where it is not there yet."""
         settings = self._context.settings
-        job = CheckpointJob(
-            source=self.source, output=outputs[0], options=self.options, threads=settings.value("threads")
-        )
+        job = actions.checkpoint_job(self.source, outputs[0], self.options, settings)
         text = self._imatrix_text()
         if text is None or not self.must_compute():
             return (job,)
@@ -314,9 +329,11 @@ class CheckpointGoal:
         return self._imatrix_text() is not None and not Path(self.options.imatrix).exists()
 
     def remember(self) -> None:
-        """Keeps method and form."""
+        """Keeps method and forms."""
         self._context.settings.set("quantize_method", self.pane.choice.method)
-        self._context.settings.set("quantize_export", self.pane.choice.export)
+        export, *beside = self.pane.forms
+        self._context.settings.set("quantize_export", export)
+        self._context.settings.set("quantize_beside", tuple(beside))
 
 
 def _tr(words: str) -> str:

@@ -227,6 +227,7 @@ ROWS: tuple[Setting, ...] = (
     Setting("quantize_goal", "text", "gguf", "", "", ""),
     Setting("quantize_method", "text", "", "", "", ""),
     Setting("quantize_export", "text", "", "", "", ""),
+    Setting("quantize_beside", "paths", (), "", "", ""),
     Setting("hidden_models", "paths", (), "", "", ""),
 )
 

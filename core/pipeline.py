@@ -137,6 +137,7 @@ def _result(target: Target, seconds: float) -> QuantizeResult:
         total=figures(sum((target.sums[row.name] for row in made.tensors), ErrorSums())),
         tensors=tuple(_tensor_result(row, target.sums[row.name]) for row in made.tensors),
         layers=() if target.solved is None else target.solved.figures,
+        warnings=made.warnings,
     )
 
 

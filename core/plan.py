@@ -255,6 +255,8 @@ def _decide(
     for tensor in source.tensors:
         known = described[tensor.name]
         usual = _usual(known, mix, model, options)
+        if options.keep_unquantized and kept_reason(known) is None and _is_plain(tensor):
+            usual = Choice(tensor.type, "the source has not quantized it")
         own = wished(known, usual, found, kept_reason(known))
         choice = own or usual
         if not tensor.readable and choice.type != tensor.type:
@@ -269,6 +271,11 @@ def _decide(
     if options.strict and (fallen := [row for row in rows if row.fallback]):
         raise FallbackRefused(fallen[0].name, fallen[0].reason, len(fallen))
     return tuple(rows)
+
+
+def _is_plain(tensor: SourceTensor) -> bool:
+    """Whether the source has plain numbers for a tensor."""
+    return not tensor.packed and tensor.type in FORMATS and not FORMATS[tensor.type].quantized
 
 
 def _usual(tensor: Tensor, mix: Mix, model: Model, options: QuantizeOptions) -> Choice:

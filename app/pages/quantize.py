@@ -264,11 +264,11 @@ class QuantizePage(QWidget):
 
     def _ask_checks(self, *, measure: bool = False) -> None:
         """What stands in the way of the target shown, and with `measure` how long it takes."""
-        outputs = dict(zip(self.goal.targets, self.output.paths, strict=False))
-        target = self._shown_target()
-        if self.plan is None or target not in outputs:
+        target, outputs = self._shown_target(), self.output.paths
+        if self.plan is None or not outputs:
             return
-        job = self.goal.check(target, outputs[target], measure=measure)
+        at = self.goal.targets.index(target)  # several forms of a checkpoint share one folder
+        job = self.goal.check(target, outputs[min(at, len(outputs) - 1)], measure=measure)
         asked = self.context.timings if measure else self.context.questions
         if job is not None:
             asked.ask(job, self.before.show_checks, owner=self.before)
@@ -392,7 +392,10 @@ class QuantizePage(QWidget):
             one = self.tr(" Replaces the file of this name.")
             replaced = one if len(paths) == 1 else self.tr(" Replaces existing files: {0}.").format(there)
         first = self.tr(" The importance matrix is computed first, and kept.") if self.goal.must_compute() else ""
-        return f"{room_words(paths[0], sum(plan.bytes for plan in plans), len(paths))}.{replaced} {needs}{first}"
+        several = QCoreApplication.translate("Goals", self.goal.several) if len(plans) > 1 else ""
+        return (
+            f"{room_words(paths[0], sum(plan.bytes for plan in plans), several, len(plans))}.{replaced} {needs}{first}"
+        )
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(" && ".join(map(job_kinds.command, self.jobs())))

@@ -29,6 +29,7 @@ from app.glossary import explain
 from app.models.library import shown_name
 from app.models.names import model_title
 from app.widgets.source_strip import ModelMenu
+from app.widgets.texts import choose_dataset, choose_files, text_word
 from core.catalog import COPY, TARGETS
 from core.jobs import (
     CONTEXT,
@@ -202,9 +203,12 @@ class MeasurePane(QWidget):
         self.text_button = QPushButton(self.tr("Own text &files…"))
         self.text_button.setObjectName("measure_texts")
         self.text_button.clicked.connect(self._browse_texts)
+        self.dataset_button = QPushButton(self.tr("&Data set of the Hub…"))
+        self.dataset_button.setObjectName("measure_dataset")
+        self.dataset_button.clicked.connect(lambda: choose_dataset(self, self._take_texts))
         self._text_words = QLabel()
         self._text_words.setProperty("role", "caption")
-        return _column(_row(*self.kinds.values()), _row(self.text_button, self._text_words))
+        return _column(_row(*self.kinds.values()), _row(self.text_button, self.dataset_button, self._text_words))
 
     def _make_length(self) -> QWidget:
         self.quick = QRadioButton()
@@ -293,9 +297,10 @@ class MeasurePane(QWidget):
         self.original.setToolTip(self._source)
         for box in self.kinds.values():
             box.setEnabled(not self._texts)
-        self._text_words.setText(", ".join(Path(path).name for path in self._texts))
+        self._text_words.setText(", ".join(text_word(text) for text in self._texts))
         self._text_words.setToolTip("\n".join(self._texts))
         self.text_button.setText(self.tr("Use the program's texts") if self._texts else self.tr("Own text &files…"))
+        self.dataset_button.setVisible(not self._texts)
         missing = self._what_is_missing()
         self._missing.setText(missing)
         self.button.setEnabled(not missing)
@@ -307,7 +312,7 @@ class MeasurePane(QWidget):
         if self.of_models.isChecked() and not self.chosen_models():
             return self.tr("Tick one model or several.")
         if not self._texts and not self._categories():
-            return self.tr("Tick a kind of text, or choose text files.")
+            return self.tr("Tick a kind of text, or choose text files or a data set.")
         return ""
 
     def _browse_model(self) -> None:
@@ -328,11 +333,12 @@ class MeasurePane(QWidget):
 
     def _browse_texts(self) -> None:
         if self._texts:
-            self._texts = ()
+            self._take_texts(())
         else:
-            kinds = self.tr("Texts (*.txt *.md)") + ";;" + self.tr("All files (*)")
-            paths, _ = QFileDialog.getOpenFileNames(self, self.tr("Texts to measure on"), str(Path.home()), kinds)
-            self._texts = tuple(paths)
+            choose_files(self, self.tr("Texts to measure on"), self._take_texts)
+
+    def _take_texts(self, texts: tuple[str, ...]) -> None:
+        self._texts = texts
         self._show_state()
 
     def _copy_command(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +13,15 @@ from app.glossary import explain
 from app.models.cards import card_of_method
 from app.models.method_fields import Chosen, recommended_method
 from app.models.method_rules import group_title
+from app.models.remedies import in_window
 from app.widgets.choice_card import ChoiceCards
 from app.widgets.choice_pane import scrolled
+from app.widgets.further_forms import FurtherForms
 from app.widgets.method_rules import MethodRules
 from app.widgets.method_settings import MethodSettings
 from app.widgets.note_line import NoteLine
 from core.jobs import MethodOptions
-from core.methods.table import ACTIVATION, EXPORT, METHOD, METHODS, Choice, Method
+from core.methods.table import ACTIVATION, EXPORT, METHOD, METHODS, Choice, Method, refusal
 
 SETTINGS_TAB, RULES_TAB = 1, 2
 
@@ -27,7 +30,8 @@ class MethodPane(QWidget):
     """Signals: changed() when the plan is another; targets_changed() when the checkpoint's name should be.
 
     state_changed() when a rule that is being written is another. For tests: objectNames `method_tabs`, `method_NAME`
-    (the cards), `method_export`, `method_bits`, `method_group`, `method_warning`, and those of its parts.
+    (the cards), `method_export`, `method_beside`, `method_bits`, `method_group`, `method_warning`, and those of its
+    parts.
     """
 
     changed = Signal()
@@ -42,6 +46,7 @@ class MethodPane(QWidget):
         self.settings = MethodSettings(theme)
         self.rules = MethodRules(theme)
         self.export, self.bits, self.group = (self._make_combo(name) for name in ("export", "bits", "group"))
+        self.beside = FurtherForms()
         self.warning = NoteLine(theme, "warning", "warn")
         self.warning.setObjectName("method_warning")
         self._compose()
@@ -77,12 +82,18 @@ class MethodPane(QWidget):
         values: dict[str, Any] = {
             "method": self.method.name,
             "export": self.export.currentData(),
+            "beside": self.beside.chosen,
             "bits": self.bits.currentData(),
             "group": self.group.currentData() if self.method.groups else None,
             "rules": self.rules.model.asked,
             **self.settings.values,
         }
         return MethodOptions.model_validate(values)
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """All forms that are written, the first of which decides what is offered."""
+        return self.export.currentData(), *self.beside.chosen
 
     @property
     def problem(self) -> str:
@@ -103,12 +114,14 @@ class MethodPane(QWidget):
         looks = any(METHOD[name].calibration for name in names) or bool(found.prestep)
         return replace(found, is_calibrated=looks or any(kind and ACTIVATION[kind].calibration for kind in kinds))
 
-    def choose(self, method: str, export: str) -> None:
-        """Chooses a method and a form, as they were the last time; unknown ones are left alone."""
+    def choose(self, method: str, forms: Sequence[str]) -> None:
+        """Chooses a method and its forms, as they were the last time; unknown ones are left alone."""
         if method in METHOD:
             self.cards.choose(method)
+        export, *beside = forms or ("",)
         if self.export.findData(export) >= 0:
             self.export.setCurrentIndex(self.export.findData(export))
+        self.beside.wish(beside)
 
     def apply(self, changes: dict[str, Any]) -> None:
         """Chooses what a refusal advises: fields of MethodOptions."""
@@ -118,6 +131,8 @@ class MethodPane(QWidget):
             if name in changes and combo.findData(changes[name]) >= 0:
                 with QSignalBlocker(combo):
                     combo.setCurrentIndex(combo.findData(changes[name]))
+        if "beside" in changes:
+            self.beside.wish(changes["beside"])
         if "text" in changes:
             self.settings.text.set_text(changes["text"])
         if "imatrix" in changes:
@@ -160,20 +175,19 @@ class MethodPane(QWidget):
         grid = QGridLayout()
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(8)
-        self._labels = {}
-        titles = {"export": self.tr("&Form"), "bits": self.tr("&Bits"), "group": self.tr("&Group")}
-        terms = {"export": "export_form", "bits": "bits", "group": "group"}
-        for name, combo in (("export", self.export), ("bits", self.bits), ("group", self.group)):
-            label = QLabel(titles[name])
-            label.setBuddy(combo)
-            explain(label, terms[name])
+        self._labels: dict[str, QLabel] = {}
+        for name, words, term, row, column, span in (
+            ("export", self.tr("&Form"), "export_form", 0, 0, 3),
+            ("beside", self.tr("&Also as"), "further_forms", 1, 0, 3),
+            ("bits", self.tr("&Bits"), "bits", 2, 0, 1),
+            ("group", self.tr("&Group"), "group", 2, 2, 1),
+        ):
+            label, editor = QLabel(words), getattr(self, name)
+            label.setBuddy(editor)
+            explain(label, term)
+            grid.addWidget(label, row, column)
+            grid.addWidget(editor, row, column + 1, 1, span)
             self._labels[name] = label
-        grid.addWidget(self._labels["export"], 0, 0)
-        grid.addWidget(self.export, 0, 1, 1, 3)
-        grid.addWidget(self._labels["bits"], 1, 0)
-        grid.addWidget(self.bits, 1, 1)
-        grid.addWidget(self._labels["group"], 1, 2)
-        grid.addWidget(self.group, 1, 3)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 2)
         return grid
@@ -182,6 +196,7 @@ class MethodPane(QWidget):
         self.cards.chosen.connect(self._take_method)
         for combo in (self.export, self.bits, self.group):
             combo.currentIndexChanged.connect(self._retarget)
+        self.beside.changed.connect(self._retarget)
         self.settings.changed.connect(self._retarget)
         self.rules.changed.connect(self._retarget)
         self.rules.model.dataChanged.connect(self.state_changed)
@@ -216,6 +231,13 @@ class MethodPane(QWidget):
         self._show_state()
         self.targets_changed.emit()
 
+    def _further_forms(self) -> dict[str, str]:
+        """The other forms of the method, with the words why one cannot hold the present choice."""
+        choice = self.choice
+        others = [name for name in self.method.exports if name != choice.export]
+        found = {name: refusal(replace(choice, export=name)) for name in others}
+        return {name: in_window(f"{why.what}: {why.why}.") if why else "" for name, why in found.items()}
+
     def _show_state(self) -> None:
         """Shows what counts with the present choices."""
         method, bits = self.method, self.bits.currentData()
@@ -223,6 +245,7 @@ class MethodPane(QWidget):
         for name, is_open in (("bits", len(method.bits) > 1), ("group", bool(method.groups))):
             self._labels[name].setVisible(is_open)
             getattr(self, name).setVisible(is_open)
+        self.beside.offer(self._further_forms())
         self.export.setToolTip(EXPORT[self.export.currentData()].sentence)
         self.warning.say(
             self.tr("A model that was not trained in this form will not survive it; the result shows the damage.")

@@ -147,11 +147,11 @@ def problem_with(path: str, source: str) -> str:
     return ""
 
 
-def room_words(path: str, n_bytes: int, files: int = 1) -> str:
-    """Exact size of the output, of all its files together, and the room on its disk, in words."""
+def room_words(path: str, n_bytes: int, several: str, count: int) -> str:
+    """Exact size of the output and the room on its disk, in words; several: those for `count` outputs together."""
     free = shutil.disk_usage(Path(path).parent).free
     words = translate("OutputRow", "Writes {0} (exactly {1} bytes)").format(text.size(n_bytes), text.exact(n_bytes))
-    if files > 1:
-        words = translate("OutputRow", "Writes {0} files of {1} together").format(files, text.size(n_bytes))
+    if several:
+        words = several.format(count, text.size(n_bytes))
     room = translate("OutputRow", "{0} free on this disk").format(text.size(free))
     return f"{words}; {room}"

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from core import errors
-from core.checkpoints.decide import Decided, decide
+from core.checkpoints.decide import Decided, decide, packed
+from core.checkpoints.gguf_files import planned_file
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.solve import SOLVERS
 from core.checkpoints.source import CheckpointSource
@@ -27,7 +28,7 @@ from core.jobs import (
     TensorPlan,
     TensorResult,
 )
-from core.methods.table import EXPORT, LOOKING, METHOD
+from core.methods.table import EXPORT, GGUF_FORM, LOOKING, METHOD
 from core.progress import Progress
 from core.speed import machine_name, time_operation
 from core.store import JobRecord, Store
@@ -43,6 +44,8 @@ def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResul
     """All checks of a checkpoint, and what it needs. Raises nothing but Cancelled for what the job would raise."""
     progress.stage("Checking")
     try:
+        if job.options.export in GGUF_FORM:
+            return _of_file(job)
         settings = settled(job.options)
         with CheckpointSource(Path(job.source)) as source:
             decided = decide(source, settings)
@@ -60,6 +63,20 @@ def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResul
         )
     except BitwrightError as error:
         return PreflightResult(checks=(check_of(error),))
+
+
+def _of_file(job: CheckpointPreflightJob) -> PreflightResult:
+    """Of a GGUF file beside a folder, whose own preflight says the rest."""
+    form = job.options.export
+    made = planned_file(packed(job.source, job.options), form)
+    runs = f"Made for {' and '.join(GGUF_FORM[form].runs_in)}, from the folder beside it."
+    checks = (
+        Check(step="choice", level="fine", cause=f"{form} holds the integers of this solution."),
+        folder_problem(job.output) or room(job.output, made.bytes),
+        memory(made),
+        Check(step="running", level="fine", cause=runs),
+    )
+    return PreflightResult(checks=checks, bytes=made.bytes, memory_bytes=made.memory_bytes)
 
 
 def _checks(job: CheckpointPreflightJob, source: CheckpointSource, decided: Decided) -> Iterator[Check]:

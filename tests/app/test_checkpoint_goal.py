@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from app.pages.quantize import QuantizePage
 from app.pages.results import ResultsPage
 from app.theme import Theme
 from app.widgets.method_pane import MethodPane
-from core.jobs import CheckpointJob, CheckpointResult, MethodRule
-from core.methods.table import EXPORT, METHODS
+from core.jobs import CheckpointJob, CheckpointManyJob, CheckpointResult, MethodRule
+from core.methods.table import EXPORT, METHODS, refusal
 from tests.app.accessibility import nameless, silent
 from tests.core.checkpoints.loading import build
 
@@ -58,12 +59,12 @@ def choose(page, qtbot, name, value):
     settle(page, qtbot)
 
 
-def asked(page, qtbot) -> CheckpointJob:
+def asked(page, qtbot) -> CheckpointJob | CheckpointManyJob:
     """The job that the button asks for."""
     qtbot.waitUntil(page.button.isEnabled, timeout=WAIT)
     with qtbot.waitSignal(page.job_requested) as told:
         page.button.click()
-    assert isinstance(told.args[0], CheckpointJob)
+    assert isinstance(told.args[0], CheckpointJob | CheckpointManyJob)
     return told.args[0]
 
 
@@ -200,6 +201,57 @@ def test_rules_give_single_layers_something_else(page, qtbot):
     settle(page, qtbot)
     assert "no regular expression" in page.preview.text()
     assert not page.button.isEnabled()
+
+
+def test_further_forms_hold_the_same_numbers_and_are_one_job(page, context, qtbot):
+    child(page, QAbstractButton, "method_int").click()
+    pane = page.checkpoint.pane
+    beside = pane.beside
+    for asymmetric, bits in ((False, 4), (True, 4), (True, 8)):
+        pane.apply({"asymmetric": asymmetric, "bits": bits})
+        others = {name: refusal(replace(pane.choice, export=name)) for name in pane.method.exports[1:]}
+        assert {name for name, form in beside.forms.items() if form.isVisible()} == set(others)
+        assert {name for name in others if beside.forms[name].isEnabled()} == {
+            name for name in others if others[name] is None
+        }
+    assert "bits" in beside.forms["awq"].toolTip()
+    pane.apply({"bits": 4})
+    for name in ("gptq", "awq"):
+        beside.forms[name].trigger()
+    settle(page, qtbot)
+    assert beside.text() == "GPTQ, AWQ"
+    assert child(page, QLineEdit, "output_name").text() == "tiny-int4-g128-asym"
+    plans = page.planner.plans
+    assert tuple(plans) == page.goal.targets == ("compressed-tensors", "gptq", "awq")
+    assert [page.pane.tabs.tabText(at).split(" · ")[0] for at in range(3)] == list(plans)
+    assert "3 checkpoints" in page.preview.text()
+    page.pane.tabs.setCurrentIndex(2)
+    assert page.plan is plans["awq"]
+    pane.apply({"bits": 8})  # what cannot hold 8 bits waits until it can hold them again
+    assert pane.forms == ("compressed-tensors", "gptq")
+    pane.apply({"bits": 4})
+    settle(page, qtbot)
+    job = asked(page, qtbot)
+    assert isinstance(job, CheckpointManyJob)
+    child(page, QAbstractButton, "copy_command").click()
+    assert (
+        cli.asked_checkpoint(cli.make_parser().parse_args(shlex.split(QGuiApplication.clipboard().text())[2:])) == job
+    )
+    with qtbot.waitSignal(context.jobs.finished, timeout=WAIT):
+        job_id = context.jobs.submit(job)
+    record = context.store.get(job_id)
+    assert record.state == "done", record.error
+    assert [(Path(made.output).name, made.bytes) for made in record.result.results] == [
+        (form, plan.bytes) for form, plan in plans.items()
+    ]
+    results = ResultsPage(context)
+    qtbot.addWidget(results)
+    results.show_job(job_id)
+    assert results.result.output == record.result.results[0].output
+    again = QuantizePage(context)
+    qtbot.addWidget(again)
+    assert again.checkpoint.pane.forms[0] == "compressed-tensors"
+    assert again.checkpoint.pane.beside.forms["awq"].isChecked()
 
 
 def test_the_command_is_the_job_and_the_choice_is_remembered(page, context, qtbot, source):

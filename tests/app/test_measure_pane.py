@@ -10,6 +10,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
 from app.widgets.measure_pane import MeasurePane
+from app.widgets.texts import DatasetDialog
 from core.jobs import QUICK_CHUNKS, EvaluateJob, QuantizeOptions, SensitivityJob
 from tests.app.accessibility import nameless, silent
 from tests.app.values import make_summary
@@ -62,6 +63,12 @@ def test_files_and_texts_from_elsewhere(pane, monkeypatch):
     assert (pane.job.text, pane.job.categories) == (("/x/a.txt", "/x/b.txt"), ())
     pane.text_button.click()
     assert pane.job.text == ()
+    pane.dataset_button.click()
+    dialog = pane.findChild(DatasetDialog)
+    dialog.line.setText("owner/name")
+    dialog.ok.click()
+    assert pane.job.text == ("dataset:owner/name",)
+    assert not pane.dataset_button.isVisibleTo(pane)
 
 
 def test_parts_need_no_models(pane):

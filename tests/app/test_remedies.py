@@ -13,7 +13,7 @@ from core.jobs import MethodOptions
 from core.methods.table import EXPORT, GROUPS, METHOD, ROUNDED, Choice, refusal
 
 # Fields that have a place of their own in the pane of methods.
-ELSEWHERE = {"method", "export", "bits", "group", "rules", "skip", "text", "imatrix"}
+ELSEWHERE = {"method", "export", "beside", "bits", "group", "rules", "skip", "text", "imatrix"}
 CHOICES = [
     Choice(*values)
     for values in itertools.product(METHOD, EXPORT, (1, 4, 5, 8), (*GROUPS, 48), (True, False), ("", *ROUNDED))
