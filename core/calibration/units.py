@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -23,6 +23,8 @@ STAGES = (
     ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
 )
 EXPERTS = "_exps"
+# A forward pre-hook of torch: a module and what it is called with.
+Hook = Callable[[nn.Module, tuple[Any, ...]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +91,12 @@ class Target(Protocol):
     def repeat(self, layer: Layer) -> None:
         """The same changes from what an interrupted job has kept."""
 
-    def watched(self, layer: Layer, units: Sequence[Unit]) -> AbstractContextManager[None]:
-        """May look at what passes the layer as it has become, while the block runs."""
+    def observer(self, unit: Unit) -> Hook | None:
+        """Who looks at what meets a matrix, and those that see the same, when all before them is as it has become."""
+        return None
+
+    def watched(self) -> AbstractContextManager[None]:
+        """While the block runs all windows pass, so that matrices can be looked at of which no observer was asked."""
         return nullcontext()
 
     def grid(self, unit: Unit) -> Grid | None:
