@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ from app.cli_options import (
     count,
     quantize_options,
 )
-from app.cli_report import add_report_option, check_report, save_report
+from app.cli_report import add_report_option, add_runs, check_report, history, save_report, write_runs
 from app.cli_running import Recorder, Recorders, run_job
 from app.cli_values import refused
 from core.catalog import output_name
@@ -67,7 +66,7 @@ from core.jobs import (
     SensitivityResult,
     VerifyJob,
 )
-from core.store import JobRecord, Store
+from core.store import JobRecord
 
 VERSION = "0.1.0"
 
@@ -412,14 +411,21 @@ def run_trash(options: argparse.Namespace) -> int:
 
 def run_jobs(options: argparse.Namespace) -> int:
     """`jobs`: the queue and the history, the latest last."""
-    try:
-        records = Store().jobs()
-    except (sqlite3.Error, OSError) as error:
-        raise BitwrightError("The job history cannot be read", str(error), "Check the data folder") from error
+    records = history()
     if options.json:
         print(json.dumps({"jobs": [_as_json(record) for record in records]}, ensure_ascii=False))
     else:
         print(text.jobs(records))
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """`report [RUN...] --out FILE`: what finished jobs found, as an HTML page."""
+    ids = write_runs(options.runs, options.out)
+    if options.json:
+        print(json.dumps({"output": os.path.abspath(options.out), "runs": ids}, ensure_ascii=False))
+    else:
+        print(f"Wrote {len(ids)} {'result' if len(ids) == 1 else 'results'} to {options.out}")
     return 0
 
 
@@ -596,4 +602,5 @@ COMMANDS: tuple[
     ("library", "what is in the Hub's cache, and what is unfinished", cli_publish.add_library, run_library),
     ("trash", "move models to the trash, with what else uses them named", cli_publish.add_trash, run_trash),
     ("jobs", "the queue and the history", _nothing, run_jobs),
+    ("report", "what finished jobs found, as one HTML page with plots", add_runs, run_report),
 )

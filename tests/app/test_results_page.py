@@ -154,7 +154,7 @@ def test_plots_follow_the_theme(page, context):
     theme = context.theme
     before = theme.is_dark
     theme.set_mode("light" if before else "dark")
-    assert page.plot("errors")._plot.backgroundBrush().color() == theme.color("base")
+    assert page.plot("errors").plot.backgroundBrush().color() == theme.color("base")
     theme.set_mode("dark" if before else "light")
 
 
