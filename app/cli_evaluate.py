@@ -34,6 +34,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
         "default, takes all")  # fmt: skip
     length.add_argument("--quick", action="store_const", dest="chunks", const=QUICK_CHUNKS, help="a few windows, one "
         "of each kind of text")  # fmt: skip
+    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and compute nothing")
     add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")

@@ -55,6 +55,7 @@ def add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
         "in (Q8_0)")  # fmt: skip
     add("--grow", type=_percent, default=5.0, metavar="PERCENT", help="how much larger that may make the file (5)")
     add("--save-recipe", default="", metavar="FILE", help="writes a recipe that keeps them (.toml)")
+    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and compute nothing")
     add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")

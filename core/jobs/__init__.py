@@ -73,6 +73,7 @@ from core.jobs.hub_page import TokenSource as TokenSource
 from core.jobs.importance import ImatrixJob as ImatrixJob
 from core.jobs.importance import ImatrixResult as ImatrixResult
 from core.jobs.importance import ImatrixTensor as ImatrixTensor
+from core.jobs.measuring import MeasurePreflightJob as MeasurePreflightJob
 from core.jobs.models import InspectJob as InspectJob
 from core.jobs.models import MetadataRow as MetadataRow
 from core.jobs.models import ModelSummary as ModelSummary
@@ -145,7 +146,8 @@ Job = Annotated[
     | TrashJob
     | UploadJob
     | EvaluateJob
-    | SensitivityJob,
+    | SensitivityJob
+    | MeasurePreflightJob,
     Field(discriminator="kind"),
 ]
 
@@ -216,4 +218,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "upload": UploadResult,
     "evaluate": EvaluateResult,
     "sensitivity": SensitivityResult,
+    "measure_preflight": PreflightResult,
 }
