@@ -93,6 +93,8 @@ class ResultsPage(QWidget):
         """Reads the history, keeping the choice; without one the newest is chosen."""
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
+        self.report_button.setVisible(self.history.rowCount() > 1)
+        self.list.setVisible(self.history.rowCount() > 0)
         if self._detail.currentWidget() is not self.measure:
             self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         row = self.history.row_of(chosen.id, chosen.output) if chosen else -1
@@ -148,6 +150,12 @@ class ResultsPage(QWidget):
         self.measure_button.setToolTip(self.tr("Perplexity, divergence from the original, and which parts suffer most"))
         self.measure_button.clicked.connect(lambda: self.measure_models())
         self.context.theme.decorate(self.measure_button, "plus")
+        self.report_button = QPushButton(self.tr("Report of a&ll…"))
+        self.report_button.setObjectName("save_all_reports")
+        self.report_button.setToolTip(self.tr("Saves every result of the list as one HTML page"))
+        self.report_button.clicked.connect(self._save_reports)
+        self.context.theme.decorate(self.report_button, "file")
+        header.add(self.report_button)
         header.add(self.measure_button)
         layout.addWidget(header)
         layout.addWidget(self._pages, 1)
@@ -302,7 +310,11 @@ class ResultsPage(QWidget):
         """Asks where to, and writes what is in front as one HTML file."""
         entry = self.list.currentIndex().data(JOB_ROLE)
         if entry is not None:
-            save_report(entry.result, f"{entry.title}-report", self)
+            save_report((entry.result,), f"{entry.title}-report", self)
+
+    def _save_reports(self) -> None:
+        """The same of all that is in the list."""
+        save_report([entry.result for entry in self.history.records], self.tr("results"), self)
 
     def _on_queue(self) -> None:
         """Results are large: they are read when they are seen."""

@@ -29,7 +29,10 @@ from app.widgets.side_by_side import column, row
 from app.widgets.source_strip import ModelMenu
 from core.catalog import COPY, TARGETS
 from core.jobs import (
+    CONTEXT,
     QUICK_CHUNKS,
+    RANKING_CHUNKS,
+    RANKING_CONTEXT,
     EvaluateJob,
     Grain,
     ModelSummary,
@@ -76,14 +79,14 @@ class MeasurePane(QWidget):
             "source": self._source,
             "text": self.texts.texts,
             "categories": self.texts.categories,
-            "chunks": QUICK_CHUNKS if self.quick.isChecked() else 0,
             **self._computing.for_layers,
         }
         if self.of_parts.isChecked():
             target, grain = self.target.currentText(), self.grain.currentData()
-            return SensitivityJob(options=QuantizeOptions(target=target), by=grain, **common)
-        models = self.models.chosen
-        return EvaluateJob(models=models, **common) if models else None
+            chunks = RANKING_CHUNKS if self.quick.isChecked() else 0
+            return SensitivityJob(options=QuantizeOptions(target=target), by=grain, chunks=chunks, **common)
+        models, chunks = self.models.chosen, QUICK_CHUNKS if self.quick.isChecked() else 0
+        return EvaluateJob(models=models, chunks=chunks, **common) if models else None
 
     # ------------------------------------------------------------ composition
 
@@ -158,7 +161,7 @@ class MeasurePane(QWidget):
         return self._parts_box
 
     def _make_length(self) -> QWidget:
-        self.quick = QRadioButton(self.tr("&Quick: {0} windows of 512 tokens").format(QUICK_CHUNKS))
+        self.quick = QRadioButton()
         self.quick.setObjectName("measure_quick")
         self.full = QRadioButton(self.tr("F&ull: all of the text, for small standard errors"))
         self.full.setObjectName("measure_full")
@@ -201,6 +204,8 @@ class MeasurePane(QWidget):
             widget.setVisible(not parts)
         for widget in (self._parts_label, self._parts_box):
             widget.setVisible(parts)
+        windows = (RANKING_CHUNKS, RANKING_CONTEXT) if parts else (QUICK_CHUNKS, CONTEXT)
+        self.quick.setText(self.tr("&Quick: {0} windows of {1} tokens").format(*windows))
         name = model_title(self._source) if self._source else self.tr("Choose the original")
         self.original.setText(name.replace("&", "&&"))
         self.original.setToolTip(self._source)

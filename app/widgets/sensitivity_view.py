@@ -27,7 +27,7 @@ from core.keeping import Keeping, keep, summed
 from kernels.blocks import FORMATS
 
 USUAL_TYPE, USUAL_PERCENT = "Q8_0", 5.0
-_WIDTHS = (200, 72, 72, 88, 80, 72, 80, 88)
+_WIDTHS = (200, 72, 72, 88, 80, 72, 64, 72, 80, 88)
 
 
 class SensitivityView(QWidget):

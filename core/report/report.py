@@ -167,6 +167,7 @@ def _tensors(tensors: Sequence[TensorResult]) -> str:
 # title, how it is shown: the figures of llama-perplexity.
 FIGURES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("Mean KLD", lambda m: f"{m.mean_kld:.6f} ± {m.mean_kld_error:.6f}"),
+    ("± by windows", lambda m: f"± {m.mean_kld_window_error:.6f}"),
     ("99.9 %", lambda m: f"{m.kld_99_9:.4f}"),
     ("99 %", lambda m: f"{m.kld_99:.4f}"),
     ("95 %", lambda m: f"{m.kld_95:.4f}"),
@@ -220,7 +221,7 @@ def _sizes(models: Sequence[ModelEvaluation]) -> str:
         Dot(
             model.bytes / MIB,
             model.mean_kld,
-            model.mean_kld_error,
+            model.mean_kld_window_error,
             label=_name(model.model),
             title=f"{_name(model.model)}: {size(model.bytes)}, mean KLD {model.mean_kld:.6f}",
         )
@@ -237,7 +238,8 @@ def _kinds(models: Sequence[ModelEvaluation]) -> str:
     parts = {(model.model, part.category): part for model in models for part in model.categories}
     shown = [model for model in models if all((model.model, category) in parts for category in categories)]
     values = [
-        [(parts[model.model, c].mean_kld, parts[model.model, c].mean_kld_error) for model in shown] for c in categories
+        [(parts[model.model, c].mean_kld, parts[model.model, c].mean_kld_window_error) for model in shown]
+        for c in categories
     ]
     names = [_name(model.model) for model in shown]
     headers = ("Kind of text", "Model", "Tokens", *(title for title, _ in FIGURES))
@@ -298,13 +300,14 @@ def _ranking(result: SensitivityResult) -> Report:
     kept = keep(result, KEEP_TYPE, KEEP_PERCENT)
     rules = [(rule.tensor, rule.type) for rule in kept.overrides]
     words = f"{kept.share:.0%} of the summed divergence, for a file {100 * kept.bytes / result.bytes:.1f} % larger."
-    headers = ("Piece", "Types", "Size", "Mean KLD", "Median", "99 %", "ln ratio", "Same top, %")
+    headers = ("Piece", "Types", "Size", "Mean KLD", "Share, %", "Median", "99 %", "ln ratio", "Same top, %")
     rows = [
         (
             piece.name,
             ", ".join(dict.fromkeys(tensor.type for tensor in piece.tensors)),
             size(piece.bytes),
             f"{piece.mean_kld:.6f} ± {piece.mean_kld_error:.6f}",
+            f"{piece.share:.2f} ± {piece.share_error:.2f}",
             f"{piece.median_kld:.6f}",
             f"{piece.kld_99:.4f}",
             f"{piece.ln_ratio:.5f} ± {piece.ln_ratio_error:.5f}",

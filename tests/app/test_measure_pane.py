@@ -81,6 +81,7 @@ def test_parts_need_no_models(pane):
     pane.grain.setCurrentIndex(1)
     options = QuantizeOptions(target="Q3_K_S")
     assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=1)
+    assert "16 windows of 128" in pane.quick.text()
     pane.copy.click()
     assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
     assert not pane.models.list.isVisible()
