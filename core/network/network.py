@@ -31,7 +31,7 @@ from torch import nn
 from core.cuda import require_cuda
 from core.errors import CannotRun
 from core.network.config import config_values
-from core.network.rounding import input_hook
+from core.network.rounding import Precision, input_hook, own_precision, rounded
 from core.network.rows import ROWS, NetworkRow, row_of
 from core.network.tokenizer import Tokenizer
 from core.network.weights import Place, empty, fill, places, prepare, values
@@ -95,16 +95,18 @@ class Layer:
 class Network:
     """See the module's text. Use it as a context manager; the source stays the caller's.
 
-    row: its family. width: length of hidden states. vocabulary: number of tokens. Raises CannotRun where transformers
-    cannot compute this model as it is, and what the source's `metadata` and `read` raise.
+    row: its family. width: length of hidden states. vocabulary: number of tokens. precision: how it is
+    computed. Raises CannotRun where transformers cannot compute this model as it is, and
+    what the source's `metadata` and `read` raise.
     """
 
-    def __init__(self, source: Source, row: NetworkRow, device: torch.device) -> None:
+    def __init__(self, source: Source, row: NetworkRow, device: torch.device, precision: Precision) -> None:
         self.source = source
+        self.roundings = precision.roundings
         self.row = row
         self.device = device
         self._config = _config_of(row, source)
-        model = _model_of(row, self._config, source)
+        model = _model_of(row, self._config, source, precision)
         self._body: Any = getattr(model, row.body)
         self._layers: list[nn.Module] = list(getattr(self._body, row.layers))
         self.layers = len(self._layers)
@@ -182,7 +184,7 @@ class Network:
         linears = {place.tensor.name: linear for place, linear in _linears(module, found)}
         hooks = [
             part.register_forward_pre_hook(input_hook(rounding))
-            for name, rounding in self.source.input_roundings.items()
+            for name, rounding in self.roundings.items()
             for part in (linears[name].modules if name in linears else ())
         ]
         try:
@@ -207,8 +209,10 @@ class Network:
 
     def logit_tiles(self, hidden: torch.Tensor, rows: int = VOCABULARY_TILE) -> Iterator[tuple[int, torch.Tensor]]:
         """(first token, logits (…, tokens)) for so many tokens at a time, from what the last layer gave."""
-        normed = self.norm(hidden)
         head = self.head
+        normed = self.norm(hidden)
+        if head.name in self.roundings:
+            normed = rounded(normed, self.roundings[head.name])
         for first in range(0, self.vocabulary, rows):
             count = min(rows, self.vocabulary - first)
             weight = torch.from_numpy(_own(self.source.read(head, first, count))).to(self.device)
@@ -274,8 +278,11 @@ class Network:
             self._body.rotary_emb.to(self.device)
 
 
-def open_network(source: Source, device: str = "cpu") -> Network:
-    """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable."""
+def open_network(source: Source, device: str = "cpu", precision: Precision | None = None) -> Network:
+    """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable.
+
+    precision: how it is computed, None: as the source itself says.
+    """
     if device == "cuda":
         require_cuda()
     experts = source.hyper.experts
@@ -283,7 +290,7 @@ def open_network(source: Source, device: str = "cpu") -> Network:
     if row is None:
         known = ", ".join(sorted({row.family.name for row in ROWS}))
         raise CannotRun(str(source.path), f"its architecture {source.architecture!r} is not one of {known}")
-    return Network(source, row, torch.device(device))
+    return Network(source, row, torch.device(device), precision or own_precision(source))
 
 
 def check_context(source: Source, context: int, option: str = "--context") -> None:
@@ -340,14 +347,17 @@ def _config_of(row: NetworkRow, source: Source) -> Any:
         raise CannotRun(str(source.path), f"transformers refuses its configuration: {error}") from error
 
 
-def _model_of(row: NetworkRow, config: Any, source: Source) -> Any:
+def _model_of(row: NetworkRow, config: Any, source: Source, precision: Precision) -> Any:
     """The model of transformers without weights."""
     from transformers import AutoModelForCausalLM, initialization
 
+    attention = row.attention
+    if precision.half_attention:
+        from core.network.half_attention import NAME as attention  # noqa: N811 - transformers calls it by this name
     try:
         with torch.device("meta"), initialization.no_init_weights():
             make: Any = AutoModelForCausalLM.from_config
-            model = make(config, attn_implementation=row.attention, dtype=torch.float32)
+            model = make(config, attn_implementation=attention, dtype=torch.float32)
     except Exception as error:  # sizes that contradict each other end in errors of many kinds
         raise CannotRun(str(source.path), f"transformers cannot build it: {error}") from error
     return model.eval()

@@ -2,19 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from core.network.ggml_rounding import ROUNDED
+from core.sources.base import Source
 from core.sources.input_rounding import InputRounding
+from core.sources.llama_rounding import GgmlRounding, llama_roundings
+
+Rounding = InputRounding | GgmlRounding
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How a program computes. roundings: of what meets a matrix, by its tensor's name. half_attention: that module."""
+
+    roundings: Mapping[str, Rounding]
+    half_attention: bool = False
+
+
+def own_precision(source: Source) -> Precision:
+    """Single, and where the source says that its program rounds, as it rounds."""
+    return Precision(source.input_roundings)
+
+
+def llama_precision(source: Source) -> Precision:
+    """A GGUF file as llama.cpp runs it on a processor; any other as it says itself."""
+    return Precision(llama_roundings(source), True) if source.format == "gguf" else own_precision(source)
+
 
 # Of a token that is all zero.
 SMALLEST = 1e-5
 
 
-def rounded(x: torch.Tensor, how: InputRounding) -> torch.Tensor:
+def rounded(x: torch.Tensor, how: Rounding) -> torch.Tensor:
     """Inputs (…, tokens, columns) with the values that their integers stand for."""
+    if isinstance(how, GgmlRounding):
+        return ROUNDED[how.type](x)
     if how.threshold == float("inf"):
         return _rounded(x, x, how)
     # bitsandbytes begins with half precision; the other numbers of the columns that are kept count for a token's scale.
@@ -43,7 +70,7 @@ def _grid(x: torch.Tensor, how: InputRounding, lowest: int, highest: int) -> tup
     return scale, torch.round(lowest - low / scale).clamp(lowest, highest)
 
 
-def input_hook(how: InputRounding) -> Callable[[torch.nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+def input_hook(how: Rounding) -> Callable[[torch.nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
     """A forward pre-hook that rounds the first argument."""
 
     def hook(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
