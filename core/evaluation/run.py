@@ -20,10 +20,10 @@ from core.evaluation.windows import Windows, first_scored, read_windows
 from core.given_texts import given_texts
 from core.jobs import CategoryEvaluation, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
 from core.network.network import Network, check_context, open_network
-from core.network.rounding import llama_precision
 from core.network.tokenizer import Tokenizer
 from core.progress import Progress
 from core.sources import Source, open_source
+from core.sources.llama_rounding import llama_roundings
 from core.store import data_dir
 
 # Of how many tokens a model is shown where it disagrees most, and how many tokens before and after each.
@@ -83,8 +83,8 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
 def _opened(stack: ExitStack, path: str, job: EvaluateJob) -> Network:
     source = stack.enter_context(open_source(path))
     check_context(source, job.context)
-    precision = llama_precision(source) if job.as_run else None
-    return stack.enter_context(open_network(source, job.device, precision))
+    as_llama = job.as_run and source.format == "gguf"
+    return stack.enter_context(open_network(source, job.device, llama_roundings(source) if as_llama else None))
 
 
 def _check_vocabulary(base: Network, other: Network) -> None:

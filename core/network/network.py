@@ -31,7 +31,7 @@ from torch import nn
 from core.cuda import require_cuda
 from core.errors import CannotRun
 from core.network.config import config_values
-from core.network.rounding import Precision, input_hook, own_precision, rounded
+from core.network.rounding import Rounding, input_hook, rounded
 from core.network.rows import ROWS, NetworkRow, row_of
 from core.network.tokenizer import Tokenizer
 from core.network.weights import Place, empty, fill, places, prepare, values
@@ -95,18 +95,20 @@ class Layer:
 class Network:
     """See the module's text. Use it as a context manager; the source stays the caller's.
 
-    row: its family. width: length of hidden states. vocabulary: number of tokens. precision: how it is
-    computed. Raises CannotRun where transformers cannot compute this model as it is, and
-    what the source's `metadata` and `read` raise.
+    row: its family. width: length of hidden states. vocabulary: number of tokens. roundings: how what meets a matrix
+    is rounded, by its tensor's name. Raises CannotRun where transformers cannot compute this model as it is, and what
+    the source's `metadata` and `read` raise.
     """
 
-    def __init__(self, source: Source, row: NetworkRow, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, source: Source, row: NetworkRow, device: torch.device, roundings: Mapping[str, Rounding]
+    ) -> None:
         self.source = source
-        self.roundings = precision.roundings
+        self.roundings = roundings
         self.row = row
         self.device = device
         self._config = _config_of(row, source)
-        model = _model_of(row, self._config, source, precision)
+        model = _model_of(row, self._config, source)
         self._body: Any = getattr(model, row.body)
         self._layers: list[nn.Module] = list(getattr(self._body, row.layers))
         self.layers = len(self._layers)
@@ -278,10 +280,10 @@ class Network:
             self._body.rotary_emb.to(self.device)
 
 
-def open_network(source: Source, device: str = "cpu", precision: Precision | None = None) -> Network:
+def open_network(source: Source, device: str = "cpu", roundings: Mapping[str, Rounding] | None = None) -> Network:
     """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable.
 
-    precision: how it is computed, None: as the source itself says.
+    roundings: how what meets its matrices is rounded, None: as the source itself says.
     """
     if device == "cuda":
         require_cuda()
@@ -290,7 +292,7 @@ def open_network(source: Source, device: str = "cpu", precision: Precision | Non
     if row is None:
         known = ", ".join(sorted({row.family.name for row in ROWS}))
         raise CannotRun(str(source.path), f"its architecture {source.architecture!r} is not one of {known}")
-    return Network(source, row, torch.device(device), precision or own_precision(source))
+    return Network(source, row, torch.device(device), source.input_roundings if roundings is None else roundings)
 
 
 def check_context(source: Source, context: int, option: str = "--context") -> None:
@@ -347,17 +349,14 @@ def _config_of(row: NetworkRow, source: Source) -> Any:
         raise CannotRun(str(source.path), f"transformers refuses its configuration: {error}") from error
 
 
-def _model_of(row: NetworkRow, config: Any, source: Source, precision: Precision) -> Any:
+def _model_of(row: NetworkRow, config: Any, source: Source) -> Any:
     """The model of transformers without weights."""
     from transformers import AutoModelForCausalLM, initialization
 
-    attention = row.attention
-    if precision.half_attention:
-        from core.network.half_attention import NAME as attention  # noqa: N811 - transformers calls it by this name
     try:
         with torch.device("meta"), initialization.no_init_weights():
             make: Any = AutoModelForCausalLM.from_config
-            model = make(config, attn_implementation=attention, dtype=torch.float32)
+            model = make(config, attn_implementation=row.attention, dtype=torch.float32)
     except Exception as error:  # sizes that contradict each other end in errors of many kinds
         raise CannotRun(str(source.path), f"transformers cannot build it: {error}") from error
     return model.eval()

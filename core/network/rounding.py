@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from core.network.ggml_rounding import ROUNDED
-from core.sources.base import Source
 from core.sources.input_rounding import InputRounding
-from core.sources.llama_rounding import GgmlRounding, llama_roundings
+from core.sources.llama_rounding import GgmlRounding
 
 Rounding = InputRounding | GgmlRounding
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """How a program computes. roundings: of what meets a matrix, by its tensor's name. half_attention: that module."""
-
-    roundings: Mapping[str, Rounding]
-    half_attention: bool = False
-
-
-def own_precision(source: Source) -> Precision:
-    """Single, and where the source says that its program rounds, as it rounds."""
-    return Precision(source.input_roundings)
-
-
-def llama_precision(source: Source) -> Precision:
-    """A GGUF file as llama.cpp runs it on a processor; any other as it says itself."""
-    return Precision(llama_roundings(source), True) if source.format == "gguf" else own_precision(source)
-
-
 # Of a token that is all zero.
 SMALLEST = 1e-5
 

@@ -276,8 +276,8 @@ def test_every_layer_is_loaded_once(tiny, monkeypatch):
     loaded = []
     inside = []
 
-    def opening(source, device, precision):
-        network = open_network(source, device, precision)
+    def opening(source, device, roundings):
+        network = open_network(source, device, roundings)
         layer = network.layer
 
         @contextmanager
