@@ -28,7 +28,8 @@ Choices = tuple[tuple[str, str], ...]
 class Setting:
     """One setting. section '' keeps it off the Settings page: it is remembered, not chosen there.
 
-    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means.
+    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means,
+    or an empty folder.
     """
 
     key: str
@@ -104,6 +105,7 @@ ROWS: tuple[Setting, ...] = (
         FOLDERS,
         _T("Settings", "Output folder"),
         _T("Settings", "Where quantized files are proposed. Empty: beside the source, or your home folder."),
+        special=_T("Settings", "Beside the source"),
     ),
     Setting(
         "threads",
@@ -143,6 +145,7 @@ ROWS: tuple[Setting, ...] = (
             "A checkout of llama.cpp: its converter first makes a 16-bit file of models that no family here is for. "
             "It runs as it is, and may run code that a model brings. Empty: such models are refused.",
         ),
+        special=_T("Settings", "None"),
     ),
     Setting(
         "chat_context",

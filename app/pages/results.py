@@ -34,7 +34,7 @@ from app.widgets.result_head import ResultHead
 from app.widgets.result_views import VIEW, VIEWS
 from app.widgets.sensitivity_view import SensitivityView
 from app.widgets.view_tables import ViewTables
-from core.jobs import QuantizeResult
+from core.jobs import EvaluateJob, MeasurePreflightJob, QuantizeResult, SensitivityJob
 from core.keeping import Keeping, recipe
 
 _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
@@ -93,6 +93,8 @@ class ResultsPage(QWidget):
         """Reads the history, keeping the choice; without one the newest is chosen."""
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
+        self.report_button.setVisible(self.history.rowCount() > 1)
+        self.list.setVisible(self.history.rowCount() > 0)
         if self._detail.currentWidget() is not self.measure:
             self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         row = self.history.row_of(chosen.id, chosen.output) if chosen else -1
@@ -148,6 +150,12 @@ class ResultsPage(QWidget):
         self.measure_button.setToolTip(self.tr("Perplexity, divergence from the original, and which parts suffer most"))
         self.measure_button.clicked.connect(lambda: self.measure_models())
         self.context.theme.decorate(self.measure_button, "plus")
+        self.report_button = QPushButton(self.tr("Report of a&ll…"))
+        self.report_button.setObjectName("save_all_reports")
+        self.report_button.setToolTip(self.tr("Saves every result of the list as one HTML page"))
+        self.report_button.clicked.connect(self._save_reports)
+        self.context.theme.decorate(self.report_button, "file")
+        header.add(self.report_button)
         header.add(self.measure_button)
         layout.addWidget(header)
         layout.addWidget(self._pages, 1)
@@ -225,6 +233,8 @@ class ResultsPage(QWidget):
         self.head.publish_requested.connect(self.publish_requested)
         self.ranking.rules_requested.connect(self._ask_for_rules)
         self.measure.job_requested.connect(self._leave_measuring)
+        self.measure.check_wanted.connect(self._check_measuring)
+        self.measure.timing_wanted.connect(self._time_measuring)
         self.tabs.currentChanged.connect(self._show_plot)
         self.tables.selected.connect(self._on_row)
         self.head.chat_requested.connect(self._ask_for_chat)
@@ -282,12 +292,24 @@ class ResultsPage(QWidget):
             self._show_plot()
 
     def _leave_measuring(self, job: object) -> None:
+        self.context.timings.drop(self.measure)
         index = self.list.currentIndex()
         self._detail.setCurrentWidget(self._quantization)
         self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         if index.isValid():
             self._show_entry(index)
         self.job_requested.emit(job)
+
+    def _check_measuring(self, job: EvaluateJob | SensitivityJob) -> None:
+        self.context.timings.drop(self.measure)
+        if self.measure.isVisible():
+            question = MeasurePreflightJob(job=job)
+            self.context.questions.ask(question, self.measure.show_checks, owner=self.measure)
+
+    def _time_measuring(self, job: EvaluateJob | SensitivityJob) -> None:
+        if self.measure.isVisible():
+            question = MeasurePreflightJob(job=job, measure=True)
+            self.context.timings.ask(question, self.measure.show_checks, owner=self.measure)
 
     def _ask_for_rules(self, keeping: Keeping) -> None:
         ranking = self.ranking.ranking
@@ -302,7 +324,11 @@ class ResultsPage(QWidget):
         """Asks where to, and writes what is in front as one HTML file."""
         entry = self.list.currentIndex().data(JOB_ROLE)
         if entry is not None:
-            save_report(entry.result, f"{entry.title}-report", self)
+            save_report((entry.result,), f"{entry.title}-report", self)
+
+    def _save_reports(self) -> None:
+        """The same of all that is in the list."""
+        save_report([entry.result for entry in self.history.records], self.tr("results"), self)
 
     def _on_queue(self) -> None:
         """Results are large: they are read when they are seen."""

@@ -21,7 +21,7 @@ class DeviceBox(QComboBox):
         self.setAccessibleName(_words(_ROW.label))
         self.setToolTip(f"<p>{_words(_ROW.label)}</p><p>{_words(_ROW.help)}</p>")
         for value, label in _ROW.choices:
-            self.addItem(_words(label), value)
+            self.addItem(self.tr("Device: {0}").format(_words(label)), value)
         self.activated.connect(lambda at: settings.set(_ROW.key, self.itemData(at)))
         settings.changed.connect(self._follow)
         computing.changed.connect(self._show)

@@ -181,7 +181,7 @@ class FolderEditor(Editor):
         super().__init__(row, theme)
         self.box = QLineEdit()
         self.box.setClearButtonEnabled(True)
-        self.box.setPlaceholderText(QCoreApplication.translate("FolderEditor", "Beside the source"))
+        self.box.setPlaceholderText(QCoreApplication.translate("Settings", row.special))
         self.box.editingFinished.connect(lambda: self.edited.emit(self.box.text().strip()))
         choose = QPushButton(QCoreApplication.translate("FolderEditor", "Choose…"))
         choose.clicked.connect(self._choose)

@@ -169,5 +169,10 @@ def test_logarithmic_ticks_are_round_numbers(low, high, wanted):
     assert len(ticks) <= 7
 
 
+def test_a_low_axis_has_two_ticks_where_there_are_two_decades():
+    for low, high in ((-3.9, -1.1), (-3.7, -1.3), (-1.2, 1.1), (0.3, 6.2)):
+        assert 2 <= len(log_ticks(low, high, 2)) <= 3
+
+
 def test_more_room_gives_more_ticks():
     assert len(log_ticks(-3, 0, 20)) > len(log_ticks(-3, 0, 5))
