@@ -22,6 +22,7 @@ from core.errors import (
     UnknownType,
     UnsupportedType,
 )
+from core.estimate.walking import Matrix, kept_bytes
 from core.formats.gguf_writer import TensorSlot
 from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
@@ -162,7 +163,13 @@ def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions
     widest = max(row.shape[-1] for row in matrices)
     states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
     layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
-    return 4 * (2 * layer + 3 * widest**2 + states) + NETWORK_BYTES
+    ends = {
+        Matrix(row.name.split(".")[2], row.shape[-2], row.shape[-1], "", setup="gptq")
+        for row in matrices
+        if is_solved(row)
+    }
+    kept = 0 if options.target else sum(kept_bytes(ends, options.samples * options.length).values())
+    return 4 * (2 * layer + 3 * widest**2 + states) + kept + NETWORK_BYTES
 
 
 def _files(

@@ -18,6 +18,9 @@ from kernels.cpu.scales import best_candidates
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
 SHRINKS = np.linspace(1.0, 0.2, 81, dtype=np.float32)
+# Steps from the first of them, and then from the best that was found.
+COARSE = np.arange(0, len(SHRINKS), 4)
+FINE = np.array([0, -1, 1, -2, 2, -3, 3])
 HISTOGRAM_BINS = 2048
 THRESHOLDS = 128
 SMOOTHING = 1e-4
@@ -71,7 +74,10 @@ def percentile(groups: Floats, importance: Floats | None, scheme: Scheme, settin
 
 
 def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
-    """The share of the whole range with the least squared error, columns counted by their importance."""
+    """The share of the whole range with the least squared error, columns counted by their importance.
+
+    Of the shares every few are tried, and then those beside the best of them.
+    """
     low, high = groups.min(axis=1), groups.max(axis=1)
     weights = (
         np.ones(groups.shape[1] if scheme.group != TENSOR else 1, np.float32) if importance is None else importance
@@ -81,8 +87,13 @@ def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, set
     step = max(1, CHUNK_ELEMENTS // (groups.shape[1] * per_row)) * per_row
     for first in range(0, len(groups), step):
         part = slice(first, first + step)
-        scales, zeros = grid(low[part, None] * SHRINKS, high[part, None] * SHRINKS, scheme)
-        best[part] = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
+        ends, found = (low[part, None], high[part, None]), np.zeros((len(low[part]), 1), np.int64)
+        for steps in (COARSE, FINE):
+            tried = np.clip(found + steps, 0, len(SHRINKS) - 1)
+            scales, zeros = grid(ends[0] * SHRINKS[tried], ends[1] * SHRINKS[tried], scheme)
+            chosen = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
+            found = np.take_along_axis(tried, chosen[:, None], axis=1)
+        best[part] = found[:, 0]
     return low * SHRINKS[best], high * SHRINKS[best]
 
 
