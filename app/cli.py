@@ -307,10 +307,12 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def run_imatrix(options: argparse.Namespace) -> int:
-    """`imatrix SRC --out PATH`. With --dry-run, says what it needs."""
+    """`imatrix SRC --out PATH`; recorded in the job history. With --dry-run, says what it needs."""
     if options.dry_run:
         return _looked_before(asked_imatrix(options), options)
-    return answer(asked_imatrix(options), options, text.importance)
+    job = asked_imatrix(options)
+    with Recorder(job) as recorder:
+        return answer(job, options, text.importance, recorder)
 
 
 def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 
+from core.cuda import require_cuda
 from core.errors import BitwrightError
 from core.estimate.timing import How, Operation, correction, seconds_of
 from core.jobs import Value
@@ -24,8 +25,11 @@ def expected(
 ) -> tuple[float | None, int]:
     """Seconds for these operations, and how many past jobs of `kind` corrected them; (None, 0): never timed.
 
-    measure: what is told of it while operations are timed that never were; None: they are not.
+    measure: what is told of it while operations are timed that never were; None: they are not. Raises
+    DeviceNotAvailable.
     """
+    if how.device == "cuda":
+        require_cuda()
     try:
         store = Store()
         speeds = store.speeds() if measure is None else time_missing(amounts, how, store, measure)
