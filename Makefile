@@ -5,6 +5,7 @@
 #   PEER_PYTHON=PATH     a Python that has gptqmodel, for `make bench-peers` to compare with
 #   QUICK=1              `make bench-methods` with fewer methods and less text
 #   TEST_PROCESSES=N    `make test` runs N files of tests at a time (one for each core, 4 at most); 0: one after another
+#   RESUME=1             `make bench-methods` goes on where a run before was stopped
 #   TORCH_INDEX=URL  where to take torch from: a CPU-only or a CUDA build (README.md, "Variables")
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ LLAMA_QUANTIZE ?=
 PEER_PYTHON ?=
 QUICK ?=
 TEST_PROCESSES ?= logical
+RESUME ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -45,6 +47,7 @@ bench: $(VENV)/.stamp-test
 	$(PY) -m bench.kernels || missed=1; \
 	$(PY) -m bench.fit || missed=1; \
 	$(PY) -m bench.memory || missed=1; \
+	$(PY) -m bench.solving || missed=1; \
 	$(PY) -m bench.whole $(if $(LLAMA_QUANTIZE),--llama-quantize $(LLAMA_QUANTIZE)) || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \
 	$(PY) -m bench.evaluation || missed=1; \
@@ -54,7 +57,7 @@ bench: $(VENV)/.stamp-test
 
 # What every method of checkpoints loses on the sample, and whether better methods lose less.
 bench-methods: $(VENV)/.stamp-test
-	$(PY) -m bench.methods $(if $(QUICK),--quick)
+	$(PY) -m bench.methods $(if $(QUICK),--quick) $(if $(RESUME),--resume)
 
 bench-peers: $(VENV)/.stamp-test
 	$(PY) -m bench.peers --peer-python $(or $(PEER_PYTHON),$(error PEER_PYTHON=PATH: the Python of an environment with gptqmodel))

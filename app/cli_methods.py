@@ -10,7 +10,7 @@ from typing import Any
 from app.cli_gptq import OF_GPTQ, add_gptq_options, given, is_solved_gguf, place_of_text
 from app.cli_options import BadUsage
 from core.jobs import MethodOptions
-from core.methods.table import ACTIVATIONS, EXPORTS, GROUP_NAMES, METHODS, PRESTEPS
+from core.methods.table import ACTIVATIONS, EXPORTS, FORM, GROUP_NAMES, METHOD, METHODS, PRESTEPS
 
 RULES = ("minmax", "percentile", "mse", "entropy")
 # What only one of the two kinds of output has, by the names of argparse.
@@ -22,6 +22,7 @@ OF_GGUF = (
     "output_tensor_type",
     "token_embedding_type",
     "leave_output_tensor",
+    "keep_unquantized",
     "pure",
     "strict",
     "fit",
@@ -126,7 +127,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Everything about checkpoints."""
     add = parser.add_argument_group("checkpoints for transformers and vLLM, instead of --to").add_argument
     add("--method", metavar="METHOD", help=f"one of {', '.join(method.name for method in METHODS)}")
-    add("--export", metavar="FORM[,FORM...]", help=f"one or more of {', '.join(export.name for export in EXPORTS)}")
+    add("--export", metavar="FORM[,FORM...]", help=f"one or more of {', '.join(FORM)}")
     add("--bits", type=int, default=0, metavar="N", help="bits of a weight (4)")
     add("--group", type=group, metavar="N", help="how many weights share a scale, or channel, or tensor")
     add("--asymmetric", action="store_true", help="zero points beside scales")
@@ -183,7 +184,8 @@ def check_kind(options: argparse.Namespace) -> None:
         remedy = f"Leave {'--method' if other else 'it'} out" + ("" if options.method else ", or add --method")
         raise BadUsage(f"--{found.replace('_', '-')} belongs to {kind}", remedy=remedy)
     if options.method and not options.export and not is_solved_gguf(options):
-        names = ", ".join(export.name for export in EXPORTS)
+        method = METHOD.get(options.method)
+        names = ", ".join(method.exports if method else (export.name for export in EXPORTS))
         raise BadUsage("--method needs --export", remedy=f"Add --export with one of {names}")
 
 

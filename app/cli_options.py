@@ -113,6 +113,7 @@ def add_type_options(parser: argparse.ArgumentParser) -> None:
     add("--output-tensor-type", default="", metavar="TYPE", help="the type of the output layer")
     add("--token-embedding-type", default="", metavar="TYPE", help="the type of the token embedding")
     add("--leave-output-tensor", action="store_true", help="leave the output layer as it is")
+    add("--keep-unquantized", action="store_true", help="what the source has not quantized keeps its type")
     add("--pure", action="store_true", help="one type for every weight matrix")
     add("--strict", action="store_true", help="fail where a type does not fit a tensor, instead of taking another")
     add(
@@ -202,6 +203,7 @@ def quantize_options(options: argparse.Namespace, target: str) -> QuantizeOption
         output_tensor_type=options.output_tensor_type,
         token_embedding_type=options.token_embedding_type,
         leave_output_tensor=options.leave_output_tensor,
+        keep_unquantized=options.keep_unquantized,
         strict=options.strict,
         imatrix=str(Path(options.imatrix).absolute()) if options.imatrix else "",
         include_weights=tuple(options.include_weights),

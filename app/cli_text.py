@@ -145,7 +145,7 @@ def quantized(result: QuantizeResult) -> str:
         ("Time", f"{duration(result.seconds)}, at most {size(result.peak_memory_bytes)} of memory"),
         ("SHA-256", result.sha256),
     )
-    return f"{_by_type(result.tensors)}\n\n{total}"
+    return "\n\n".join([_by_type(result.tensors), total, *(f"Note: {warning}" for warning in result.warnings)])
 
 
 def checkpoint(result: CheckpointResult) -> str:
@@ -167,7 +167,9 @@ def checkpoint(result: CheckpointResult) -> str:
 
 def checkpoints(result: CheckpointManyResult) -> str:
     """The answer of `quantize --method` with several forms."""
-    return "\n\n".join(checkpoint(one) for one in result.results)
+    return "\n\n".join(
+        checkpoint(one) if isinstance(one, CheckpointResult) else quantized(one) for one in result.results
+    )
 
 
 def quantized_many(result: QuantizeManyResult) -> str:

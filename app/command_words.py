@@ -64,6 +64,7 @@ def evaluate(job: EvaluateJob) -> list[str]:
     """`evaluate`."""
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    words += ["--as-run"] if job.as_run else []
     return words + _windows(job) + _threads(job) + _device(job)
 
 
@@ -118,7 +119,7 @@ def _option_words(options: QuantizeOptions) -> list[str]:
     if options.gptq is not None:
         words += ["--method", "gptq", *_repeated("--text", options.gptq.text), *_gptq_words(options.gptq)]
         words += ["--samples", str(options.gptq.samples), "--length", str(options.gptq.length)]
-    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split")
+    flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split", "keep_unquantized")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
 

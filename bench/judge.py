@@ -2,13 +2,14 @@
 
 The texts are those of resources/evaluation by category, each cut into windows, of which every position counts. Of the
 original the log-probabilities are kept in half precision, in a file, so that any number of checkpoints, one after
-another or in another process, are held against the same numbers.
+another or in another process, are held against the same numbers: a folder that has them already keeps them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,27 @@ class Score:
 Scores = dict[str, Score]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """Of every scored token of a category, float32 (tokens,). kld: KL divergence from the original, in nats.
+
+    surprise: minus the log-probability of the token that came. same: 1 where both take the same for the likeliest.
+    """
+
+    kld: np.ndarray
+    surprise: np.ndarray
+    same: np.ndarray
+
+    def score(self) -> Score:
+        """Their figures."""
+        return Score(
+            ppl=float(np.exp(self.surprise.mean(dtype=np.float64))),
+            kld=max(float(self.kld.mean(dtype=np.float64)), 0.0),  # what half precision takes away
+            tail=float(np.percentile(self.kld, TAIL)),
+            same_top=100 * float(self.same.mean(dtype=np.float64)),
+        )
+
+
 def texts(tokenizer: Any, purpose: str, category: str) -> list[int]:
     """Token numbers of one of the program's own texts; conversations through the model's template."""
     path = next(path for path in (RESOURCES / purpose).iterdir() if path.stem == category)
@@ -65,9 +87,10 @@ class Judge:
         logging.disable_progress_bar()
         tokenizer = AutoTokenizer.from_pretrained(original)
         self._windows = {name: windows(tokenizer, "evaluation", name)[:most] for name in CATEGORIES}
-        self._kept = folder / "original.npy"
+        self._kept = folder / f"original-{most}.npy"
         self._vocabulary = len(tokenizer)
-        self._keep(original)
+        if not self._kept.exists():
+            self._keep(original)
 
     @property
     def tokens(self) -> int:
@@ -85,25 +108,31 @@ class Judge:
 
     def scores_of(self, model: Any) -> Scores:
         """Of a model of transformers'."""
+        return {name: tokens.score() for name, tokens in self.tokens_of(model).items()}
+
+    def tokens_of(self, model: Any) -> dict[str, Tokens]:
+        """The same, token by token."""
         kept = np.load(self._kept, mmap_mode="r")
-        scores, first = {}, 0
+        found, first = {}, 0
         for name, ids in self._windows.items():
             parts = []
-            for own in log_probabilities(model, ids):
+            for window, own in zip(ids, log_probabilities(model, ids), strict=True):
                 reference = torch.from_numpy(np.array(kept[first : first + len(own)])).float()
                 first += len(own)
-                parts.append((reference, own))
-            scores[name] = _score(parts, ids)
-        return scores
+                parts.append(_window(reference, own, window))
+            found[name] = Tokens(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return found
 
     def _keep(self, original: Path) -> None:
         shape = (self.tokens, self._vocabulary)
-        kept = np.lib.format.open_memmap(self._kept, "w+", np.float16, shape)
+        unfinished = self._kept.with_suffix(".part")
+        kept = np.lib.format.open_memmap(unfinished, "w+", np.float16, shape)
         first = 0
         for own in log_probabilities(load(original), self.ids):
             kept[first : first + len(own)] = own.numpy()
             first += len(own)
         kept.flush()
+        os.replace(unfinished, self._kept)
 
 
 def load(folder: Path) -> Any:
@@ -118,16 +147,10 @@ def log_probabilities(model: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
             yield torch.log_softmax(model(window[None]).logits[0, :-1].float(), dim=-1)
 
 
-def _score(parts: Sequence[tuple[torch.Tensor, torch.Tensor]], ids: torch.Tensor) -> Score:
-    divergences, surprises, same = [], [], []
-    for (reference, own), window in zip(parts, ids, strict=True):
-        divergences.append((reference.exp() * (reference - own)).sum(dim=-1))
-        surprises.append(-own.gather(1, window[1:, None])[:, 0])
-        same.append((reference.argmax(dim=-1) == own.argmax(dim=-1)).float())
-    divergence = torch.cat(divergences)
-    return Score(
-        ppl=float(torch.cat(surprises).mean().exp()),
-        kld=max(float(divergence.mean()), 0.0),  # what half precision takes away
-        tail=float(divergence.quantile(TAIL / 100)),
-        same_top=100 * float(torch.cat(same).mean()),
+def _window(reference: torch.Tensor, own: torch.Tensor, window: torch.Tensor) -> tuple[np.ndarray, ...]:
+    """The columns of Tokens of a window (length,), from log-probabilities (length - 1, vocabulary)."""
+    return (
+        (reference.exp() * (reference - own)).sum(dim=-1).numpy(),
+        -own.gather(1, window[1:, None])[:, 0].numpy(),
+        (reference.argmax(dim=-1) == own.argmax(dim=-1)).float().numpy(),
     )

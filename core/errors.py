@@ -247,7 +247,7 @@ class InvalidPattern(BadInput):
         super().__init__(
             f"{pattern} is neither the name of a tensor nor a regular expression",
             problem,
-            "Write a name such as blk.0.ffn_down.weight, or an expression such as ffn_down",
+            "Write the name of a tensor, or an expression such as ffn_down or layers.0.*q_proj",
         )
 
 
@@ -578,7 +578,9 @@ class DeviceNotAvailable(BadInput):
     """The compute device asked for is not on this machine."""
 
     def __init__(self, device: str, reason: str) -> None:
-        super().__init__(f"The device {device} is not available", reason, "Use --device cpu")
+        super().__init__(
+            f"The device {device} is not available", reason, "Use --device cpu (in the window: Compute on, in Settings)"
+        )
 
 
 class OutOfMemory(BitwrightError):

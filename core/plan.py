@@ -22,6 +22,7 @@ from core.errors import (
     UnknownType,
     UnsupportedType,
 )
+from core.estimate.walking import Matrix, kept_bytes
 from core.formats.gguf_writer import TensorSlot
 from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
@@ -162,7 +163,13 @@ def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions
     widest = max(row.shape[-1] for row in matrices)
     states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
     layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
-    return 4 * (2 * layer + 3 * widest**2 + states) + NETWORK_BYTES
+    ends = {
+        Matrix(row.name.split(".")[2], row.shape[-2], row.shape[-1], "", setup="gptq")
+        for row in matrices
+        if is_solved(row)
+    }
+    kept = 0 if options.target else sum(kept_bytes(ends, options.samples * options.length).values())
+    return 4 * (2 * layer + 3 * widest**2 + states) + kept + NETWORK_BYTES
 
 
 def _files(
@@ -255,6 +262,8 @@ def _decide(
     for tensor in source.tensors:
         known = described[tensor.name]
         usual = _usual(known, mix, model, options)
+        if options.keep_unquantized and kept_reason(known) is None and _is_plain(tensor):
+            usual = Choice(tensor.type, "the source has not quantized it")
         own = wished(known, usual, found, kept_reason(known))
         choice = own or usual
         if not tensor.readable and choice.type != tensor.type:
@@ -269,6 +278,11 @@ def _decide(
     if options.strict and (fallen := [row for row in rows if row.fallback]):
         raise FallbackRefused(fallen[0].name, fallen[0].reason, len(fallen))
     return tuple(rows)
+
+
+def _is_plain(tensor: SourceTensor) -> bool:
+    """Whether the source has plain numbers for a tensor."""
+    return not tensor.packed and tensor.type in FORMATS and not FORMATS[tensor.type].quantized
 
 
 def _usual(tensor: Tensor, mix: Mix, model: Model, options: QuantizeOptions) -> Choice:

@@ -1,7 +1,8 @@
-"""Rows of JSONL and JSON files as texts and conversations, in the forms in which data sets for chat models come.
+"""Rows of data sets as texts and conversations, in the forms in which data sets for chat models come.
 
 {"messages": [{"role": …, "content": …}, …]}           OpenAI's; content may be a list of parts with a `text`
 {"conversations": [{"from": …, "value": …}, …]}         ShareGPT's
+{"prompt": …, "completion": …}                          a question and its answer, also under other names
 {"text": …}                                             plain text
 [{"role": …, "content": …}, …]                          a conversation alone
 """
@@ -9,13 +10,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from core.jobs import Message
 
 TEXT_KEYS = ("text", "content")
 CHAT_KEYS = ("messages", "conversations", "conversation")
+# A question, what belongs to it ("": nothing does), and its answer. Questions and answers may be turns themselves.
+PAIRS = (
+    ("prompt", "", "completion"),
+    ("prompt", "", "response"),
+    ("instruction", "input", "output"),
+    ("instruction", "context", "response"),
+    ("question", "", "answer"),
+)
+KEYS = tuple(dict.fromkeys((*CHAT_KEYS, *(key for pair in PAIRS for key in pair if key), *TEXT_KEYS)))
 # What programs call those who speak, by the names that templates know.
 ROLES = {
     "system": "system",
@@ -29,34 +38,7 @@ ROLES = {
 
 
 class BadRow(ValueError):
-    """A row that is neither text nor a conversation; says why."""
-
-
-def rows_in(content: str) -> Iterator[str | list[Message]]:
-    """The rows of a JSON file: the members of its one array, else its lines. Raises BadRow, which says where."""
-    rows = _array(content)
-    numbered = enumerate(content.split("\n") if rows is None else rows, 1)
-    for number, row in numbered:
-        if rows is None and not row.strip():
-            continue
-        try:
-            yield row_of(row) if rows is None else _row_of(row)
-        except BadRow as error:
-            raise BadRow(f"{'line' if rows is None else 'row'} {number}: {error}") from error
-
-
-def _array(content: str) -> list[Any] | None:
-    """The rows of a file that is one array of them; None for lines, one of which may be a conversation alone."""
-    if not content.lstrip().startswith("["):
-        return None
-    try:
-        rows: Any = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    is_one_row = (
-        isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict) and not {"role", "from"}.isdisjoint(rows[0])
-    )
-    return [rows] if is_one_row else rows
+    """A row that is neither text nor a conversation, or a file of which no rows can be read; says why."""
 
 
 def row_of(line: str) -> str | list[Message]:
@@ -65,10 +47,11 @@ def row_of(line: str) -> str | list[Message]:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadRow(f"it is no JSON ({error})") from error
-    return _row_of(row)
+    return row_from(row)
 
 
-def _row_of(row: Any) -> str | list[Message]:
+def row_from(row: Any) -> str | list[Message]:
+    """The same of a value of JSON, or of a table's columns by their names."""
     if isinstance(row, list):
         return _turns(row)
     if not isinstance(row, dict):
@@ -76,10 +59,23 @@ def _row_of(row: Any) -> str | list[Message]:
     for key in CHAT_KEYS:
         if isinstance(row.get(key), list):
             return _turns(row[key])
+    for question, more, answer in PAIRS:
+        if all(isinstance(row.get(key), str | list) for key in (question, answer)):
+            return [*_said("user", row[question], row.get(more)), *_said("assistant", row[answer])]
     for key in TEXT_KEYS:
         if isinstance(row.get(key), str):
             return str(row[key])
-    raise BadRow(f"it has none of the keys {', '.join((*CHAT_KEYS, *TEXT_KEYS))}")
+    if any(key in row and row[key] is None for key in KEYS):
+        return ""  # a row of which the text is missing
+    raise BadRow(f"it has none of the keys {', '.join(KEYS)}")
+
+
+def _said(role: str, what: str | list[Any], more: Any = None) -> list[Message]:
+    """A question or an answer as turns. more: what belongs to it."""
+    if isinstance(what, list):
+        return _turns(what)
+    text = f"{what}\n\n{more}" if isinstance(more, str) and more else what
+    return [Message.model_validate({"role": role, "content": text})]
 
 
 def _turns(rows: list[Any]) -> list[Message]:

@@ -7,7 +7,7 @@ through the model's own chat template.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from core.errors import DatasetUnusable, ReadFailed, SourceNotFound, TextTooShort
 from core.jobs import Message
-from core.text_rows import BadRow, rows_in
+from core.text_files import ROWS, plain_text, rows_in
+from core.text_packed import ending
+from core.text_rows import BadRow
 
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
-CHAT = ".jsonl"
-ROWS = (CHAT, ".json")
 
 
 class TextTokenizer(Protocol):
@@ -40,22 +40,26 @@ class TextTokenizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text: its category, file or dataset's name, and the file. is_fetched: it is of a dataset on the Hub."""
+    """One text: its category, file or dataset's name, and the file. is_fetched: it is of a dataset on the Hub.
+
+    enough_letters: so many of its rows' are read where no limit of tokens comes first; 0: all.
+    """
 
     name: str
     path: Path
     is_fetched: bool = False
+    enough_letters: int = 0
 
     @property
     def is_chat(self) -> bool:
         """Whether it holds rows, texts or conversations, instead of plain text."""
-        return self.path.suffix in ROWS
+        return ending(self.path) in ROWS
 
 
 def own_texts(purpose: str) -> tuple[Text, ...]:
     """The program's own texts for a purpose, `calibration` or `evaluation`, one for each category."""
     folder = RESOURCES / purpose
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".txt", CHAT))
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".txt", ".jsonl"))
     return tuple(Text(path.stem, path) for path in files)
 
 
@@ -70,27 +74,35 @@ def tokens_of(text: Text, tokenizer: TextTokenizer, enough: int = 0) -> NDArray[
     Raises SourceNotFound, ReadFailed, DatasetUnusable, and what the tokenizer raises.
     """
     try:
-        content = text.path.read_bytes().decode("utf-8")
+        if not text.is_chat:
+            return tokenizer.encode(plain_text(text.path))
+        return _of_rows(rows_in(text.path), tokenizer, enough, text.enough_letters)
     except FileNotFoundError as error:
         raise SourceNotFound(str(text.path)) from error
     except OSError as error:
         raise ReadFailed(str(text.path), error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise ReadFailed(str(text.path), f"it is no text in UTF-8 (byte {error.start})") from error
-    if not text.is_chat:
-        return tokenizer.encode(content)
-    found: list[NDArray[np.int64]] = []
-    total = 0
-    try:
-        for row in rows_in(content):
-            found.append(_row(row, tokenizer))
-            total += len(found[-1])
-            if enough and total >= enough:
-                break
     except BadRow as error:
         if text.is_fetched:
             raise DatasetUnusable(text.name, str(error)) from error
         raise ReadFailed(str(text.path), str(error)) from error
+
+
+def _of_rows(
+    rows: Iterable[str | list[Message]], tokenizer: TextTokenizer, enough: int, letters: int
+) -> NDArray[np.int64]:
+    """Tokens of rows until there are `enough`, or so many letters have been read; 0: no such end."""
+    found: list[NDArray[np.int64]] = []
+    total = read = 0
+    for row in rows:
+        if not row:
+            continue
+        found.append(_row(row, tokenizer))
+        total += len(found[-1])
+        read += len(row) if isinstance(row, str) else sum(len(turn.content) for turn in row)
+        if (enough and total >= enough) or (letters and read >= letters):
+            break
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from app.glossary import explain
+from app.widgets.texts import add_sources, text_word
 
 
 class ImatrixRow(QWidget):
@@ -64,10 +65,10 @@ class ImatrixRow(QWidget):
 
     def _make_compute(self) -> QPushButton:
         self.menu = QMenu(self)
-        self.menu.addAction(self.tr("From the texts that come with the program")).triggered.connect(
+        self.menu.addAction(self.tr("The texts that come with the program")).triggered.connect(
             lambda: self.set_text(())
         )
-        self.menu.addAction(self.tr("From a text file…")).triggered.connect(self._browse_text)
+        add_sources(self.menu, self, self.tr("Text to compute from"), self.set_text)
         button = QPushButton(self.tr("Compute"))
         button.setMenu(self.menu)
         button.setToolTip(self.tr("Runs the model over a text before the quantization, once, and keeps the result"))
@@ -84,7 +85,7 @@ class ImatrixRow(QWidget):
         if self.path:
             name, tip = Path(self.path).name, self.path
         elif self.text is not None:
-            name = Path(self.text[0]).name if self.text else self.tr("Own texts")
+            name = ", ".join(text_word(text) for text in self.text) or self.tr("Own texts")
             tip = self.tr("Computed before the quantization, once, and kept for the next time")
         self.choose_button.setText(name.replace("&", "&&"))
         self.choose_button.setAccessibleName(self.tr("Importance matrix: {0}").format(name))
@@ -98,9 +99,3 @@ class ImatrixRow(QWidget):
         )
         if chosen:
             self.set_path(chosen)
-
-    def _browse_text(self) -> None:
-        kinds = self.tr("Texts (*.txt *.md *.jsonl)") + ";;" + self.tr("All files (*)")
-        chosen, _ = QFileDialog.getOpenFileName(self, self.tr("Text to compute from"), str(Path.home()), kinds)
-        if chosen:
-            self.set_text((chosen,))

@@ -1,20 +1,21 @@
-"""The choice of the text that a calibrated method looks at: the program's own, or files."""
+"""The choice of the text that a calibrated method looks at: the program's own, files, or a data set of the Hub."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QPushButton, QSizePolicy, QWidget
 
 from app.glossary import explain
+from app.widgets.texts import add_sources, text_word
 
 
 class TextRow(QWidget):
     """A label and a button with a menu. Signals: changed() when other texts are chosen.
 
-    text: the files, () = the program's own. For tests: objectName `choose_text` (its menu: `menu`).
+    text: files and data sets as jobs name them, () = the program's own. For tests: objectName
+    `choose_text` (its menu: `menu`).
     """
 
     changed = Signal()
@@ -26,7 +27,7 @@ class TextRow(QWidget):
         self.menu.addAction(self.tr("The texts that come with the program")).triggered.connect(
             lambda: self.set_text(())
         )
-        self.menu.addAction(self.tr("Text files…")).triggered.connect(self._browse)
+        add_sources(self.menu, self, self.tr("Calibration text"), self.set_text)
         self.button = QPushButton()
         self.button.setObjectName("choose_text")
         self.button.setMenu(self.menu)
@@ -50,13 +51,7 @@ class TextRow(QWidget):
             self.changed.emit()
 
     def _show(self) -> None:
-        names = ", ".join(Path(path).name for path in self.text) or self.tr("Own texts")
+        names = ", ".join(text_word(text) for text in self.text) or self.tr("Own texts")
         self.button.setText(names.replace("&", "&&"))
         self.button.setAccessibleName(self.tr("Calibration text: {0}").format(names))
         self.button.setToolTip("\n".join(self.text) or self.tr("A mixture of prose, code and chat"))
-
-    def _browse(self) -> None:
-        kinds = self.tr("Texts (*.txt *.md *.jsonl)") + ";;" + self.tr("All files (*)")
-        chosen, _ = QFileDialog.getOpenFileNames(self, self.tr("Calibration text"), str(Path.home()), kinds)
-        if chosen:
-            self.set_text(tuple(chosen))

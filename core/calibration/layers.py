@@ -6,7 +6,8 @@ sequential". Position 0 of every window attracts attention and has activations u
 many; in the moments of query, key and value it counts more often, without which GPTQ loses to rounding.
 
 In memory are one layer in float32 (two where the original model runs beside the quantized one), the moments of some
-matrices, at most as many bytes as a layer has or one matrix' own, its factor, and the hidden states.
+matrices, at most as many bytes as a layer has or one matrix' own, its factor, and the hidden states; beside them, where
+there is room, what need not be computed again in the next pass (shortcuts.py).
 """
 
 from __future__ import annotations
@@ -14,25 +15,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import nn
 
 from core.calibration.moments import Inputs, blend_experts, runs, watched
+from core.calibration.shortcuts import Parts, Shortcuts, parts_of
 from core.calibration.units import STAGES, Target, Unit
 from core.errors import NonFiniteActivations, NonFiniteWeights
 from core.methods import gptq
-from core.methods.calibration import Calibration
+from core.methods.calibration import KEPT_BYTES, Calibration
 from core.methods.hessian import NotDefinite
 from core.methods.linear import Floats
 from core.network.network import Layer, Network
-from core.network.states import HiddenStates
+from core.network.states import SHARE, HiddenStates
 from core.progress import Progress
 
 
@@ -67,6 +70,7 @@ def solve_layers(
             embedded = network.embed(ids[batch])
             for held in states:
                 held[batch] = embedded
+        known: dict[type[nn.Module], Parts] = {}
         for number in range(network.layers):
             with network.layer(number) as layer:
                 work = _LayerWork(layer, target, calibration, states, devices, progress)
@@ -74,9 +78,10 @@ def solve_layers(
                     work.restore()
                     work.advance()
                 else:
-                    found = work.quantize()
-                    with target.watched(layer, work.units):
-                        work.advance()
+                    with work.shortened(known):
+                        found = work.quantize()
+                        with target.watched():
+                            work.advance()
                     target.keep(number, found)
 
 
@@ -112,6 +117,25 @@ class _LayerWork:
         self._original: nn.Module | None = None
         self._originals: dict[nn.Module, nn.Module] = {}
         self._room = sum(4 * parameter.numel() for parameter in layer.module.parameters())
+        self._shortcuts = Shortcuts(layer.module, self.units, {}, 0)
+
+    @contextmanager
+    def shortened(self, known: dict[type[nn.Module], Parts]) -> Iterator[None]:
+        """While the block runs, nothing is computed in every pass that need not be.
+
+        known: the parts of kinds of layers, which is added to. Where the original runs beside, or memory is scarce,
+        everything is computed.
+        """
+        if len(self._states) == 1 and not self._states[0].on_disk:
+            module = self._layer.module
+            if type(module) not in known:
+                known[type(module)] = parts_of(module, lambda: self._layer(self._on_device(0, slice(0, 1))))
+            room = min(KEPT_BYTES, int(psutil.virtual_memory().available * SHARE))
+            self._shortcuts = Shortcuts(module, self.units, known[type(module)], room)
+        try:
+            yield
+        finally:
+            self._shortcuts.end()
 
     def quantize(self) -> dict[str, tuple[Unit, gptq.Solved, int]]:
         """Stage by stage; the layer's weights become what its matrices were quantized to: what was solved, by name."""
@@ -128,6 +152,7 @@ class _LayerWork:
                     found[unit.name] = (unit, solved, tokens)
                     self._target.report(unit, solved, tokens)
                     self._put(unit, solved.made.values())
+                self._shortcuts.solved()
             for unit in units:
                 if unit not in looked:
                     self._put(unit, self._target.alone(unit).values())
@@ -163,7 +188,13 @@ class _LayerWork:
         # An expert meets other tokens in the original model than here, so that there is nothing to compare.
         crossed = self._original is not None and not units[0].is_expert
         device = next(self._layer.module.parameters()).device
-        return Inputs(units, device, self._calibration.sinks if stage == 0 else 1.0, crossed)
+        inputs = Inputs(units, device, self._calibration.sinks if stage == 0 else 1.0, crossed)
+        observer = self._target.observer(units[0])
+        if observer is not None:
+            inputs.hooks.append(observer)
+        if len(units) == 1 and self._shortcuts.keeps(units[0], self._states[0].tokens):
+            inputs.hooks.append(self._shortcuts.keep)
+        return inputs
 
     def _count(self, found: Sequence[Inputs], stage: int) -> None:
         """Takes all windows through the layer, as far as need be, and counts what meets these matrices."""
@@ -180,6 +211,7 @@ class _LayerWork:
         done = (self._layer.number * _passes(self._target) + before + stage) * len(states)
         for batch in states.batches:
             self._progress.update(done + batch.start, f"layer {self._layer.number + 1}")
+            self._shortcuts.window = batch.start
             yield batch
 
     def _on_device(self, which: int, batch: slice) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.calibration.units import Unit
+from core.calibration.units import Hook, Unit
 from core.methods.hessian import Hessian
 
 # Of how many inputs, as a part of the columns, the moments of all experts count in those of one.
@@ -23,7 +23,7 @@ SHARED = 1 / 8
 class Inputs:
     """What meets matrices that share their inputs. cross: of what met them in the original model, or None.
 
-    sinks: how often position 0 counts.
+    sinks: how often position 0 counts. hooks: who else is told of what meets them.
     """
 
     def __init__(self, units: Sequence[Unit], device: torch.device, sinks: float, crossed: bool) -> None:
@@ -32,6 +32,7 @@ class Inputs:
         self.hessian = Hessian(columns, device)
         self.cross = Hessian(columns, device) if crossed else None
         self.tokens = 0
+        self.hooks: list[Hook] = []
         self._sinks = sinks
         self._original: torch.Tensor | None = None
 
@@ -46,6 +47,8 @@ class Inputs:
 
     def count(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """A hook for the module as it is now; inputs (windows, length, columns), or (tokens, columns) of an expert."""
+        for hook in self.hooks:
+            hook(module, arguments)
         x = arguments[0].detach()
         weights = None
         if x.ndim > 2 and self._sinks != 1:

@@ -6,23 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
+from core.methods.calibration import STAGES as STAGES
 from core.methods.gptq import Solved
 from core.methods.grids import Grid, Values
 from core.methods.linear import Floats
 from core.network.network import Layer, Linear
 
-# Parts of GGUF names by the stage in which data meets them; each stage sees what the ones before it became.
-STAGES = (
-    ("attn_q", "attn_k", "attn_v", "attn_qkv"),
-    ("attn_output",),
-    ("ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp"),
-    ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
-)
 EXPERTS = "_exps"
+# A forward pre-hook of torch: a module and what it is called with.
+Hook = Callable[[nn.Module, tuple[Any, ...]], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +85,12 @@ class Target(Protocol):
     def repeat(self, layer: Layer) -> None:
         """The same changes from what an interrupted job has kept."""
 
-    def watched(self, layer: Layer, units: Sequence[Unit]) -> AbstractContextManager[None]:
-        """May look at what passes the layer as it has become, while the block runs."""
+    def observer(self, unit: Unit) -> Hook | None:
+        """Who looks at what meets a matrix, and those that see the same, when all before them is as it has become."""
+        return None
+
+    def watched(self) -> AbstractContextManager[None]:
+        """While the block runs all windows pass, so that matrices can be looked at of which no observer was asked."""
         return nullcontext()
 
     def grid(self, unit: Unit) -> Grid | None:

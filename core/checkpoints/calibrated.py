@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from core.calibration.layers import devices_for, solve_layers
-from core.calibration.units import Target, Unit
+from core.calibration.units import Hook, Target, Unit
 from core.checkpoints import findings
 from core.checkpoints.alone import solved_alone
 from core.checkpoints.decide import Decided, Item
@@ -129,6 +129,7 @@ class _Checkpoint(Target):
     def prepare(self, layer: Layer, units: Sequence[Unit], run: Callable[[], None]) -> None:
         """Folds scales."""
         self._made, self._figures = {}, {}
+        self._watch = Watch(units)
         if self.is_prepared:
             self._prepared = prepare(self._source, self._decided, layer, units, run)
 
@@ -164,12 +165,15 @@ class _Checkpoint(Target):
         self._figures[figures.name] = figures
         report(figures, self._progress)
 
-    @contextmanager
-    def watched(self, layer: Layer, units: Sequence[Unit]) -> Iterator[None]:
+    def observer(self, unit: Unit) -> Hook | None:
         """Counts activations for figures and static ranges."""
-        self._watch = Watch(units)
-        with self._watch.counting():
-            yield
+        assert self._watch is not None
+        return self._watch.observer(unit)
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Counts those of matrices that are not solved."""
+        assert self._watch is not None
+        return self._watch.counting()
 
     def has(self, layer: int) -> bool:
         """Whether its file is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.checkpoints.decide import Decided
+from core.checkpoints.decide import Decided, unmatched
 from core.checkpoints.source import CheckpointSource
 from core.errors import size
 from core.jobs import ErrorFigures
@@ -26,7 +26,8 @@ def model_card(source: CheckpointSource, decided: Decided, total: ErrorFigures) 
         ("Error of all weights", f"{snr}, relative RMSE {total.relative_rmse:.2e}"),
         ("Loads in", ", ".join(EXPORT[choice.export].runs_in)),
     ]
-    notes = [f"\n{note}" for note in plan.warnings]
+    to_user = set(unmatched(decided.settings, source.entries))  # not of what was made
+    notes = [f"\n{note}" for note in plan.warnings if note not in to_user]
     table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
     intro = f"{source.name}, quantized with Bitwright. Measured is the error of the weights, not of the answers."
     return "\n".join([*head, f"# {source.name}, {plan.target}", "", intro, "", *table, *notes, ""])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
 from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
+from core.estimate.walking import Matrix as Met
+from core.estimate.walking import kept_bytes
 from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
-from core.jobs import CheckpointPlanJob, Plan, TensorPlan
+from core.jobs import CheckpointPlanJob, MethodOptions, Plan, TensorPlan
 from core.methods.linear import Scheme
-from core.methods.table import EXPORT, METHOD, TENSOR, group_word, label
+from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
 from core.progress import Progress
 
 FLOATS = ("F32", "F16", "BF16")
@@ -120,9 +122,28 @@ class Decided:
 def plan(job: CheckpointPlanJob, progress: Progress) -> Plan:
     """The plan of a checkpoint. Raises what `decide` and CheckpointSource raise."""
     progress.stage("Planning")
+    if job.options.export in GGUF_FORM:
+        from core.checkpoints.gguf_files import planned_file  # the pipeline, which folders do without
+
+        return planned_file(packed(job.source, job.options), job.options.export)
     settings = settled(job.options)
     with CheckpointSource(Path(job.source)) as source:
         return decide(source, settings).plan
+
+
+def packed(path: str, options: MethodOptions) -> Decided:
+    """What is decided of the folder that the GGUF file which `options` ask for is made from.
+
+    Raises what `settled`, `decide` and CheckpointSource raise.
+    """
+    forms = (options.export, *options.beside)
+    refused = list_refusal(forms)
+    if refused is not None:
+        raise IllegalMethod(refused.what, refused.why, refused.remedy)
+    own = next(form for form in forms if form in PACKED)
+    beside = tuple(form for form in forms if form != own)
+    with CheckpointSource(Path(path)) as source:
+        return decide(source, settled(options.model_copy(update={"export": own, "beside": beside})))
 
 
 def decide(source: CheckpointSource, settings: Settings) -> Decided:
@@ -152,7 +173,7 @@ def decide(source: CheckpointSource, settings: Settings) -> Decided:
             bytes=0,
             bits_per_weight=8 * sum(row.bytes for row in rows) / elements,
             memory_bytes=BASE_BYTES + max(*(_held(item) for item in items), _calibration_bytes(source, settings)),
-            warnings=_warnings(settings, quantized),
+            warnings=(*unmatched(settings, source.entries), *_warnings(settings, quantized)),
         ),
         settings,
         items,
@@ -194,7 +215,19 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + NETWORK_BYTES
+    held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states)
+    return held + _kept(linear, settings) + NETWORK_BYTES
+
+
+def _kept(linear: Sequence[Entry], settings: Settings) -> int:
+    """What is kept between two passes of the windows, where memory is free for it."""
+    if settings.calibration.target or all(own.choice.method != "gptq" for own in settings.every):
+        return 0
+    ends = {
+        Met(entry.gguf.split(".")[2], entry.stored.shape[0], entry.stored.shape[1], "", setup="gptq")
+        for entry in linear
+    }
+    return sum(kept_bytes(ends, settings.tokens).values())
 
 
 def _held(item: Item) -> int:
@@ -236,12 +269,12 @@ def _check(source: CheckpointSource, settings: Settings) -> None:
 def _way_out(source: CheckpointSource, settings: Settings, own: Settings) -> str:
     """The nearest group that fits every matrix of the same choice, or that the matrices in the way be left out."""
     choice = own.choice
-    legal = set(METHOD[choice.method].groups).intersection(*(EXPORT[form].groups for form in own.forms))
+    legal = set(METHOD[choice.method].groups).intersection(*(FORM[form].groups for form in own.forms))
     usable = sorted((group for group in legal if group < choice.group), key=lambda group: -group)
     wanted = [_matrix(source, entry) for entry in source.entries if entry.is_linear and settings.of(entry.name) == own]
     for group in usable:
         other = replace(own, choice=replace(choice, group=group))
-        if not any(LAYOUTS[form].problem(other, matrix) for form in own.forms for matrix in wanted):
+        if not any(LAYOUTS[form].problem(other, matrix) for form in own.folders for matrix in wanted):
             place = "" if choice == settings.choice else " in the rule that finds it"
             return f"Use --group {group_word(group)}" if not place else f"Use group={group_word(group)}{place}"
     return "Leave such layers in 16 bits with --skip, or choose another --export"
@@ -307,6 +340,14 @@ def _row(entry: Entry, slots: Sequence[Slot], target: str, reason: str, weighted
             "weighted": weighted,
         }
     )
+
+
+def unmatched(settings: Settings, entries: Sequence[Entry]) -> Iterator[str]:
+    """Of each expression that finds no layer: most likely it is misspelt."""
+    names = [entry.name for entry in entries if entry.is_linear]
+    for pattern in (*settings.skip, *(pattern for pattern, _ in settings.rules)):
+        if not any(pattern.search(name) for name in names):
+            yield f"The expression {pattern.pattern} finds no layer and changes nothing; a layer's name is {names[0]}."
 
 
 def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:

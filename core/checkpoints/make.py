@@ -30,6 +30,7 @@ from core.checkpoints.experts import coverage
 from core.checkpoints.figures import clipping
 from core.checkpoints.findings import Findings
 from core.checkpoints.folds import FoldedSource
+from core.checkpoints.gguf_files import planned_file, write_file
 from core.checkpoints.layouts import LAYOUTS, input_arrays, stored_floats
 from core.checkpoints.settings import settled
 from core.checkpoints.solutions import folder_for
@@ -55,9 +56,11 @@ from core.jobs import (
     CheckpointManyResult,
     CheckpointResult,
     ClippingFigures,
-    TensorResult,
+    QuantizeJob,
+    QuantizeResult,
 )
-from core.metrics import figures
+from core.methods.table import list_refusal
+from core.metrics import figures, tensor_result
 from core.progress import Progress
 from kernels import dispatch
 from kernels.measure import ErrorSums
@@ -73,11 +76,16 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
     Raises what CheckpointSource, settled, decide and AtomicFolder raise, OutputIsSource, NonFiniteWeights,
     ValuesTooLarge, VerificationFailed, Cancelled.
     """
-    return _made(job.output, (job,), progress, _itself)[0]
+    (made,) = _made(job.output, (job,), progress, _itself)
+    assert isinstance(made, CheckpointResult)
+    return made
 
 
 def quantize_many(job: CheckpointManyJob, progress: Progress) -> CheckpointManyResult:
     """Makes a folder of checkpoints that hold the same numbers in several forms. Raises what quantize raises."""
+    refused = list_refusal(job.exports)
+    if refused is not None:
+        raise IllegalMethod(refused.what, refused.why, refused.remedy)
     return CheckpointManyResult(results=_made(job.output, job.jobs, progress, _inside))
 
 
@@ -91,17 +99,19 @@ def _inside(folder: AtomicFolder, job: CheckpointJob) -> Folder:
 
 def _made(
     output: str,
-    jobs: Sequence[CheckpointJob],
+    all_jobs: Sequence[CheckpointJob | QuantizeJob],
     progress: Progress,
     place: Callable[[AtomicFolder, CheckpointJob], Folder],
-) -> tuple[CheckpointResult, ...]:
+) -> tuple[QuantizeResult, ...]:
     """The checkpoints of jobs that differ in their form: layers are solved once, each form is written and verified.
 
-    output: the folder of all. place: what of it is a job's own.
+    output: the folder of all. place: what of it is a job's own. Those that make GGUF files of the folders come last.
     """
     began = time.monotonic()
     memory.reset_peak()
     progress.stage("Planning")
+    jobs = [job for job in all_jobs if isinstance(job, CheckpointJob)]
+    files = [job for job in all_jobs if isinstance(job, QuantizeJob)]
     settings = [settled(job.options) for job in jobs]
     target, first = Path(os.path.abspath(output)), jobs[0]
     if first.threads:
@@ -111,16 +121,22 @@ def _made(
         _check_device(first, forms[0])
         if target.exists() and target.samefile(source.path):
             raise OutputIsSource(str(target))
-        with AtomicFolder(target, sum(form.plan.bytes + ROOM_FOR_SMALL_FILES for form in forms)) as folder:
+        needed = sum(form.plan.bytes for form in forms) + sum(
+            planned_file(forms[0], job.options.target).bytes for job in files
+        )
+        with AtomicFolder(target, needed + ROOM_FOR_SMALL_FILES * len(all_jobs)) as folder:
             solutions = solved(first, source, forms[0], folder_for(target), progress)
             written = [
                 _write(source, form, beforehand(form, solutions), place(folder, job), progress)
                 for job, form in zip(jobs, forms, strict=True)
             ]
+            seconds = time.monotonic() - began
+            made = [_result(job, form, *parts, seconds) for job, form, parts in zip(jobs, forms, written, strict=True)]
+            found: dict[str, QuantizeResult] = {job.output: result for job, result in zip(jobs, made, strict=True)}
+            found |= {job.output: write_file(job, folder, progress) for job in files}
             folder.commit()
         shutil.rmtree(folder_for(target), ignore_errors=True)
-        seconds = time.monotonic() - began
-        return tuple(_result(job, form, *made, seconds) for job, form, made in zip(jobs, forms, written, strict=True))
+        return tuple(found[job.output] for job in all_jobs)
 
 
 def _write(
@@ -321,29 +337,11 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         seconds=seconds,
         peak_memory_bytes=memory.peak_bytes(),
         sha256=digest,
+        warnings=plan.warnings,
         total=figures(_sum(sums)),
-        tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
+        tensors=tuple(tensor_result(item.row, sums[item.entry.name]) for item in decided.items),
         activations=tuple(figures for layer in measures.found for figures in layer.activations),
         layers=tuple(figures for layer in measures.found for figures in layer.layers),
         experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
-    )
-
-
-def _tensor_result(item: Item, sums: ErrorSums) -> TensorResult:
-    row = item.row
-    return TensorResult.model_validate(
-        {
-            "name": row.name,
-            "shape": row.shape,
-            "from": row.source_type,
-            "type": row.target_type,
-            "elements": row.elements,
-            "source_bytes": row.source_bytes,
-            "bytes": row.bytes,
-            "bpw_before": 8 * row.source_bytes / max(1, row.elements),
-            "bpw": row.bpw,
-            "reason": row.reason,
-            **figures(sums).model_dump(),
-        }
     )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from core.calibration.units import STAGES, Unit
+from core.calibration.units import STAGES, Hook, Unit
 from core.checkpoints.decide import Item
 from core.checkpoints.figures import layer_of
 from core.jobs import ActivationFigures, Histogram
@@ -31,13 +31,23 @@ class Watch:
                 if unit.part in parts and not unit.is_expert:
                     self._groups.setdefault((stage, unit.inputs), []).append(unit)
         self._observed = {key: Observed(members[0].linear.columns) for key, members in self._groups.items()}
+        self._left = set(self._groups)
+
+    def observer(self, unit: Unit) -> Hook | None:
+        """What is to be told of everything that meets a matrix, once; None for an expert."""
+        key = next((key for key, members in self._groups.items() if unit in members), None)
+        if key is None:
+            return None
+        self._left.discard(key)
+        return self._observed[key].hook
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Counts while the block runs."""
+        """Counts while the block runs, for matrices of which nobody was told."""
         handles = [
             members[0].module.register_forward_pre_hook(self._observed[key].hook)
             for key, members in self._groups.items()
+            if key in self._left
         ]
         try:
             yield

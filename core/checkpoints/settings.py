@@ -17,12 +17,15 @@ from core.methods.table import (
     ACTIVATIONS,
     CHANNEL,
     EXPORT,
+    FORM,
+    GGUF_FORM,
     LOOKING,
     METHOD,
     OWN_PRESTEP,
     TENSOR,
     Choice,
     Method,
+    list_refusal,
     mix_refusal,
     refusal,
     shared_remedy,
@@ -33,7 +36,7 @@ SEARCHED_BITS = 4
 # What a static scale of activations covers where nothing is said.
 STATIC_RANGE = "mse"
 # What a form stores scales in, where that is not the type of the weights themselves.
-SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32"}
+SCALE_TYPES = {"gptq": "F16", "awq": "F16", "bf16": "F32", **dict.fromkeys(GGUF_FORM, "F16")}
 # Version 1 of GPTQ's layout stores zero points less one, and has no room for the one below the lowest.
 FIRST_ZERO = {"gptq": 1}
 
@@ -77,6 +80,11 @@ class Settings:
         """All forms that hold the same numbers, its own first."""
         return self.choice.export, *self.beside
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Those of them that are folders."""
+        return tuple(form for form in self.forms if form in EXPORT)
+
     def scheme(self, dtype: str) -> Scheme:
         """The linear integers of weights stored in `dtype`."""
         choice = self.choice
@@ -106,6 +114,15 @@ class Settings:
         return next((pattern.pattern for pattern, _ in self.rules if pattern.search(name)), "")
 
     @property
+    def words(self) -> str:
+        """What decides how long a matrix takes, in a few words; core.walk_speed reads them."""
+        choice = self.choice
+        flags = "".join(letter for letter, is_set in (("r", self.restricted), ("d", self.double)) if is_set)
+        made = (choice.method, choice.export, choice.bits, choice.group, int(choice.symmetric))
+        how = (choice.activations or "-", self.ranges.rule, flags or "-", self.calibration.order)
+        return " ".join(map(str, (*made, *how)))
+
+    @property
     def tokens(self) -> int:
         """How many are looked at by a method that is calibrated, at most."""
         return self.samples * self.length
@@ -133,8 +150,12 @@ class Settings:
 def settled(options: MethodOptions) -> Settings:
     """The settings that options ask for, those of every rule among them. Raises IllegalMethod, InvalidPattern."""
     _known(options.method, METHOD, "method")
-    for form in (options.export, *options.beside):
-        _known(form, EXPORT, "export")
+    forms = (options.export, *options.beside)
+    for form in forms:
+        _known(form, FORM if form in GGUF_FORM else EXPORT, "export")
+    alone = list_refusal(forms)
+    if alone is not None:
+        raise IllegalMethod(alone.what, alone.why, alone.remedy)
     for rule in options.rules:
         _known(rule.method or options.method, METHOD, "method")
     own = _settled(options)
@@ -203,7 +224,7 @@ def _settled(options: MethodOptions) -> Settings:
     method = METHOD[options.method]
     # A group that the form cannot hold is not taken without being asked for.
     forms = (options.export, *options.beside)
-    groups = [group for group in method.groups if all(group in EXPORT[form].groups for form in forms)] or [TENSOR]
+    groups = [group for group in method.groups if all(group in FORM[form].groups for form in forms)] or [TENSOR]
     bits, activations = options.bits or method.bits[0], options.activations or method.activations[0]
     choice = Choice(
         options.method,
@@ -277,7 +298,9 @@ def _check_extras(options: MethodOptions, rule: str) -> None:
         raise IllegalMethod("Only symmetric integers can leave the lowest out", "", "Leave --restricted out")
     if options.double_quant and "double_quant" not in row.options:
         raise IllegalMethod(f"{method} has no double quantization", "", "Use --method nf4, or leave it out")
-    if options.imatrix and ("imatrix" not in row.options or rule != "mse"):
+    if options.imatrix and "imatrix" not in row.options:
+        raise IllegalMethod(f"{method} does not use an importance matrix", "", "Leave --imatrix out")
+    if options.imatrix and rule != "mse":
         raise IllegalMethod("An importance matrix is used by the search by error only", "", "Use --range mse")
     if rule == "given" and options.range_low == options.range_high == 0:
         raise IllegalMethod("A range by hand needs its ends", "", "Use --range LOW:HIGH")

@@ -40,7 +40,7 @@ def read_windows(job: EvaluateJob | SensitivityJob, tokenizer: TextTokenizer, gi
     cut: list[list[tuple[str, NDArray[np.int64]]]] = []
     short: list[str] = []
     for text in texts:
-        tokens = tokens_of(text, tokenizer)
+        tokens = tokens_of(text, tokenizer, job.chunks * job.context if given else 0)
         if given and tokenizer.bos is not None:  # as llama.cpp's programs begin a text
             tokens = np.concatenate([np.array([tokenizer.bos]), tokens])
         cut.append([(text.name, window) for window in windows(tokens, job.context, tokenizer.bos)])

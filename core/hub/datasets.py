@@ -19,15 +19,19 @@ from core.texts import Text
 KIND = "datasets"
 REVISION = "main"
 # Endings that are read, the better ones first.
-READABLE = (".jsonl", ".json", ".txt", ".md")
+READABLE = (
+    *(".jsonl", ".parquet", ".jsonl.gz", ".jsonl.zst"),
+    *(".json", ".json.gz", ".json.zst", ".txt", ".txt.gz", ".txt.zst", ".md"),
+)
 # Words in names that say which split of a dataset a file is of.
 SPLITS = {
     "calibration": frozenset({"train", "training"}),
     "evaluation": frozenset({"test", "validation", "valid", "val", "dev", "eval"}),
 }
-# Files are taken until they have so many bytes together, for a calibration many times what it reads.
+# Files are taken until they have so many bytes together, for a calibration many times what it reads; of a larger one
+# so many letters are read where nobody says how many tokens.
 ENOUGH_BYTES = 4 << 20
-# Larger ones are taken only where they are asked for by name: a text is read whole.
+# Larger ones are taken only where they are asked for by name: a file is fetched whole.
 LARGEST_BYTES = 1 << 30
 _ABOUT = re.compile(
     r"(.*/)?(\..*|(readme|licen[cs]e|notice|citation|requirements|changelog)[^/]*"
@@ -39,6 +43,7 @@ Sizes = dict[str, int]
 def dataset_texts(name: str, purpose: str, progress: Progress) -> list[Text]:
     """Texts of `dataset:OWNER/NAME` or `dataset:OWNER/NAME/FILE`; without a FILE the first files of the best split.
 
+    FILE may be a folder, whose files are then all there is.
     Where the Hub cannot be reached, what of the dataset is in the cache is taken. Raises DatasetNotFound,
     DatasetUnusable, HubOffline, and what downloads raise (core.hub.download).
     """
@@ -50,22 +55,28 @@ def dataset_texts(name: str, purpose: str, progress: Progress) -> list[Text]:
         try:
             listed = client.listing(repo, REVISION, progress, KIND)
             chosen = choose(repo, {entry.name: entry.bytes for entry in listed.files}, file, purpose)
-            return _texts(repo, into_cache(listed, chosen, REVISION, progress), chosen)
+            return _texts(repo, into_cache(listed, chosen, REVISION, progress), chosen, file)
         except HubNotFound as error:
             raise DatasetNotFound(repo, endpoint()) from error
         except HubOffline:
             if (folder := _cached(repo)) is None:
                 raise
             here = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
-            return _texts(repo, folder, choose(repo, here, file, purpose))
+            return _texts(repo, folder, choose(repo, here, file, purpose), file)
         except ContentChanged:
             continue
     raise ChangedOnHub(repo)
 
 
 def choose(repo: str, sizes: Sizes, file: str, purpose: str) -> list[str]:
-    """The names to read of all files, whose bytes are given. file: the one asked for, or "". Raises DatasetUnusable."""
-    if file:
+    """The names to read of all files, whose bytes are given. file: the one or the folder asked for, or "".
+
+    Raises DatasetUnusable.
+    """
+    folder = {name: size for name, size in sizes.items() if name.startswith(f"{file}/")}
+    if folder:
+        sizes = folder
+    elif file:
         if file not in sizes:
             raise DatasetUnusable(DATASET + repo, f"it has no file {file}", f"Look at {endpoint()}/datasets/{repo}")
         if not file.lower().endswith(READABLE):
@@ -90,7 +101,7 @@ def _order(name: str, purpose: str) -> tuple[int, int]:
     """Which files come first: of the purpose's split, then of none, then of others; in them the better endings."""
     words = set(re.split(r"[^a-z]+", name.lower()))
     rank = 0 if words & SPLITS[purpose] else 2 if any(words & split for split in SPLITS.values()) else 1
-    return rank, READABLE.index(PurePosixPath(name.lower()).suffix)
+    return rank, next(number for number, ending in enumerate(READABLE) if name.lower().endswith(ending))
 
 
 def _enough(names: Sequence[str], sizes: Sizes) -> list[str]:
@@ -106,7 +117,7 @@ def _enough(names: Sequence[str], sizes: Sizes) -> list[str]:
 
 def _unreadable(repo: str, names: Sequence[str]) -> DatasetUnusable:
     """Says what there is instead, and how it becomes a text."""
-    endings = sorted({"".join(PurePosixPath(name).suffixes[-1:]) for name in names} - {"", ".md", ".gitattributes"})
+    endings = sorted({PurePosixPath(name).suffix for name in names} - {"", ".md", ".gitattributes"})
     others = f"; it has {', '.join(endings[:6])}" if endings else ""
     remedy = (
         "Write some of its rows as JSONL once, with Python's `datasets`: "
@@ -130,5 +141,7 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def _texts(repo: str, folder: Path, names: Sequence[str]) -> list[Text]:
-    return [Text(f"{DATASET}{repo}/{name}", folder / name, is_fetched=True) for name in names]
+def _texts(repo: str, folder: Path, names: Sequence[str], file: str) -> list[Text]:
+    """Of a file that was asked for by its name all is read."""
+    enough = 0 if file in names else ENOUGH_BYTES
+    return [Text(f"{DATASET}{repo}/{name}", folder / name, is_fetched=True, enough_letters=enough) for name in names]

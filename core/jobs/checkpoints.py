@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.jobs.quantizing import QuantizeManyResult, QuantizeResult
+from core.catalog import output_name
+from core.jobs.quantizing import KeyOverride, QuantizeJob, QuantizeManyResult, QuantizeOptions, QuantizeResult
+from core.methods.table import GGUF_FORM, PACKED
 from core.values import Value
 
 RoundedActivations = Literal["", "dynamic", "static", "static-asymmetric"]
@@ -86,13 +89,15 @@ class CheckpointPlanJob(Value):
 class CheckpointPreflightJob(Value):
     """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult.
 
-    measure: times a method that needs no text where no past job tells how long it takes.
+    measure: times what was never timed on this machine (some seconds), where no past job tells how long it takes.
     """
 
     kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
     source: str
     output: str
     options: MethodOptions
+    threads: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
     measure: bool = False
 
 
@@ -108,9 +113,10 @@ class CheckpointJob(Value):
 
 
 class CheckpointManyJob(Value):
-    """One solution in several forms, each in the subfolder of `output` that is named after it: CheckpointManyResult.
+    """One solution in several forms: CheckpointManyResult.
 
-    exports replaces the export of `options`, and what is beside it.
+    Folders are in the subfolder of `output` that is named after their form, GGUF files in `output` itself. exports
+    replaces the export of `options`, and what is beside it.
     """
 
     kind: Literal["checkpoint_many"] = "checkpoint_many"
@@ -127,21 +133,43 @@ class CheckpointManyJob(Value):
             raise ValueError("a form is named twice")
         return self
 
+    def options_of(self, form: str) -> MethodOptions:
+        """The options with one of the forms as their export."""
+        others = tuple(other for other in self.exports if other != form)
+        return self.options.model_copy(update={"export": form, "beside": others})
+
     @property
-    def jobs(self) -> tuple[CheckpointJob, ...]:
-        """The same as jobs of one form each; each makes what it makes here, byte for byte."""
-        return tuple(
-            CheckpointJob(
-                source=self.source,
-                output=os.path.join(self.output, form),
-                options=self.options.model_copy(
-                    update={"export": form, "beside": tuple(other for other in self.exports if other != form)}
-                ),
-                threads=self.threads,
-                device=self.device,
-            )
-            for form in self.exports
+    def jobs(self) -> tuple[CheckpointJob | QuantizeJob, ...]:
+        """The same as jobs of one form each, in order; each makes what it makes here, byte for byte.
+
+        A GGUF file is made from the first packed folder of them.
+        """
+        return tuple(self._file(form) if form in GGUF_FORM else self._folder(form) for form in self.exports)
+
+    def _folder(self, form: str) -> CheckpointJob:
+        return CheckpointJob(
+            source=self.source,
+            output=os.path.join(self.output, form),
+            options=self.options_of(form),
+            threads=self.threads,
+            device=self.device,
         )
+
+    def _file(self, form: str) -> QuantizeJob:
+        packed = next((other for other in self.exports if other in PACKED), "")
+        name = output_name(Path(self.source), form)
+        return QuantizeJob(
+            source=os.path.join(self.output, packed),
+            output=os.path.join(self.output, name),
+            options=file_options(form, Path(name).stem.removesuffix(f"-{form}")),
+            threads=self.threads,
+        )
+
+
+def file_options(form: str, name: str) -> QuantizeOptions:
+    """What makes a GGUF file of a packed folder: its integers, and the rest as it is. name: of the model."""
+    named = KeyOverride(key="general.name", type="str", value=name)
+    return QuantizeOptions(target=form, keep_unquantized=True, allow_requantize=True, override_kv=(named,))
 
 
 class Histogram(Value):
@@ -217,6 +245,9 @@ class CheckpointResult(QuantizeResult):
 
 
 class CheckpointManyResult(QuantizeManyResult):
-    """Finished checkpoints of one solution, in the order asked for; each took the seconds of the whole job."""
+    """Finished checkpoints of one solution, in the order asked for; each folder took the seconds of the whole job.
 
-    results: tuple[CheckpointResult, ...]
+    What is no CheckpointResult is a GGUF file, whose source and errors are those of the folder that it was made from.
+    """
+
+    results: tuple[QuantizeResult | CheckpointResult, ...]

@@ -12,8 +12,10 @@ from core.values import Value
 Category = Literal["chat", "code", "languages", "prose"]
 
 
-# So many windows, one of each kind, for a quick look.
-QUICK_CHUNKS = 4
+# What is told of a result of EvaluateJob.as_run.
+AS_RUN = "rounded as llama.cpp rounds them while it runs GGUF files"
+# Tokens of a window, and how many windows, one of each kind, for a quick look.
+CONTEXT, QUICK_CHUNKS = 512, 4
 
 
 class EvaluateJob(Value):
@@ -21,7 +23,8 @@ class EvaluateJob(Value):
 
     text: paths of text files, () = the evaluation texts that come with the program, of which `categories` chooses, () =
     all. context: tokens of one window, of which the second half is scored. chunks: how many windows at most, 0 = all
-    that the texts give.
+    that the texts give. as_run: GGUF files, the source too, with activations rounded as llama.cpp rounds them while it
+    runs them on a processor.
     """
 
     kind: Literal["evaluate"] = "evaluate"
@@ -29,8 +32,9 @@ class EvaluateJob(Value):
     models: tuple[str, ...] = Field(min_length=1)
     text: tuple[str, ...] = ()
     categories: tuple[Category, ...] = ()
-    context: int = Field(default=512, ge=16)
+    context: int = Field(default=CONTEXT, ge=16)
     chunks: int = Field(default=0, ge=0)
+    as_run: bool = False
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -41,7 +45,9 @@ class EvaluationFigures(Value):
     tokens: how many were scored. ppl: perplexity, ppl_base: the source's. ln_ratio: ln(ppl / ppl_base). kld: Kullback-
     Leibler divergence KL(source || model) of a token in nats, with its percentiles over tokens. dp: change of the
     probability of the token that came, in percent. same_top_p: how often both find the same token likeliest, in
-    percent; so is ppl_correlation, of the two logarithms of perplexities.
+    percent; so is ppl_correlation, of the two logarithms of perplexities. NAME_error takes tokens as independent, as
+    that program does; NAME_window_error counts what differs between windows (statistics.window_error) and is the one to
+    judge by, above all where windows are few.
     """
 
     tokens: int
@@ -52,12 +58,14 @@ class EvaluationFigures(Value):
     ppl_correlation: float
     ln_ratio: float
     ln_ratio_error: float
+    ln_ratio_window_error: float
     ppl_ratio: float
     ppl_ratio_error: float
     ppl_difference: float
     ppl_difference_error: float
     mean_kld: float
     mean_kld_error: float
+    mean_kld_window_error: float
     max_kld: float
     kld_99_9: float
     kld_99: float
@@ -128,7 +136,8 @@ class ModelEvaluation(EvaluationFigures):
 class EvaluateResult(Value):
     """A finished evaluation, its models in the order asked. datasets: the texts read, by name.
 
-    chunks: windows read. tokens: scored in them. warnings: what the user should know, one sentence each.
+    chunks: windows read. tokens: scored in them. as_run: whether GGUF files were run as llama.cpp does. warnings: what
+    the user should know, one sentence each.
     """
 
     source: str
@@ -137,6 +146,7 @@ class EvaluateResult(Value):
     datasets: tuple[str, ...]
     context: int
     chunks: int
+    as_run: bool
     tokens: int
     seconds: float
     peak_memory_bytes: int

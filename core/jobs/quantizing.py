@@ -56,6 +56,7 @@ class QuantizeOptions(Value):
     override_kv: metadata of the output. keep_split: as many files as the source has. split_max_bytes: as many files
     as are needed for none to be larger, 0 = one file. fit: how hard the codes of every type are searched for;
     "reference" writes the bytes that llama-quantize would, "best" looks farther than it does and takes longer.
+    keep_unquantized: what the source stores as plain numbers keeps its type.
     prune_layers: the numbers of layers that are dropped; names in the other options are those of the result. gptq: the
     matrices of layers are solved with a text instead of searched for, where their types have evenly spaced levels.
     """
@@ -75,6 +76,7 @@ class QuantizeOptions(Value):
     override_kv: tuple[KeyOverride, ...] = ()
     keep_split: bool = False
     split_max_bytes: int = Field(default=0, ge=0)
+    keep_unquantized: bool = False
     converter: str = ""
     prune_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
     gptq: GptqOptions | None = None
@@ -312,7 +314,7 @@ class QuantizeResult(Value):
     """A finished quantization; errors are measured against the source as it was read.
 
     output: the file, or the first of its parts. sha256: of the file, or of all its parts one after another. layers: of
-    a method that looked at a text, in the order of the layers.
+    a method that looked at a text, in the order of the layers. warnings: those of the plan.
     """
 
     source: str
@@ -329,6 +331,7 @@ class QuantizeResult(Value):
     total: ErrorFigures
     tensors: tuple[TensorResult, ...]
     layers: tuple[LayerFigures, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class QuantizeManyResult(Value):

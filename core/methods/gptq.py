@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from core.methods.calibration import DAMP, Order
 from core.methods.grids import Codes, Fitted, Grid
-from core.methods.hessian import Factor, factor
+from core.methods.hessian import Factor, blocks, factor
 from core.methods.linear import Floats
 from kernels.column_loop import quantize_columns
 
@@ -104,7 +104,13 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
 def loss(difference: Floats | torch.Tensor, hessian: torch.Tensor) -> float:
     """The error of a layer's output per input, tr(dW H dW')."""
     d = torch.as_tensor(difference).to(hessian.device)
-    return float(((d @ hessian) * d).sum(dtype=torch.float64))
+    total = 0.0
+    for part in blocks(len(hessian)):
+        # What the columns of a block have in common with those behind them counts for both.
+        own, behind = d[:, part], d[:, part.stop :]
+        product = torch.addmm(behind @ hessian[part.stop :, part], own, hessian[part, part], beta=2)
+        total += float(product.mul_(own).sum(dtype=torch.float64))
+    return total
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,24 +14,33 @@ from core.methods.calibration import DAMP
 
 DAMP_STEP = 0.02
 MOST_DAMP = 1.0
+BLOCKS, LEAST_BLOCK = 8, 128
 
 
 class Hessian:
-    """H = sum of weight * x x' over inputs x, over the sum of the weights; float32 (columns, columns)."""
+    """H = sum of weight * x x' over inputs x, over the sum of the weights; float32 (columns, columns).
+
+    H is its own transpose, so until it is asked for no more is summed up than blocks on and above its diagonal.
+    """
 
     def __init__(self, columns: int, device: torch.device | str = "cpu") -> None:
         self._sum = torch.zeros(columns, columns, device=device)
+        self._is_half = False
         self.weight = 0.0
 
     def add(self, x: torch.Tensor, weights: torch.Tensor | None = None, other: torch.Tensor | None = None) -> None:
         """Counts inputs (tokens, columns) in, each as often as its weight (tokens,) says, or once.
 
-        other: what else stands before x' in place of x, (tokens, columns).
+        other: what else stands before x' in place of x, (tokens, columns), every time or never.
         """
         x = x.to(self._sum.device, torch.float32)
-        before = x if other is None else other.to(x.device, torch.float32)
         after = x if weights is None else x * weights.to(x.device, torch.float32)[:, None]
-        self._sum.addmm_(before.T, after)
+        if other is not None:
+            self._sum.addmm_(other.to(x.device, torch.float32).T, after)
+        else:
+            self._is_half = True
+            for part in blocks(len(self._sum)):
+                self._sum[part, part.start :].addmm_(x[:, part].T, after[:, part.start :])
         self.weight += float(weights.sum()) if weights is not None else len(x)
 
     def blend(self, other: torch.Tensor, weight: float) -> None:
@@ -42,16 +51,28 @@ class Hessian:
     @staticmethod
     def of_all(parts: Sequence[Hessian]) -> torch.Tensor:
         """H of several together, which stay as they are."""
-        total = parts[0]._sum.clone()
-        for part in parts[1:]:
-            total += part._sum
-        return total / max(sum(part.weight for part in parts), 1.0)
+        total = Hessian(len(parts[0]._sum), parts[0]._sum.device)
+        for part in parts:
+            total._sum += part._sum
+            total._is_half |= part._is_half
+            total.weight += part.weight
+        return total.mean()
 
     def mean(self) -> torch.Tensor:
         """H; all zero where nothing was counted. Nothing is to be counted in afterwards."""
+        if self._is_half:
+            for part in blocks(len(self._sum)):
+                self._sum[part.stop :, part] = self._sum[part, part.stop :].T
+            self._is_half = False
         self._sum /= max(self.weight, 1.0)
         self.weight = min(self.weight, 1.0)
         return self._sum
+
+
+def blocks(columns: int) -> list[slice]:
+    """Columns in a few runs, with which of a symmetric matrix little more than a half need be computed."""
+    step = max(LEAST_BLOCK, -(-columns // BLOCKS))
+    return [slice(first, min(first + step, columns)) for first in range(0, columns, step)]
 
 
 @dataclass(frozen=True, slots=True)

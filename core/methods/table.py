@@ -285,8 +285,21 @@ EXPORTS: tuple[Export, ...] = (
         experts=("transformers", "vLLM"),
     ),
 )
+# Forms that a list of forms may have beside a packed folder, from which the file is written: GGUF types whose blocks
+# are groups of 32. Codes and scales of Q4_0 and Q8_0 are the same; Q4_1 rounds each group's lowest weight to F16.
+GGUF_RUNS_IN = ("llama.cpp", "LM Studio", "Ollama")
+GGUF_FORMS: tuple[Export, ...] = (
+    Export("Q4_0", "Q4_0 (GGUF)", "A GGUF file of the same 4-bit integers.", GGUF_RUNS_IN, (4,), (32,), (True,)),
+    Export("Q4_1", "Q4_1 (GGUF)", "A GGUF file of the same integers, zero points to 4 digits.", GGUF_RUNS_IN,
+           (4,), (32,), (False,)),
+    Export("Q8_0", "Q8_0 (GGUF)", "A GGUF file of the same 8-bit integers.", GGUF_RUNS_IN, (8,), (32,), (True,)),
+)  # fmt: skip
+# What a GGUF file can be written from.
+PACKED = ("compressed-tensors", "gptq", "awq")
 METHOD = {method.name: method for method in METHODS}
 EXPORT = {export.name: export for export in EXPORTS}
+GGUF_FORM = {form.name: form for form in GGUF_FORMS}
+FORM = EXPORT | GGUF_FORM
 ACTIVATION = {row.name: row for row in ACTIVATIONS}
 PRESTEP = {row.name: row for row in PRESTEPS}
 # Methods that only look at a text, to say what meets the layers, and how many windows of it are enough for that.
@@ -320,8 +333,8 @@ class Refusal:
 
 def refusal(choice: Choice) -> Refusal | None:
     """The first thing that is wrong with a choice of known names, or None."""
-    method, export = METHOD[choice.method], EXPORT[choice.export]
-    if export.name not in method.exports:
+    method, export = METHOD[choice.method], FORM[choice.export]
+    if export.name not in forms_of(method):
         why = f"{export.title} cannot hold what {method.name} makes"
         return Refusal(f"{method.name} cannot be written as {export.name}", why, _use("--export", method.exports[0]))
     if choice.bits not in method.bits:
@@ -331,6 +344,26 @@ def refusal(choice: Choice) -> Refusal | None:
         if found is not None:
             return found
     return _activations(choice)
+
+
+def forms_of(method: Method) -> tuple[str, ...]:
+    """All forms that a method's result can have, GGUF types among them where it makes linear integers."""
+    return method.exports + (tuple(GGUF_FORM) if set(PACKED) & set(method.exports) else ())
+
+
+def list_refusal(forms: Sequence[str]) -> Refusal | None:
+    """Why these forms cannot be made together, or None: a GGUF file is written from a packed form."""
+    files = [form for form in forms if form in GGUF_FORM]
+    if not files or any(form in PACKED for form in forms):
+        return None
+    why = "it is a type of GGUF files, which are written from such a form (alone, it is an argument of --to)"
+    return Refusal(f"{files[0]} needs a packed form in --export", why, f"Add one of {', '.join(PACKED)} to --export")
+
+
+def companions(choice: Choice) -> tuple[str, ...]:
+    """Other forms that can be made of the same solution beside the choice's own, by the names of FORM."""
+    own = [form for form in FORM if form != choice.export and refusal(replace(choice, export=form)) is None]
+    return tuple(form for form in own if list_refusal((choice.export, form)) is None)
 
 
 def shared_remedy(choice: Choice, exports: Sequence[str]) -> str:
@@ -372,7 +405,7 @@ MIX_WORDS = {
 
 def mix_refusal(choice: Choice, other: Choice) -> Refusal | None:
     """Why a form that holds one choice cannot hold layers of another beside it, or None."""
-    export = EXPORT[choice.export]
+    export = FORM[choice.export]
     for field, (word, option) in MIX_WORDS.items():
         value = getattr(choice, field)
         if value != getattr(other, field) and field not in export.mixed:
@@ -402,27 +435,40 @@ def _beyond(choice: Choice, row: Method | Export) -> Refusal | None:
         word, remedy = (
             ("symmetric", "Add --asymmetric") if choice.symmetric else ("asymmetric", "Leave --asymmetric out")
         )
-        return Refusal(f"{row.name} cannot be {word}", f"{row.title} has no {word} integers", remedy)
+        return _unable(
+            row, f"{word} integers", f"{'asymmetric' if choice.symmetric else 'symmetric'} ones only", remedy
+        )
     return None
 
 
 def _bits_refusal(choice: Choice, row: Method | Export) -> Refusal:
-    why = f"{row.title} has {_or(sorted(row.bits))} bits"
-    return Refusal(f"{row.name} has no {choice.bits} bits", why, _use("--bits", nearest(choice.bits, row.bits)))
+    able = f"{_or(sorted(row.bits))} bit{'s' * (row.bits != (1,))}"
+    return _unable(
+        row, f"{choice.bits} bit{'s' * (choice.bits != 1)}", able, _use("--bits", nearest(choice.bits, row.bits))
+    )
 
 
 def _group_refusal(choice: Choice, row: Method | Export) -> Refusal:
     usable = [group for group in row.groups if group > 0] if choice.group > 0 else list(row.groups)
-    words = group_word(choice.group)
-    why = f"{row.title} has groups of {_or([group_word(group) for group in sorted(set(row.groups))])}"
-    return Refusal(
-        f"{row.name} has no groups of {words}", why, _use("--group", group_word(nearest(choice.group, usable)))
-    )
+    sizes = sorted({group for group in row.groups if group > 0})
+    named = [_NAMED[group] for group in (CHANNEL, TENSOR) if group in row.groups]
+    able = ", or ".join([*([f"groups of {_or(sizes)}"] if sizes else []), *named])
+    words = _NAMED.get(choice.group, f"groups of {choice.group}")
+    return _unable(row, words, able, _use("--group", group_word(nearest(choice.group, usable))))
+
+
+_NAMED = {CHANNEL: "one scale for each row", TENSOR: "one scale for the whole tensor"}
+
+
+def _unable(row: Method | Export, wanted: str, able: str, remedy: str) -> Refusal:
+    """That a method does not make something, or a form does not hold it."""
+    kind, verb = ("form", "hold") if isinstance(row, Export) else ("method", "make")
+    return Refusal(f"The {kind} {row.name} does not {verb} {wanted}", f"it {verb}s {able}", remedy)
 
 
 def _activations(choice: Choice) -> Refusal | None:
     """Why activations cannot be rounded with such weights, or None."""
-    method, export, kind = METHOD[choice.method], EXPORT[choice.export], choice.activations
+    method, export, kind = METHOD[choice.method], FORM[choice.export], choice.activations
     if kind in method.activations and kind in export.activations:
         return _multiplied(choice) if kind else None
     if not kind:

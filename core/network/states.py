@@ -61,6 +61,11 @@ class HiddenStates:
         size = max(BATCH_TOKENS // length, 1)
         return [slice(first, min(first + size, windows)) for first in range(0, windows, size)]
 
+    @property
+    def tokens(self) -> int:
+        """Of all windows."""
+        return self.shape[0] * self.shape[1]
+
     def __len__(self) -> int:
         """How many windows."""
         return self.shape[0]

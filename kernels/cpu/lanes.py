@@ -10,7 +10,7 @@ from typing import Any
 from llvmlite import ir
 
 from kernels.cpu.compiled import cgutils, intrinsic, types
-from kernels.cpu.vectors import INT32, LANES, LLVM_BYTES, LLVM_FLOATS, LLVM_INTEGERS, floats, integers
+from kernels.cpu.vectors import INT32, LANES, LLVM_BYTES, LLVM_FLOATS, LLVM_INTEGERS, floats, integers, splatted
 
 
 def _address(context: Any, builder: Any, array: tuple[Any, Any], index: Any, llvm_type: Any) -> Any:
@@ -44,6 +44,17 @@ def _storer(llvm_type: Any, prepare: Any) -> Any:
 def load(typing: Any, array: Any, index: Any) -> Any:
     """Elements index … index + 15 of a float32 array."""
     return floats(array, types.intp), _loader(LLVM_FLOATS, lambda builder, x: x)
+
+
+@intrinsic
+def load_everywhere(typing: Any, array: Any, index: Any) -> Any:
+    """Element index of a float32 array in every lane."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return splatted(builder, builder.load(builder.gep(data, [args[1]])), LLVM_FLOATS)
+
+    return floats(array, types.intp), generate
 
 
 @intrinsic

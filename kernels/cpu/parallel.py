@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,12 +44,27 @@ def ranges(n_blocks: int, elements: int, threads: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+_here = threading.local()
+
+
+def _begin() -> None:
+    _here.is_pooled = True
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them costs more than many a small matrix."""
+    return ThreadPoolExecutor(threads, "kernels", _begin)
+
+
 def map_ranges(function: Callable[[int, int], Any], spans: list[tuple[int, int]], threads: int) -> list[Any]:
-    """`function(start, stop)` of every range, in order, on `threads` threads (0 = all cores)."""
-    if len(spans) == 1 or threads == 1:
+    """`function(start, stop)` of every range, in order, on `threads` threads (0 = all cores).
+
+    In a function that is called so, everything is done at once: who waits for others holds a thread that they need.
+    """
+    if len(spans) == 1 or threads == 1 or getattr(_here, "is_pooled", False):
         return [function(*span) for span in spans]
-    with ThreadPoolExecutor(threads or available_threads()) as pool:
-        return list(pool.map(function, *zip(*spans, strict=True)))
+    return list(_pool(threads or available_threads()).map(function, *zip(*spans, strict=True)))
 
 
 def read_only_flat(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

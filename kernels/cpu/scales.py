@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.cpu.compiled import compiled_sums, inlined
+from kernels.cpu.lanes import load
 from kernels.cpu.parallel import map_ranges, ranges, read_only_flat
+from kernels.cpu.vectors import LANES, larger, rint, smaller, splat, total_of
 
 Floats = npt.NDArray[np.float32]
+
+# Weights after whose errors it is asked whether a candidate can still be the best.
+STRETCH = 64
 
 
 def best_candidates(
@@ -26,7 +31,7 @@ def best_candidates(
     def run(first: int, end: int) -> None:
         _best(flat, weights, scales, zeros, np.float32(lowest), np.float32(highest), length, first, end, best)
 
-    map_ranges(run, ranges(m, length * scales.shape[1], threads), threads)
+    map_ranges(run, ranges(m, length * scales.shape[1] // LANES, threads), threads)
     return best
 
 
@@ -41,11 +46,11 @@ def _best(
             scale, zero = scales[group, candidate], zeros[group, candidate]
             error = np.float64(0)
             done = 0
-            while done < length:  # stretches in which the columns' importance runs on without starting anew
+            # Stretches in which the columns' importance runs on without starting anew; what is worse already is left.
+            while done < length and error < least:
                 column = (group * length + done) % len(weights)
-                count = min(length - done, len(weights) - column)
-                start = group * length + done
-                error += _error(x[start : start + count], weights[column : column + count], scale, zero, low, high)
+                count = min(length - done, len(weights) - column, STRETCH)
+                error += _error(x, group * length + done, weights, column, count, scale, zero, low, high)
                 done += count
             if error < least:
                 least = error
@@ -53,14 +58,20 @@ def _best(
 
 
 @inlined
-def _error(x: Any, weights: Any, scale: Any, zero: Any, low: Any, high: Any) -> Any:
-    """Weighted squared error of one stretch; slices from 0 on, so that LLVM sees that no index is negative."""
+def _error(
+    x: Any, start: Any, weights: Any, column: Any, count: Any, scale: Any, zero: Any, low: Any, high: Any
+) -> Any:
+    """Weighted squared error of one stretch."""
     inverse = np.float32(1) / scale
-    total = np.float32(0)
-    for i in range(len(x)):
-        code = np.rint(x[i] * inverse) + zero
-        code = low if code < low else code
-        code = high if code > high else code
-        difference = x[i] - scale * (code - zero)
-        total += weights[i] * difference * difference
+    sums, whole = splat(0.0), count - count % LANES
+    for i in range(0, whole, LANES):
+        now = load(x, start + i)
+        code = smaller(larger(rint(now * inverse) + zero, low), high)
+        difference = now - (code - zero) * scale
+        sums += load(weights, column + i) * difference * difference
+    total = total_of(sums)
+    for i in range(whole, count):
+        code = min(max(np.rint(x[start + i] * inverse) + zero, low), high)
+        difference = x[start + i] - scale * (code - zero)
+        total += weights[column + i] * difference * difference
     return total

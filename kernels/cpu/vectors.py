@@ -70,7 +70,8 @@ for _lane_type, _llvm_type in LLVM_TYPES.items():
     _register_model(_lane_type, _llvm_type)
 
 
-def _splat(builder: Any, value: Any, llvm_type: Any) -> Any:
+def splatted(builder: Any, value: Any, llvm_type: Any) -> Any:
+    """An LLVM value in all lanes."""
     one = builder.insert_element(ir.Constant(llvm_type, ir.Undefined), value, ir.Constant(INT32, 0))
     return builder.shuffle_vector(one, ir.Constant(llvm_type, ir.Undefined), ir.Constant(LLVM_INTEGERS, [0] * LANES))
 
@@ -79,7 +80,7 @@ def _lanes(context: Any, builder: Any, value: Any, have: Any, want: Any) -> Any:
     """A value as lanes of the type wanted: itself, or a number in every lane."""
     if have == want:
         return value
-    return _splat(builder, context.cast(builder, value, have, SCALARS[want]), LLVM_TYPES[want])
+    return splatted(builder, context.cast(builder, value, have, SCALARS[want]), LLVM_TYPES[want])
 
 
 def _fits(have: Any, want: Any) -> bool:
@@ -269,8 +270,8 @@ def lanes_to_bits(typing: Any, a: Any) -> Any:
     return _typed((a,), (integers,), types.int64, emit)
 
 
-def _extreme(emit: Emit) -> Emit:
-    """Emit the extreme of the 16 lanes by folding their halves together four times."""
+def _folded(emit: Emit) -> Emit:
+    """Emit what the 16 lanes make together, such as their extreme, by folding their halves four times."""
 
     def fold(builder: Any, lanes: Any) -> Any:
         for step in (8, 4, 2, 1):
@@ -284,10 +285,16 @@ def _extreme(emit: Emit) -> Emit:
 @intrinsic
 def largest(typing: Any, a: Any) -> Any:
     """The largest of the lanes, as a float32; where there is NaN, some lane."""
-    return _typed((a,), (floats,), types.float32, _extreme(_emit_larger))
+    return _typed((a,), (floats,), types.float32, _folded(_emit_larger))
 
 
 @intrinsic
 def smallest(typing: Any, a: Any) -> Any:
     """The smallest of the lanes, as a float32; where there is NaN, some lane."""
-    return _typed((a,), (floats,), types.float32, _extreme(_emit_smaller))
+    return _typed((a,), (floats,), types.float32, _folded(_emit_smaller))
+
+
+@intrinsic
+def total_of(typing: Any, a: Any) -> Any:
+    """The sum of the lanes, as a float32, halves added to halves."""
+    return _typed((a,), (floats,), types.float32, _folded(lambda builder, x, y: builder.fadd(x, y)))

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from app import cli, cli_text
-from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeResult
+from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeJob, QuantizeOptions, QuantizeResult
 from core.progress import Snapshot
 from core.store import Store
+from tests.app.evaluations import add_evaluation, make_evaluation
+from tests.app.values import add_finished, make_result
 from tests.core import hf_families
 from tests.core.small_models import small_model
 from tests.end2end.command import ROOT, run
@@ -335,9 +337,11 @@ def test_the_command_of_a_job_makes_the_same_job():
         prune_layers=(0, 7),
         gptq=GptqOptions(text=("/texts/a b.txt",), samples=9, length=64, act_order="groups", damp=0.1, target=0.5),
     )
-    assert {name for name, value in options if not value} == {"keep_split"}, "every other option is exercised here"
+    assert {name for name, value in options if not value} == {"keep_split", "keep_unquantized"}, (
+        "every other option is exercised here"
+    )
     _made_again(options)
-    _made_again(QuantizeOptions(target="Q8_0", keep_split=True))
+    _made_again(QuantizeOptions(target="Q8_0", keep_split=True, keep_unquantized=True))
 
 
 def _made_again(options):
@@ -409,6 +413,27 @@ def test_finished_job_is_in_the_history(call, small, tmp_path):
     assert [(job["id"], job["state"], job["kind"]) for job in listed] == [(record.id, "done", "quantize")]
 
 
+def test_the_history_is_a_report(call, tmp_path):
+    page = tmp_path / "report.html"
+    assert "No finished job" in call("report", "--out", page)[2]
+    store = Store()
+    first, second = (add_finished(store, make_result(2, f"/models/{name}.gguf")) for name in ("one", "two"))
+    evaluation = add_evaluation(store, make_evaluation())
+    unfinished = store.add(QuantizeJob(source="a", output="b", options=QuantizeOptions(target="Q8_0")))
+    assert json.loads(call("report", "--out", page, "--json")[1]) == {
+        "output": str(page),
+        "runs": [first, second, evaluation],
+    }
+    assert "two.gguf" in page.read_text()
+    assert "Models made from" in page.read_text()
+    assert call("report", first, "--out", page)[1] == f"Wrote 1 result to {page}\n"
+    assert "two.gguf" not in page.read_text()
+    for name, why in ((unfinished, "has not ended well"), ("nonsense", "There is no job nonsense")):
+        code, _, err = call("report", name, "--out", page)
+        assert (code, why in err) == (2, True)
+    assert call("report", "--out", tmp_path)[0] == 2
+
+
 def test_bad_input_is_not_a_job(call, small, tmp_path):
     assert call("quantize", small, "--to", "nothing", "--out", tmp_path)[0] == 2
     assert Store().jobs() == []
@@ -446,7 +471,7 @@ def test_a_bug_is_one_line_and_its_traceback_only_with_debug(call, small, monkey
 def test_values_out_of_range_are_bad_input(call, small):
     code, _, err = call("chat", small, "--prompt", "x", "--temperature", "-1")
     assert code == 2
-    assert err.startswith("error: temperature: ")
+    assert err == "error: --temperature cannot be -1. It must be at least 0.\n"
 
 
 def test_a_reader_that_went_away_is_no_failure(small):

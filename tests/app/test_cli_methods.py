@@ -87,9 +87,31 @@ def test_plan_and_dry_run_are_the_same(source: str, capfd: pytest.CaptureFixture
         (["--method", "int", "--export", "gptq,gptq"], "each once"),
         (["--method", "int", "--export", "gptq", "--range", "wide"], "wide is none of"),
         (["--method", "int", "--export", "gptq", "--group", "0"], "0 is not a number of weights"),
-        (["--method", "int", "--export", "bf16", "--range", "percentile:20"], "percentile"),
+        (
+            ["--method", "int", "--export", "bf16", "--range", "percentile:20"],
+            "percentile cannot be 20. It must be more",
+        ),
+        (["--method", "nf4"], "one of bitsandbytes, bf16"),
+        (["--method", "bitnet", "--export", "bitnet", "--bits", "2"], "bitnet does not make 2 bits: it makes 1 bit."),
+        (["--method", "awq", "--export", "awq", "--bits", "3"], "The form awq does not hold 3 bits: it holds 4 bits."),
+        (["--method", "gptq", "--export", "gptq", "--group", "tensor"], "32, 64 or 128, or one scale for each row"),
+        (["--method", "hqq", "--export", "gptq", "--imatrix", "x.gguf"], "Leave --imatrix out"),
+        (["--method", "gptq", "--export", "gptq", "--asymmetric-target", "2"], "--asymmetric-target cannot be 2"),
     ],
 )
 def test_refusals(arguments: list[str], words: str, source: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", source, *arguments]) == 2
     assert words in capfd.readouterr().err
+
+
+def test_what_the_plan_warns_of_stands_below_the_result(
+    source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ["quantize", source, "--method", "bitnet", "--export", "bf16", "--skip", "nosuch", "--out"]
+    assert main([*wanted, str(tmp_path / "a")]) == 0
+    words = capfd.readouterr().out
+    assert "Note: The expression nosuch finds no layer and changes nothing" in words
+    assert "Note: A model that was not trained in this form will not survive it" in words
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "was not trained in this form" in card
+    assert "nosuch" not in card

@@ -51,6 +51,27 @@ def test_texts() -> None:
 
 
 @pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hello", "completion": "Good day"},
+        {"question": "Hello", "answer": "Good day", "text": "both"},
+        {"instruction": "Hello", "input": "", "output": "Good day"},
+        {
+            "prompt": [{"role": "user", "content": "Hello"}],
+            "completion": [{"role": "assistant", "content": "Good day"}],
+        },
+    ],
+)
+def test_questions_with_their_answers(row: object) -> None:
+    assert [(turn.role, turn.content) for turn in row_of(json.dumps(row))] == HELLO
+
+
+def test_what_belongs_to_a_question_follows_it() -> None:
+    (asked, _) = row_of('{"instruction": "Add.", "input": "1 and 2", "output": "3"}')
+    assert asked.content == "Add.\n\n1 and 2"
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("{", "no JSON"),

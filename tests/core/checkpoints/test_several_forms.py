@@ -14,18 +14,26 @@ from core.checkpoints import calibrated
 from core.checkpoints.solutions import Solutions, folder_for
 from core.errors import Cancelled, IllegalMethod, OutputNotWritable
 from core.jobs import (
+    ChatJob,
+    ChatResult,
     CheckpointJob,
     CheckpointManyJob,
     CheckpointManyResult,
+    CheckpointPlanJob,
     CheckpointResult,
     MethodOptions,
+    Plan,
     QuantizeJob,
     QuantizeOptions,
     QuantizeResult,
+    Sampling,
 )
 from core.methods import gptq
 from core.methods.linear import common_type, rounded
+from core.methods.table import GGUF_FORM
 from core.progress import Progress
+from core.sources import open_source
+from tests.core import hf_tiny
 from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
 
 FORMS = ("compressed-tensors", "gptq", "awq", "bf16")
@@ -125,6 +133,59 @@ def test_a_gguf_file_takes_the_solution_over(
         assert max(row.relative_rmse for row in solved) <= largest
 
 
+@pytest.mark.parametrize(
+    ("method", "form", "largest"),
+    [("gptq", "Q4_0", 0), ("int", "Q8_0", 0), ("awq", "Q4_1", 5e-4), ("hqq", "Q4_1", 5e-4)],
+)
+def test_a_gguf_file_beside_its_folder(method: str, form: str, largest: float, source: Path, tmp_path: Path) -> None:
+    """The same numbers in every tensor, the planned size, and the same bytes as from the finished folder."""
+    row = GGUF_FORM[form]
+    update = {
+        "method": method,
+        "bits": row.bits[0],
+        "asymmetric": True not in row.symmetric,
+        "skip": (r"layers\.1.*up",),
+    }
+    options = OPTIONS.model_copy(update=update)
+    result = made(source, tmp_path / "out", options, (form, "bf16", "compressed-tensors"))
+    file, _, folder = result.results
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "bf16",
+        "compressed-tensors",
+        f"tiny-{form}.gguf",
+    ]
+    assert (file.output, file.source) == (str(tmp_path / "out" / f"tiny-{form}.gguf"), folder.output)
+    again = job(source, tmp_path / "out", options, (form, "bf16", "compressed-tensors")).jobs[0]
+    assert CheckpointManyResult.model_validate_json(result.model_dump_json(by_alias=True)) == result
+    plan = engine.run(CheckpointPlanJob(source=str(source), options=again_options(options, form)))
+    assert isinstance(plan, Plan)
+    assert plan.bytes == file.bytes == Path(file.output).stat().st_size
+    assert [row.target_type for row in plan.tensors] == [row.type for row in file.tensors]
+    with open_source(folder.output) as packed, open_source(file.output) as gguf:
+        assert gguf.name == "tiny"
+        for tensor in packed.tensors:
+            before, after = (each.read(each.tensor(tensor.name)) for each in (packed, gguf))
+            assert np.abs(after - before).max() <= largest * np.abs(before).max(), tensor.name
+        assert sum(tensor.type == form for tensor in gguf.tensors) == 13
+    assert isinstance(again, QuantizeJob)
+    repeated = engine.run(again.model_copy(update={"output": str(tmp_path / "again.gguf")}))
+    assert isinstance(repeated, QuantizeResult)
+    assert repeated.sha256 == file.sha256
+
+
+def again_options(options: MethodOptions, form: str) -> MethodOptions:
+    return options.model_copy(update={"export": form, "beside": ("bf16", "compressed-tensors")})
+
+
+def test_llama_cpp_runs_the_file(tmp_path: Path) -> None:
+    folder = hf_tiny.build(tmp_path / "tiny", {"hidden_size": 64, "intermediate_size": 128})
+    options = MethodOptions(method="int", export="gptq", bits=4, group=32)
+    file = made(folder, tmp_path / "out", options, ("gptq", "Q4_0")).results[1]
+    answer = engine.run(ChatJob(model=file.output, prompt="Hello", sampling=Sampling(max_tokens=4), context=64))
+    assert isinstance(answer, ChatResult)
+    assert answer.turns[0].tokens > 0
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 def test_goes_on_where_it_was(
     kept: int,
@@ -174,6 +235,11 @@ def test_goes_on_where_it_was(
         ),
         ({}, ("gptq", "bitsandbytes"), "Leave bitsandbytes out of --export"),
         ({}, ("gptq", "awk"), "Did you mean awq"),
+        ({}, ("gptq", "Q4_0"), "Use no --asymmetric"),
+        ({"group": 128, "asymmetric": False}, ("gptq", "Q4_0"), "Use --group 32"),
+        ({"asymmetric": False}, ("gptq", "Q8_0"), "Use --bits 8"),
+        ({}, ("Q4_1", "bf16"), "Add one of compressed-tensors, gptq, awq to --export"),
+        ({"method": "nf4", "bits": 0, "group": None, "asymmetric": False}, ("bitsandbytes", "Q4_0"), "Add one of"),
     ],
 )
 def test_what_one_of_them_cannot_hold(

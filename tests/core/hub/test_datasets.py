@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
 import threading
 
 import numpy as np
+import pyarrow
 import pytest
 from huggingface_hub import try_to_load_from_cache
+from pyarrow.parquet import write_table
 
 from app.cli_gptq import place_of_text
 from core import engine, errors
@@ -17,7 +20,7 @@ from core.given_texts import given_texts
 from core.hub import datasets
 from core.jobs import EvaluateJob, ImatrixJob
 from core.progress import Progress
-from core.texts import windows_of
+from core.texts import tokens_of, windows_of
 from tests.core import hf_tiny
 from tests.core.hub.conftest import TOKEN
 from tests.hub_server import Repo
@@ -78,6 +81,44 @@ def test_rows_of_the_train_split_are_read_as_those_of_a_file(hub, dataset, cache
     assert kept == str(texts[0].path)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "jsonl.gz", "jsonl.zst"])
+def test_packed_files_and_tables_are_read_as_rows(hub, dataset, tmp_path, ending):
+    rows = [{"text": f"row {number} " + "ab" * 20} for number in range(9)]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    made = {
+        "parquet": (tmp_path / "a.parquet").read_bytes(),
+        "jsonl.gz": gzip.compress(lines),
+        "jsonl.zst": pyarrow.compress(lines, "zstd", asbytes=True),
+    }
+    dataset.files = {
+        "README.md": b"#",
+        "stray.json": b"[]",
+        f"data/train-0.{ending}": made[ending],
+        f"data/test-0.{ending}": made[ending],
+    }
+    (tmp_path / "own.jsonl").write_bytes(lines)
+    own, _ = windows_of(given_texts((str(tmp_path / "own.jsonl"),), "calibration", Progress()), Letters(), 16)
+    assert np.array_equal(windows_of(fetched(), Letters(), 16)[0], own)
+    assert asked(hub) == [f"data/train-0.{ending}"]
+
+
+def test_a_folder_of_a_dataset_may_be_named(hub, dataset):
+    dataset.files = {"en/train-0.jsonl": LINES, "de/train-0.jsonl": LINES, "de/test-0.jsonl": LINES}
+    fetched("dataset:owner/texts/en")
+    assert asked(hub) == ["en/train-0.jsonl"]
+    with pytest.raises(errors.DatasetUnusable, match="no file fr"):
+        fetched("dataset:owner/texts/fr")
+
+
+def test_of_a_large_file_only_the_beginning_is_read_unless_it_is_named(hub, dataset, monkeypatch):
+    monkeypatch.setattr(datasets, "ENOUGH_BYTES", 100)
+    dataset.files = {"a.jsonl": b"\n".join([b'{"text": "%s"}' % (b"x" * 30)] * 50)}
+    (some,), (whole,) = fetched(), fetched("dataset:owner/texts/a.jsonl")
+    assert len(tokens_of(some, Letters())) == 4 * 32
+    assert len(tokens_of(whole, Letters())) == 50 * 32
+
+
 def test_only_as_much_as_is_needed_is_fetched(hub, dataset, monkeypatch):
     monkeypatch.setattr(datasets, "ENOUGH_BYTES", len(LINES))
     fetched()
@@ -133,11 +174,12 @@ def test_gated_ones_need_a_token_with_access(hub, dataset, monkeypatch):
         ("dataset:owner/texts/../x.txt", FILES, errors.DatasetUnusable, "OWNER/NAME"),
         (
             "dataset:owner/texts",
-            {"a.parquet": b"PAR1", "README.md": b"#"},
+            {"a.arrow": b"ARROW1", "README.md": b"#"},
             errors.DatasetUnusable,
-            r"\.parquet.*to_json",
+            r"\.arrow.*to_json",
         ),
-        ("dataset:owner/texts/a.parquet", {"a.parquet": b"PAR1"}, errors.DatasetUnusable, r"\.parquet.*to_json"),
+        ("dataset:owner/texts/a.arrow", {"a.arrow": b"ARROW1"}, errors.DatasetUnusable, r"\.arrow.*to_json"),
+        ("dataset:owner/texts", {"a.parquet": b"PAR1"}, errors.DatasetUnusable, "cannot be read as Parquet"),
         ("dataset:owner/texts", {"README.md": b"#"}, errors.DatasetUnusable, r"\.jsonl"),
         (
             "dataset:owner/texts",

@@ -7,7 +7,20 @@ import itertools
 import pytest
 
 from core.jobs import MethodOptions
-from core.methods.table import EXPORT, EXPORTS, GROUPS, METHOD, METHODS, RANGES, Choice, label, nearest, refusal
+from core.methods.table import (
+    EXPORT,
+    EXPORTS,
+    GGUF_FORM,
+    GROUPS,
+    METHOD,
+    METHODS,
+    RANGES,
+    Choice,
+    companions,
+    label,
+    nearest,
+    refusal,
+)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -91,6 +104,15 @@ def test_labels_differ() -> None:
     legal = [choice for choice in all_choices() if is_legal(choice) and METHOD[choice.method].groups]
     same_export = [label(choice) for choice in legal if choice.export == EXPORTS[0].name]
     assert len(set(same_export)) == len(same_export)
+
+
+def test_what_can_be_made_beside_a_form() -> None:
+    assert companions(Choice("gptq", "gptq", 4, 32, True)) == ("compressed-tensors", "bf16", "Q4_0")
+    assert companions(Choice("awq", "awq", 4, 32, False)) == ("compressed-tensors", "gptq", "bf16", "Q4_1")
+    assert "Q8_0" in companions(Choice("int", "compressed-tensors", 8, 32, True))
+    assert companions(Choice("int", "bf16", 4, 32, True)) == ("compressed-tensors", "gptq")
+    assert companions(Choice("nf4", "bitsandbytes", 4, 64, True)) == ("bf16",)
+    assert not set(GGUF_FORM) & set(companions(Choice("gptq", "gptq", 4, 128, True)))
 
 
 def test_nearest_prefers_the_larger() -> None:
