@@ -157,9 +157,9 @@ def _with_solved(mix: Mix, rows: tuple[TensorPlan, ...]) -> tuple[TensorPlan, ..
 
 
 def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions) -> int:
-    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states, what is kept.
+    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states.
 
-    The last is not, where the original model runs beside.
+    And what is kept of these between passes, unless the original model runs beside.
     """
     hyper = source.hyper
     matrices = [row for row in rows if SOLVED.fullmatch(row.name)]

@@ -182,10 +182,10 @@ def _target(settings: Settings, quantized: Sequence[Item]) -> str:
 
 
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
-    """Of a method that looks at activations: two layers in float32, moments with their factor, hidden states, what is kept.
+    """Of a method that looks at activations: two layers in float32, moments with their factor, and hidden states.
 
-    Of the two layers one is held, and beside it either the moments of experts, the copy that is the original, or what
-    the work on a matrix takes.
+    And what is kept of these between passes, unless the original model runs beside. Of the two layers one is held, and
+    beside it either the moments of experts, the copy that is the original, or what the work on a matrix takes.
     """
     if not settings.is_calibrated:
         return 0
