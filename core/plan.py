@@ -27,6 +27,7 @@ from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
 from core.imatrix import ImportanceMatrix
 from core.jobs import GptqOptions, Plan, PlanJob, QuantizeOptions, TensorPlan
+from core.methods.calibration import kept_bytes
 from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
@@ -156,13 +157,18 @@ def _with_solved(mix: Mix, rows: tuple[TensorPlan, ...]) -> tuple[TensorPlan, ..
 
 
 def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions) -> int:
-    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states."""
+    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states.
+
+    And what is kept of these between passes, unless the original model runs beside.
+    """
     hyper = source.hyper
     matrices = [row for row in rows if SOLVED.fullmatch(row.name)]
     widest = max(row.shape[-1] for row in matrices)
-    states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
+    tokens, width = options.samples * options.length, hyper.embedding_length or widest
+    states = tokens * width * (2 if options.target else 1)
     layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
-    return 4 * (2 * layer + 3 * widest**2 + states) + NETWORK_BYTES
+    kept = 0 if options.target else kept_bytes(tokens, width, widest)
+    return 4 * (2 * layer + 3 * widest**2 + states) + kept + NETWORK_BYTES
 
 
 def _files(

@@ -17,6 +17,7 @@ from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, MethodOptions, Plan, TensorPlan
+from core.methods.calibration import kept_bytes
 from core.methods.linear import Scheme
 from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
 from core.progress import Progress
@@ -202,8 +203,8 @@ def _target(settings: Settings, quantized: Sequence[Item]) -> str:
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     """Of a method that looks at activations: two layers in float32, moments with their factor, and hidden states.
 
-    Of the two layers one is held, and beside it either the moments of experts, the copy that is the original, or what
-    the work on a matrix takes.
+    And what is kept of these between passes, unless the original model runs beside. Of the two layers one is held, and
+    beside it either the moments of experts, the copy that is the original, or what the work on a matrix takes.
     """
     if not settings.is_calibrated:
         return 0
@@ -213,7 +214,8 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + NETWORK_BYTES
+    kept = 0 if settings.calibration.target else kept_bytes(settings.tokens, width, widest)
+    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + kept + NETWORK_BYTES
 
 
 def _held(item: Item) -> int:

@@ -31,4 +31,9 @@ class Calibration:
     target: float = 0.0
 
 
+def kept_bytes(tokens: int, width: int, widest: int) -> int:
+    """At most what is kept of the windows between passes, where the model is so wide and its widest matrix so much."""
+    return min(KEPT_BYTES, 4 * tokens * (width + widest))
+
+
 USUAL = Calibration()
