@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from app.computing import Computing, Fields
 from app.job_kinds import short
 from app.settings import Settings
 from core.catalog import output_name
@@ -37,33 +38,30 @@ def imatrix_path(source: str, text: tuple[str, ...]) -> Path:
     return data_dir() / "imatrix" / f"{short(source)}-{digest}.gguf"
 
 
-def imatrix_job(source: str, text: tuple[str, ...], settings: Settings) -> ImatrixJob:
+def imatrix_job(source: str, text: tuple[str, ...], computing: Computing) -> ImatrixJob:
     """Computes the importance matrix of a model into the place where it is kept."""
-    output = str(imatrix_path(source, text))
-    return ImatrixJob(source=source, output=output, text=text, threads=settings.value("threads"))
+    return ImatrixJob(source=source, output=str(imatrix_path(source, text)), text=text, **computing.for_layers)
 
 
 def quantize_job(
-    source: str, outputs: dict[str, str], options: QuantizeOptions, settings: Settings
+    source: str, outputs: dict[str, str], options: QuantizeOptions, computed: Fields
 ) -> QuantizeJob | QuantizeManyJob:
-    """A quantization with the threads of the settings; outputs: the path for each target. Several are one pass."""
-    threads = settings.value("threads")
+    """A quantization; outputs: the path for each target, several are one pass. computed: with what."""
     if len(outputs) > 1:
         targets, paths = tuple(outputs), tuple(outputs.values())
-        return QuantizeManyJob(source=source, targets=targets, outputs=paths, options=options, threads=threads)
+        return QuantizeManyJob(source=source, targets=targets, outputs=paths, options=options, **computed)
     (output,) = outputs.values()
-    return QuantizeJob(source=source, output=output, options=options, threads=threads)
+    return QuantizeJob(source=source, output=output, options=options, **computed)
 
 
 def checkpoint_job(
-    source: str, output: str, options: MethodOptions, settings: Settings
+    source: str, output: str, options: MethodOptions, computed: Fields
 ) -> CheckpointJob | CheckpointManyJob:
-    """A checkpoint with the threads of the settings; several forms are one job, and `output` the folder of all."""
-    threads = settings.value("threads")
+    """A checkpoint; several forms are one job, and `output` the folder of all. computed: with what."""
     if not options.beside:
-        return CheckpointJob(source=source, output=output, options=options, threads=threads)
+        return CheckpointJob(source=source, output=output, options=options, **computed)
     exports, first = (options.export, *options.beside), options.model_copy(update={"beside": ()})
-    return CheckpointManyJob(source=source, output=output, exports=exports, options=first, threads=threads)
+    return CheckpointManyJob(source=source, output=output, exports=exports, options=first, **computed)
 
 
 def proposed_output(source: str, target: str, settings: Settings, is_taken: Callable[[str], bool]) -> str:

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from shiboken6 import delete
 
 from app import logs, marker
+from app.computing import Computing
 from app.context import AppContext
 from app.dialogs.error import ErrorDialog
 from app.library import Library
@@ -126,6 +127,7 @@ def make_context() -> AppContext:
         fits=Questions(),
         library=Library(settings, questions),
         theme=Theme(settings.value("theme")),
+        computing=Computing(settings),
     )
 
 

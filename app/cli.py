@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -37,13 +36,12 @@ from app.cli_options import (
     count,
     quantize_options,
 )
-from app.cli_report import add_report_option, check_report, save_report
+from app.cli_report import add_report_option, add_runs, check_report, history, save_report, write_runs
 from app.cli_running import Recorder, Recorders, run_job
 from app.cli_values import refused
 from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
 from core.estimate.values import CacheType
-from core.hub.cache import REMOTE
 from core.jobs import (
     ChatJob,
     CheckpointJob,
@@ -52,9 +50,11 @@ from core.jobs import (
     CheckpointPreflightJob,
     CompareJob,
     EstimateJob,
+    EvaluateJob,
     ImatrixJob,
     InspectJob,
     Job,
+    MeasurePreflightJob,
     MethodOptions,
     Plan,
     PlanJob,
@@ -64,10 +64,11 @@ from core.jobs import (
     QuantizeManyJob,
     Sampling,
     SearchResult,
+    SensitivityJob,
     SensitivityResult,
     VerifyJob,
 )
-from core.store import JobRecord, Store
+from core.store import JobRecord
 
 VERSION = "0.1.0"
 
@@ -203,7 +204,8 @@ def _checked_checkpoint(options: argparse.Namespace, wanted: MethodOptions, outp
     """The plan of one form that carries its preflight. Raises what planning raises."""
     made = run_job(CheckpointPlanJob(source=options.source, options=wanted))
     assert isinstance(made, Plan)
-    check = CheckpointPreflightJob(source=options.source, output=output, options=wanted, measure=measure)
+    with_what = {"threads": getattr(options, "threads", 0), "device": getattr(options, "device", "cpu")}
+    check = CheckpointPreflightJob(source=options.source, output=output, options=wanted, measure=measure, **with_what)
     return made.model_copy(update={"preflight": run_job(check)})
 
 
@@ -258,8 +260,6 @@ def _checked_plan(options: argparse.Namespace, target: str, measure: bool) -> Pl
     """A plan that carries its preflight. Raises what planning raises."""
     made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
     assert isinstance(made, Plan)
-    if options.source.startswith(REMOTE):
-        return made  # what stands in the way shows once it is here
     return made.model_copy(update={"preflight": run_job(_preflight(options, target, measure))})
 
 
@@ -307,8 +307,12 @@ def run_compare(options: argparse.Namespace) -> int:
 
 
 def run_imatrix(options: argparse.Namespace) -> int:
-    """`imatrix SRC --out PATH`."""
-    return answer(asked_imatrix(options), options, text.importance)
+    """`imatrix SRC --out PATH`; recorded in the job history. With --dry-run, says what it needs."""
+    if options.dry_run:
+        return _looked_before(asked_imatrix(options), options)
+    job = asked_imatrix(options)
+    with Recorder(job) as recorder:
+        return answer(job, options, text.importance, recorder)
 
 
 def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
@@ -326,17 +330,27 @@ def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """`evaluate MODEL... --against SRC`; recorded in the job history, so that the window shows it."""
+    """`evaluate MODEL... --against SRC`; recorded in the job history, so that the window shows it.
+
+    With --dry-run, says what it needs.
+    """
     job = cli_evaluate.asked_evaluation(options)
+    if options.dry_run:
+        return _looked_before(job, options)
     with Recorder(job) as recorder:
         return answer(job, options, cli_evaluate.evaluated, recorder)
 
 
 def run_sensitivity(options: argparse.Namespace) -> int:
-    """`sensitivity SRC --to TYPE`; recorded in the job history, so that the window shows it."""
+    """`sensitivity SRC --to TYPE`; recorded in the job history, so that the window shows it.
+
+    With --dry-run, says what it needs.
+    """
     check_report(options)
     compute_where_asked(options)
     job = cli_sensitivity.asked_sensitivity(options)
+    if options.dry_run:
+        return _looked_before(job, options)
     with Recorder(job) as recorder:
         result = run_job(job, recorder)
     save_report(result, options)
@@ -344,6 +358,14 @@ def run_sensitivity(options: argparse.Namespace) -> int:
     cli_sensitivity.save_recipe(result, options, job.options)
     words = cli_sensitivity.ranked(result, options.keep_type, options.grow)
     print(result.model_dump_json(by_alias=True) if options.json else words, flush=True)
+    return 0
+
+
+def _looked_before(job: ImatrixJob | EvaluateJob | SensitivityJob, options: argparse.Namespace) -> int:
+    """The preflight of a job that takes a text through a model."""
+    result = run_job(MeasurePreflightJob(job=job, measure=True))
+    assert isinstance(result, PreflightResult)
+    print(result.model_dump_json(by_alias=True) if options.json else cli_estimate.looked(result), flush=True)
     return 0
 
 
@@ -412,14 +434,21 @@ def run_trash(options: argparse.Namespace) -> int:
 
 def run_jobs(options: argparse.Namespace) -> int:
     """`jobs`: the queue and the history, the latest last."""
-    try:
-        records = Store().jobs()
-    except (sqlite3.Error, OSError) as error:
-        raise BitwrightError("The job history cannot be read", str(error), "Check the data folder") from error
+    records = history()
     if options.json:
         print(json.dumps({"jobs": [_as_json(record) for record in records]}, ensure_ascii=False))
     else:
         print(text.jobs(records))
+    return 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """`report [RUN...] --out FILE`: what finished jobs found, as an HTML page."""
+    ids = write_runs(options.runs, options.out)
+    if options.json:
+        print(json.dumps({"output": os.path.abspath(options.out), "runs": ids}, ensure_ascii=False))
+    else:
+        print(f"Wrote {len(ids)} {'result' if len(ids) == 1 else 'results'} to {options.out}")
     return 0
 
 
@@ -540,6 +569,7 @@ def _imatrix(parser: Parser) -> None:
     add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
     add("--chunks", type=count, default=0, metavar="N", help="how many windows at most; 0, the default, takes all")
     add("--process-output", action="store_true", help="compute it for the output layer, too")
+    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and write nothing")
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 
@@ -596,4 +626,5 @@ COMMANDS: tuple[
     ("library", "what is in the Hub's cache, and what is unfinished", cli_publish.add_library, run_library),
     ("trash", "move models to the trash, with what else uses them named", cli_publish.add_trash, run_trash),
     ("jobs", "the queue and the history", _nothing, run_jobs),
+    ("report", "what finished jobs found, as one HTML page with plots", add_runs, run_report),
 )

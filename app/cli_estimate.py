@@ -104,7 +104,13 @@ def planned(made: Plan, shown: Callable[[Plan], str] = plan) -> str:
 def checked(result: PreflightResult) -> str:
     """What a preflight found, below a plan: a line for each step, then what it takes."""
     lines = [f"{MARKS[check.level]:<5}  {_sentence(check)}" for check in result.checks]
-    return "\n".join([*lines, *([_needs(result)] if result.bytes else [])])
+    return "\n".join([*lines, *([_needs(result)] if result.memory_bytes else [])])
+
+
+def looked(result: PreflightResult) -> str:
+    """What a preflight found of a job without a plan, and what it needs."""
+    memory = f"Memory: about {size(result.memory_bytes)} (estimate)"
+    return checked(result) + (f"\n{memory}" if result.memory_bytes else "")
 
 
 def risks(result: PreflightResult) -> list[str]:

@@ -34,6 +34,7 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
         "default, takes all")  # fmt: skip
     length.add_argument("--quick", action="store_const", dest="chunks", const=QUICK_CHUNKS, help="a few windows, one "
         "of each kind of text")  # fmt: skip
+    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and compute nothing")
     add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
@@ -77,7 +78,18 @@ def evaluated(result: EvaluateResult) -> str:
 
 
 def _figures(models: Sequence[ModelEvaluation]) -> str:
-    headers = ("Model", "Size", "Perplexity", "ln ratio", "Mean KLD", "Median", "99% KLD", "RMS Δp %", "Same top %")
+    headers = (
+        "Model",
+        "Size",
+        "Perplexity",
+        "ln ratio",
+        "Mean KLD",
+        "± windows",
+        "Median",
+        "99% KLD",
+        "RMS Δp %",
+        "Same top %",
+    )
     rows = [
         (
             Path(model.model).name,
@@ -85,6 +97,7 @@ def _figures(models: Sequence[ModelEvaluation]) -> str:
             with_error(model.ppl, model.ppl_error, 3),
             with_error(model.ln_ratio, model.ln_ratio_error, 4),
             with_error(model.mean_kld, model.mean_kld_error, 5),
+            f"± {model.mean_kld_window_error:.5f}",
             f"{model.median_kld:.5f}",
             f"{model.kld_99:.4f}",
             with_error(model.rms_dp, model.rms_dp_error, 2),
@@ -92,13 +105,16 @@ def _figures(models: Sequence[ModelEvaluation]) -> str:
         )
         for model in models
     ]
-    return table(headers, rows, " rrrrrrrr")
+    return table(headers, rows, " rrrrrrrrr")
 
 
 def _by_category(models: Sequence[ModelEvaluation]) -> str:
     headers = ("Mean KLD of", *(found.category for found in models[0].categories))
     rows = [
-        (Path(model.model).name, *(with_error(part.mean_kld, part.mean_kld_error, 5) for part in model.categories))
+        (
+            Path(model.model).name,
+            *(with_error(part.mean_kld, part.mean_kld_window_error, 5) for part in model.categories),
+        )
         for model in models
     ]
     return table(headers, rows, " " + "r" * (len(headers) - 1))

@@ -240,6 +240,8 @@ def downloaded(result: DownloadResult) -> str:
     skipped = [(file.name, size(file.bytes), file.reason) for file in result.skipped]
     parts = [files, text.table(("Left out", "Size", "Because"), skipped, "-r") if skipped else ""]
     rate = f" ({size(result.fetched / result.seconds)}/s)" if result.fetched and result.seconds else ""
+    if result.offline:
+        parts.append("The Hub cannot be asked, and need not be: all of the model is on this computer.")
     parts.append(
         text.facts(
             ("Model", f"{result.repo}, {result.revision} ({result.commit[:12]})"),

@@ -13,7 +13,17 @@ from app.cli_report import add_report_option
 from app.cli_text import duration, facts, table
 from core.catalog import TARGETS
 from core.errors import OutputNotWritable, size
-from core.jobs import QUICK_CHUNKS, Category, Fit, Grain, Piece, QuantizeOptions, SensitivityJob, SensitivityResult
+from core.jobs import (
+    RANKING_CHUNKS,
+    RANKING_CONTEXT,
+    Category,
+    Fit,
+    Grain,
+    Piece,
+    QuantizeOptions,
+    SensitivityJob,
+    SensitivityResult,
+)
 from core.keeping import Keeping, added_bytes, keep, recipe, summed
 from core.recipe_file import to_toml
 from kernels.blocks import FORMATS
@@ -37,13 +47,15 @@ def add_sensitivity_options(parser: argparse.ArgumentParser) -> None:
         "the program's own texts are read")  # fmt: skip
     add("--category", action="append", default=[], choices=get_args(Category), help="only this kind of the program's "
         "own texts; may be repeated")  # fmt: skip
-    add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
-    add("--chunks", type=count, default=QUICK_CHUNKS, metavar="N", help=f"how many windows at most ({QUICK_CHUNKS}); "
-        "0: all")  # fmt: skip
+    add("--context", type=count, default=RANKING_CONTEXT, metavar="N", help=f"length of a window in tokens "
+        f"({RANKING_CONTEXT})")  # fmt: skip
+    add("--chunks", type=count, default=RANKING_CHUNKS, metavar="N", help="how many windows at most "
+        f"({RANKING_CHUNKS}); 0: all")  # fmt: skip
     add("--keep-type", type=_type, default="Q8_0", metavar="TYPE", help="what the most sensitive pieces are to be kept "
         "in (Q8_0)")  # fmt: skip
     add("--grow", type=_percent, default=5.0, metavar="PERCENT", help="how much larger that may make the file (5)")
     add("--save-recipe", default="", metavar="FILE", help="writes a recipe that keeps them (.toml)")
+    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and compute nothing")
     add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
@@ -121,7 +133,17 @@ def ranked(result: SensitivityResult, wanted: str, percent: float) -> str:
 
 
 def _table(pieces: tuple[Piece, ...], wanted: str) -> str:
-    headers = ("Quantized alone", "Types", "Size", f"In {wanted}", "Mean KLD", "99% KLD", "ln ratio", "Same top %")
+    headers = (
+        "Quantized alone",
+        "Types",
+        "Size",
+        f"In {wanted}",
+        "Mean KLD",
+        "Share %",
+        "99% KLD",
+        "ln ratio",
+        "Same top %",
+    )
     rows = [
         (
             piece.name,
@@ -129,13 +151,14 @@ def _table(pieces: tuple[Piece, ...], wanted: str) -> str:
             size(piece.bytes),
             size(piece.bytes + added_bytes(piece, wanted)),
             with_error(piece.mean_kld, piece.mean_kld_error, 6),
+            with_error(piece.share, piece.share_error, 2),
             f"{piece.kld_99:.4f}",
             with_error(piece.ln_ratio, piece.ln_ratio_error, 4),
             with_error(piece.same_top_p, piece.same_top_p_error, 2),
         )
         for piece in pieces
     ]
-    return table(headers, rows, "  rrrrrr")
+    return table(headers, rows, "  rrrrrrr")
 
 
 def _kept(result: SensitivityResult, keeping: Keeping, percent: float) -> str:

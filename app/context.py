@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.computing import Computing
 from app.library import Library
 from app.questions import Questions
 from app.runner import JobQueue
@@ -18,6 +19,7 @@ class AppContext:
 
     timings: a second light worker for what takes seconds, so that no small question waits behind it. hub, fits: two for
     what asks the Hub, which may take long to answer: searches and pages, and whether models run on this computer.
+    computing: what jobs are computed with.
     """
 
     settings: Settings
@@ -29,3 +31,4 @@ class AppContext:
     fits: Questions
     library: Library
     theme: Theme
+    computing: Computing

@@ -13,6 +13,7 @@ from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 from PySide6.QtWidgets import QWidget
 
 from app import actions
+from app.computing import Fields
 from app.context import AppContext
 from app.widgets.choice_pane import ChoicePane
 from app.widgets.method_pane import MethodPane
@@ -58,6 +59,10 @@ class Goal(Protocol):
     @property
     def targets(self) -> tuple[str, ...]:
         """Names of the outputs, at least one."""
+
+    @property
+    def computed(self) -> Fields:
+        """What it is computed with."""
 
     def open(self, source: str) -> None:
         """Begins with another model."""
@@ -123,6 +128,12 @@ class GgufGoal:
         return self.pane.targets
 
     @property
+    def computed(self) -> Fields:
+        """GPTQ runs the model's layers; all else searches blocks."""
+        computing = self._context.computing
+        return computing.for_searches if self.pane.gptq.options is None else computing.for_layers
+
+    @property
     def options(self) -> QuantizeOptions:
         """What is chosen, for the first of the types; single tensors go before rules."""
         options = self.pane.options
@@ -165,9 +176,8 @@ class GgufGoal:
 
     def check(self, target: str, output: str, *, measure: bool) -> Job | None:
         """The preflight of one type."""
-        threads = self._context.settings.value("threads")
         return PreflightJob(
-            source=self.source, output=output, options=self._for(target), threads=threads, measure=measure
+            source=self.source, output=output, options=self._for(target), measure=measure, **self.computed
         )
 
     def memory(self, target: str) -> Job | None:
@@ -188,15 +198,15 @@ class GgufGoal:
 
     def jobs(self, outputs: tuple[str, ...], faults: Collection[ErrorReport]) -> tuple[Job, ...]:
         """First the importance matrix where it is not there yet."""
-        settings, options = self._context.settings, self.options
+        options = self.options
         if self.converts(faults):
-            options = options.model_copy(update={"converter": settings.value("converter")})
+            options = options.model_copy(update={"converter": self._context.settings.value("converter")})
         paths = dict(zip(self.targets, outputs, strict=True))
-        job = actions.quantize_job(self.source, paths, options, settings)
+        job = actions.quantize_job(self.source, paths, options, self.computed)
         text = self.pane.imatrix.text
         if text is None or not self.must_compute():
             return (job,)
-        return actions.imatrix_job(self.source, text, settings), job
+        return actions.imatrix_job(self.source, text, self._context.computing), job
 
     def obstacle(self) -> str:
         """A faulty choice, or a quantized source that is not allowed yet."""
@@ -226,7 +236,7 @@ class CheckpointGoal:
 
     key = "checkpoint"
     title = _T("Goals", "Chec&kpoint for transformers and vLLM")
-    several = _T("Goals", "Writes {0} checkpoints of {1} together")
+    several = _T("Goals", "Writes {0} models of {1} together")
     # What a tensor becomes follows from the method and its rules.
     types: tuple[str, ...] = ()
 
@@ -243,6 +253,12 @@ class CheckpointGoal:
         """The checkpoint, or of several forms each."""
         forms = self.pane.forms
         return forms if len(forms) > 1 else (label(self.pane.choice),)
+
+    @property
+    def computed(self) -> Fields:
+        """Only what looks at a text runs the model's layers."""
+        computing = self._context.computing
+        return computing.for_layers if self.pane.is_calibrated else computing.on_processor
 
     @property
     def options(self) -> MethodOptions:
@@ -309,12 +325,11 @@ class CheckpointGoal:
 
     def jobs(self, outputs: tuple[str, ...], faults: Collection[ErrorReport]) -> tuple[Job, ...]:
         """First the importance matrix where it is not there yet."""
-        settings = self._context.settings
-        job = actions.checkpoint_job(self.source, outputs[0], self.options, settings)
+        job = actions.checkpoint_job(self.source, outputs[0], self.options, self.computed)
         text = self._imatrix_text()
         if text is None or not self.must_compute():
             return (job,)
-        return actions.imatrix_job(self.source, text, settings), job
+        return actions.imatrix_job(self.source, text, self._context.computing), job
 
     def obstacle(self) -> str:
         """A faulty rule."""

@@ -85,7 +85,7 @@ class MainWindow(QMainWindow):
         self._asks = True
         self._state = WindowState()
         self.rail = Rail(context.theme)
-        self.status = StatusLine(context.theme)
+        self.status = StatusLine(context.theme, context.computing)
         self.banner = Banner(context.theme)
         self._stack = QStackedWidget()
         self._drop_hint = self._make_drop_hint()
@@ -412,6 +412,7 @@ class MainWindow(QMainWindow):
         if self._may_close():
             self._state.save(self)
             self.context.jobs.shutdown()
+            self.context.computing.stop()
             event.accept()
         else:
             event.ignore()

@@ -28,7 +28,8 @@ Choices = tuple[tuple[str, str], ...]
 class Setting:
     """One setting. section '' keeps it off the Settings page: it is remembered, not chosen there.
 
-    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means.
+    limits: (lowest, highest) of a number. choices: (value, label) of a choice. special: what the lowest number means,
+    or an empty folder.
     """
 
     key: str
@@ -104,25 +105,7 @@ ROWS: tuple[Setting, ...] = (
         FOLDERS,
         _T("Settings", "Output folder"),
         _T("Settings", "Where quantized files are proposed. Empty: beside the source, or your home folder."),
-    ),
-    Setting(
-        "downloads_at_once",
-        "integer",
-        2,
-        HUB,
-        _T("Settings", "Downloads at once"),
-        _T("Settings", "Further ones wait. Each has a process of its own, so that none can stop another."),
-        limits=(1, 4),
-    ),
-    Setting(
-        "download_limit",
-        "integer",
-        0,
-        HUB,
-        _T("Settings", "Speed limit"),
-        _T("Settings", "MiB per second for each download, from its next start on."),
-        limits=(0, 10_000),
-        special=_T("Settings", "None"),
+        special=_T("Settings", "Beside the source"),
     ),
     Setting(
         "threads",
@@ -135,6 +118,23 @@ ROWS: tuple[Setting, ...] = (
         special=_T("Settings", "All"),
     ),
     Setting(
+        "device",
+        "choice",
+        "auto",
+        ENGINE,
+        _T("Settings", "Compute on"),
+        _T(
+            "Settings",
+            "Automatic: methods that look at a text, importance matrices and measuring on an NVIDIA GPU, where there "
+            "is one and PyTorch is built for CUDA. GPU: types of GGUF files are searched there, too.",
+        ),
+        choices=(
+            ("auto", _T("Settings", "Automatic")),
+            ("cpu", _T("Settings", "Processor")),
+            ("cuda", _T("Settings", "GPU")),
+        ),
+    ),
+    Setting(
         "converter",
         "folder",
         "",
@@ -145,6 +145,7 @@ ROWS: tuple[Setting, ...] = (
             "A checkout of llama.cpp: its converter first makes a 16-bit file of models that no family here is for. "
             "It runs as it is, and may run code that a model brings. Empty: such models are refused.",
         ),
+        special=_T("Settings", "None"),
     ),
     Setting(
         "chat_context",
@@ -209,6 +210,25 @@ ROWS: tuple[Setting, ...] = (
         CHAT,
         _T("Settings", "System prompt"),
         _T("Settings", "Told to the model before every conversation."),
+    ),
+    Setting(
+        "downloads_at_once",
+        "integer",
+        2,
+        HUB,
+        _T("Settings", "Downloads at once"),
+        _T("Settings", "Further ones wait. Each has a process of its own, so that none can stop another."),
+        limits=(1, 4),
+    ),
+    Setting(
+        "download_limit",
+        "integer",
+        0,
+        HUB,
+        _T("Settings", "Speed limit"),
+        _T("Settings", "MiB per second for each download, from its next start on."),
+        limits=(0, 10_000),
+        special=_T("Settings", "None"),
     ),
     Setting(
         "confirm_quit_with_jobs",

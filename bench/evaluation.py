@@ -3,10 +3,11 @@
 Usage: `python -m bench.evaluation [--json] [PART...]` with the parts `cost`, `memory`, `agreement`, `sensitivity`.
 
 cost: four versions of the sample and the original in one run, against each model run alone; in seconds of all cores
-together, so that other programs count less. memory: the largest resident set of a run over a short text and one four
-times as long, in processes of their own, with a small bound of what hidden states may take in memory. agreement: KL
-divergence and perplexity of the sample's types against the recorded figures of llama-perplexity. sensitivity: the
-sample's layers ranked twice, on windows that have no token in common.
+together, so that other programs count less. memory: the largest resident set of a run over a short text and two that
+are four and eight times as long, in processes of their own, with a small bound of what hidden states may take in
+memory. agreement: KL divergence and perplexity of the sample's types against the recorded figures of llama-perplexity.
+sensitivity: the attention and feed-forward parts of the sample's layers ranked twice, on the first and the second half
+of every kind of text, each with half of the windows that the program takes by itself.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.random_model import RandomModel, write_random
 from bench.report import Figure, machine, show
 from core import engine, memory
 from core.catalog import sample_path
-from core.jobs import EvaluateJob, Piece, QuantizeJob, QuantizeOptions, SensitivityJob, SensitivityResult
+from core.jobs import RANKING_CHUNKS, EvaluateJob, QuantizeJob, QuantizeOptions, SensitivityJob, SensitivityResult
+from core.texts import Text, own_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPES = ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL")
 MOST_OF_TEACHER = 1.2
 CONTEXT, WINDOWS = 256, 8
 SMALL = RandomModel("llama", 256, 512, layers=2, heads=4, kv_heads=2, head=64)
-SHORT, LONG = 12, 48
+SHORT, LONGER = 12, (48, 96)
 # Smaller than the program's own bound, so that short texts reach it, too.
 BOUND = 8 << 20
 GROWTH_PERCENT = 3.0
 KLD_PERCENT, KLD_NATS, PPL_PERCENT = 3.0, 1e-3, 0.5
 GOLDEN = ROOT / "tests" / "golden" / "evaluation.json"
 PROSE = ROOT / "resources" / "evaluation" / "prose.txt"
-SENSITIVE_TO = "Q4_K_S"
+SENSITIVE_TO = "Q4_K_M"
 WITHIN_TWO_ERRORS, RANKS_ALIKE = 90.0, 0.9
 Found = dict[str, float]
 
@@ -132,6 +135,7 @@ def peak_here(model: str, folder: str, windows: int) -> None:
     """Prints the largest resident set of such a run in this process; what is loaded and compiled first counts too."""
     from core.evaluation import scores
 
+    memory.return_large_buffers()
     scores.STATES_BYTES = BOUND
     seconds_of([Path(model)] * 5, Path(folder), SHORT)
     memory.reset_peak()
@@ -140,20 +144,22 @@ def peak_here(model: str, folder: str, windows: int) -> None:
 
 
 def memory_part(folder: Path) -> tuple[Found, list[Figure]]:
-    """A text and one four times as long."""
+    """A text, and texts several times as long."""
     model = folder / "small.gguf"
     write_random(model, SMALL)
-    short, long = (peak_of(model, folder, windows) for windows in (SHORT, LONG))
-    states = 5 * LONG * CONTEXT * SMALL.width * 4
-    grown = 100 * (long - short) / short
-    figures = [
-        Figure(f"{SHORT * CONTEXT:,} tokens: peak", short / 2**20, "MiB"),
-        Figure(
-            f"{LONG * CONTEXT:,} tokens, whose hidden states take {states / 2**20:.0f} MiB: peak", long / 2**20, "MiB"
-        ),
-        Figure("growth", grown, "%", GROWTH_PERCENT, at_most=True),
-    ]
-    return {"short": short, "long": long, "growth_percent": grown}, figures
+    peaks = {windows: peak_of(model, folder, windows) for windows in (SHORT, *LONGER)}
+    found: Found = {f"{windows * CONTEXT} tokens": peak for windows, peak in peaks.items()}
+    figures = [Figure(f"{SHORT * CONTEXT:,} tokens: peak", peaks[SHORT] / 2**20, "MiB")]
+    for windows in LONGER:
+        states = 5 * windows * CONTEXT * SMALL.width * 4 / 2**20
+        grown = 100 * (peaks[windows] / peaks[SHORT] - 1)
+        words = f"{windows * CONTEXT:,} tokens, whose hidden states take {states:.0f} MiB: peak"
+        figures += [
+            Figure(words, peaks[windows] / 2**20, "MiB"),
+            Figure("growth", grown, "%", GROWTH_PERCENT, at_most=True),
+        ]
+        found[f"{windows * CONTEXT} tokens growth_percent"] = grown
+    return found, figures
 
 
 # ---------------------------------------------------------------- agreement
@@ -190,11 +196,24 @@ def agreement(folder: Path) -> tuple[Found, list[Figure]]:
 # ---------------------------------------------------------------- sensitivity
 
 
-def ranked(folder: Path, text: Path) -> SensitivityResult:
-    """The sample's layers ranked on a text."""
-    options = QuantizeOptions(target=SENSITIVE_TO)
+def half(folder: Path, text: Text, number: int) -> Path:
+    """The first or the second half of a text's paragraphs or rows."""
+    content = text.path.read_text(encoding="utf-8")
+    between = "\n" if text.is_chat else "\n\n"
+    parts = [part for part in content.split(between) if part.strip()]
+    path = folder / f"{number}-{text.path.name}"
+    middle = len(parts) // 2
+    path.write_text(between.join(parts[middle:] if number else parts[:middle]), encoding="utf-8")
+    return path
+
+
+def ranked(texts: Sequence[Path]) -> SensitivityResult:
+    """The sample's pieces ranked on texts, with half of the windows that the program takes by itself."""
     job = SensitivityJob(
-        source=str(sample()), options=options, by="layer", text=(str(text),), context=CONTEXT, chunks=WINDOWS
+        source=str(sample()),
+        options=QuantizeOptions(target=SENSITIVE_TO),
+        text=tuple(map(str, texts)),
+        chunks=RANKING_CHUNKS // 2,
     )
     result = engine.run(job)
     assert isinstance(result, SensitivityResult)
@@ -202,27 +221,45 @@ def ranked(folder: Path, text: Path) -> SensitivityResult:
 
 
 def sensitivity(folder: Path) -> tuple[Found, list[Figure]]:
-    """Two rankings on the even and the odd paragraphs of one text."""
-    paragraphs = [part for part in PROSE.read_text(encoding="utf-8").split("\n\n") if part.strip()]
-    results = []
-    for number in range(2):
-        path = folder / f"{number}.txt"
-        path.write_text("\n\n".join(paragraphs[number::2]), encoding="utf-8")
-        results.append(ranked(folder, path))
+    """Two rankings, one on the first half of every kind of text and one on the second."""
+    texts = own_texts("evaluation")
+    results = [ranked([half(folder, text, number) for text in texts]) for number in range(2)]
     first, second = ({piece.name: piece for piece in result.pieces} for result in results)
-    within = 100 * float(np.mean([_agree(first[name], second[name]) for name in first]))
-    alike = _rank_correlation([first[name].mean_kld for name in first], [second[name].mean_kld for name in first])
+    pairs = [(first[name], second[name]) for name in first]
     seconds = sum(result.seconds for result in results) / 2
-    figures = [
-        Figure(f"{len(first)} pieces, {results[0].tokens} tokens each: one ranking", seconds, "s"),
-        Figure("pieces whose two figures are within two standard errors", within, "%", WITHIN_TWO_ERRORS),
-        Figure("rank correlation of the two", alike, "", RANKS_ALIKE),
-    ]
-    return {"within_percent": within, "rank_correlation": alike, "seconds": seconds}, figures
+    head = f"{len(first)} pieces, {results[0].tokens} tokens in {results[0].chunks} windows each: one ranking"
+    figures, found = [Figure(head, seconds, "s")], {"seconds": seconds}
+    for figure, words in (("mean_kld", "mean KLD"), ("share", "share of what all lose")):
+        values = np.array([[getattr(piece, figure) for piece in pair] for pair in pairs])
+        errors = np.array([[getattr(piece, f"{figure}_error") for piece in pair] for pair in pairs])
+        within = 100 * float(np.mean(abs(values[:, 0] - values[:, 1]) <= 2 * np.hypot(*errors.T)))
+        alike = _rank_correlation(*values.T)
+        apart, same = _told_apart(values, errors)
+        found |= {
+            f"{figure} within_percent": within,
+            f"{figure} rank_correlation": alike,
+            f"{figure} pairs": apart,
+            f"{figure} pairs_alike_percent": same,
+        }
+        figures += [
+            Figure(f"{words}: standard error, median of the pieces", 100 * float(np.median(errors / values)), "%"),
+            Figure(f"{words}: pieces whose two figures are within two standard errors", within, "%", WITHIN_TWO_ERRORS),
+            Figure(f"{words}: rank correlation of the two", alike, "", RANKS_ALIKE),
+            Figure(f"{words}: of {apart} pairs whose error bars do not overlap, in the same order", same, "%"),
+        ]
+    return found, figures
 
 
-def _agree(a: Piece, b: Piece) -> bool:
-    return bool(abs(a.mean_kld - b.mean_kld) <= 2 * np.hypot(a.mean_kld_error, b.mean_kld_error))
+def _told_apart(values: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[int, float]:
+    """How many pairs of pieces a ranking tells apart, and which percentage of them the other has in the same order.
+
+    values, errors: (pieces, 2).
+    """
+    at, other = np.triu_indices(len(values), 1)
+    difference = values[at] - values[other]
+    apart = abs(difference) > errors[at] + errors[other]
+    same = np.sign(difference[:, 0]) == np.sign(difference[:, 1])
+    return int(apart.sum()), 100 * float(same[:, None].repeat(2, 1)[apart].mean()) if apart.any() else 0.0
 
 
 def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:

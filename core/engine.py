@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, str] = {
     "checkpoint_many": "core.checkpoints.make:quantize_many",
     "estimate": "core.estimating:estimate",
     "preflight": "core.preflight:preflight",
+    "measure_preflight": "core.measuring:preflight",
     "verify": "core.verify:verify",
     "compare": "core.compare:compare",
     "chat": "core.chat.once:chat",

@@ -578,7 +578,9 @@ class DeviceNotAvailable(BadInput):
     """The compute device asked for is not on this machine."""
 
     def __init__(self, device: str, reason: str) -> None:
-        super().__init__(f"The device {device} is not available", reason, "Use --device cpu")
+        super().__init__(
+            f"The device {device} is not available", reason, "Use --device cpu (in the window: Compute on, in Settings)"
+        )
 
 
 class OutOfMemory(BitwrightError):

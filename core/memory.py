@@ -7,9 +7,26 @@ libraries included), so it starts at what Python and the libraries take, about 1
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import sys
 
 import psutil
+
+# mallopt(3) of glibc: what is at least so large is mapped by itself and goes back to the system once it is freed.
+_M_MMAP_THRESHOLD, _LARGE = -3, 2 << 20
+
+
+@functools.cache
+def return_large_buffers() -> None:
+    """Gives large buffers back to the system as soon as they are freed, where the C library can be told so (glibc).
+
+    By itself glibc keeps ever larger ones in its heap, up to 32 MiB, where small ones that live longer pin them: the
+    memory of a long run over batches then grows with the number of batches.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        if sys.platform == "linux":
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def reset_peak() -> None:

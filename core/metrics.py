@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from core.jobs import ErrorFigures
+from core.jobs import ErrorFigures, TensorPlan, TensorResult
 from kernels.measure import ErrorSums
 
 
@@ -25,6 +25,26 @@ def figures(sums: ErrorSums) -> ErrorFigures:
         snr_db=-20 * math.log10(relative) if relative > 0 else None,
         max_error=sums.max_error,
         cosine=_cosine(sums),
+    )
+
+
+def tensor_result(row: TensorPlan, sums: ErrorSums) -> TensorResult:
+    """What became of a tensor, as it was planned, with what that cost."""
+    return TensorResult.model_validate(
+        {
+            "name": row.name,
+            "shape": row.shape,
+            "from": row.source_type,
+            "type": row.target_type,
+            "elements": row.elements,
+            "source_bytes": row.source_bytes,
+            "bytes": row.bytes,
+            "bpw_before": 8 * row.source_bytes / max(1, row.elements),
+            "bpw": row.bpw,
+            "reason": row.reason,
+            "fallback": row.fallback,
+            **figures(sums).model_dump(),
+        }
     )
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from core import memory, stream
 from core.chunks import Chunk, Compute, chunks_of
 from core.errors import OutputNotWritable
-from core.jobs import QuantizeJob, QuantizeManyJob, QuantizeManyResult, QuantizeResult, TensorPlan, TensorResult
-from core.metrics import figures
+from core.jobs import QuantizeJob, QuantizeManyJob, QuantizeManyResult, QuantizeResult
+from core.metrics import figures, tensor_result
 from core.outputs import OutputFile, Outputs, Target, open_outputs, output_paths
 from core.plan import prepare, refuse_quantized
 from core.progress import Progress
@@ -135,7 +135,7 @@ def _result(target: Target, seconds: float) -> QuantizeResult:
         peak_memory_bytes=memory.peak_bytes(),
         sha256=_digest(target),
         total=figures(sum((target.sums[row.name] for row in made.tensors), ErrorSums())),
-        tensors=tuple(_tensor_result(row, target.sums[row.name]) for row in made.tensors),
+        tensors=tuple(tensor_result(row, target.sums[row.name]) for row in made.tensors),
         layers=() if target.solved is None else target.solved.figures,
         warnings=made.warnings,
     )
@@ -151,22 +151,3 @@ def _digest(target: Target) -> str:
             while data := parts.read(READ_BYTES):
                 digest.update(data)
     return digest.hexdigest()
-
-
-def _tensor_result(row: TensorPlan, sums: ErrorSums) -> TensorResult:
-    return TensorResult.model_validate(
-        {
-            "name": row.name,
-            "shape": row.shape,
-            "from": row.source_type,
-            "type": row.target_type,
-            "elements": row.elements,
-            "source_bytes": row.source_bytes,
-            "bytes": row.bytes,
-            "bpw_before": 8 * row.source_bytes / row.elements,
-            "bpw": row.bpw,
-            "reason": row.reason,
-            "fallback": row.fallback,
-            **figures(sums).model_dump(),
-        }
-    )

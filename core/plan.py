@@ -22,12 +22,12 @@ from core.errors import (
     UnknownType,
     UnsupportedType,
 )
+from core.estimate.walking import Matrix, kept_bytes
 from core.formats.gguf_writer import TensorSlot
 from core.hub.hollow import headers_at
 from core.hub.names import REMOTE
 from core.imatrix import ImportanceMatrix
 from core.jobs import GptqOptions, Plan, PlanJob, QuantizeOptions, TensorPlan
-from core.methods.calibration import kept_bytes
 from core.output_metadata import output_metadata
 from core.parts import Part, by_size, divided, whole
 from core.policy import Choice, choose, describe, kept_reason
@@ -157,17 +157,18 @@ def _with_solved(mix: Mix, rows: tuple[TensorPlan, ...]) -> tuple[TensorPlan, ..
 
 
 def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions) -> int:
-    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states.
-
-    And what is kept of these between passes, unless the original model runs beside.
-    """
+    """What the walk through the layers takes: two in float32, the largest moments three times, hidden states."""
     hyper = source.hyper
     matrices = [row for row in rows if SOLVED.fullmatch(row.name)]
     widest = max(row.shape[-1] for row in matrices)
-    tokens, width = options.samples * options.length, hyper.embedding_length or widest
-    states = tokens * width * (2 if options.target else 1)
+    states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
     layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
-    kept = 0 if options.target else kept_bytes(tokens, width, widest)
+    ends = {
+        Matrix(row.name.split(".")[2], row.shape[-2], row.shape[-1], "", setup="gptq")
+        for row in matrices
+        if is_solved(row)
+    }
+    kept = 0 if options.target else sum(kept_bytes(ends, options.samples * options.length).values())
     return 4 * (2 * layer + 3 * widest**2 + states) + kept + NETWORK_BYTES
 
 

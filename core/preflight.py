@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core import errors
-from core.checks import architecture, check_of, folder_problem, licence, memory, room
-from core.errors import BitwrightError
+from core.checks import architecture, check_of, folder_problem, gated, licence, licences, memory, room
+from core.errors import BitwrightError, size
 from core.estimate.fitting import verdict
 from core.estimate.machine import read_machine
 from core.estimate.overhead import correction as overhead_correction
@@ -23,15 +23,27 @@ from core.estimate.running import estimate_run
 from core.estimate.timing import How, Work, correction, operations, predicted_seconds
 from core.estimate.values import RunOptions
 from core.estimating import facts_of_plan
-from core.jobs import Check, Plan, PreflightJob, PreflightResult, QuantizeJob, QuantizeResult
+from core.hub.names import REMOTE
+from core.jobs import (
+    Check,
+    HubPage,
+    HubPageJob,
+    Plan,
+    PlanJob,
+    PreflightJob,
+    PreflightResult,
+    QuantizeJob,
+    QuantizeResult,
+)
 from core.parts import path_of
-from core.plan import Prepared, prepare, quantized_types
+from core.plan import Prepared, plan, prepare, quantized_types
 from core.progress import Progress
 from core.sources import Source, open_source
 from core.sources.converter import CONVERTIBLE
 from core.sources.pruned import without_layers
 from core.speed import machine_name, time_missing
 from core.store import JobRecord, Store
+from core.timing import expected
 
 USUAL_CONTEXT = 4096
 # Results of one pass end together.
@@ -49,11 +61,13 @@ def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
     """All checks of a quantization, and what it needs. Raises nothing but Cancelled for what a job would raise."""
     progress.stage("Checking")
     try:
+        if job.source.startswith(REMOTE):
+            return _on_the_hub(job, progress)
         with open_source(job.source) as whole:
             source = without_layers(whole, job.options.prune_layers)
             prepared = prepare(source, job.options)
             checks = [*_checks(job, source, prepared)]
-            seconds, basis = _time(job, prepared.plan, progress)
+            seconds, basis = _time(job, source, prepared.plan, progress)
             made = prepared.plan
             return PreflightResult(
                 checks=tuple(checks),
@@ -68,6 +82,36 @@ def preflight(job: PreflightJob, progress: Progress) -> PreflightResult:
         return PreflightResult(checks=(check_of(error),))
 
 
+def _on_the_hub(job: PreflightJob, progress: Progress) -> PreflightResult:
+    """Of a model that is not downloaded: what the Hub says of it, and whether there is room for it and the output."""
+    from core.hub.page import page  # the Hub's client takes a while to import
+
+    found = page(HubPageJob(repo="/".join(job.source.removeprefix(REMOTE).split("/")[:2])), progress)
+    made = plan(PlanJob(source=job.source, options=job.options), progress)
+    words = f"It is on the Hub: {size(found.needed_bytes)} are to be downloaded first."
+    checks = [
+        Check(step="choice", level="fine", cause=f"{made.target} can be made of this model."),
+        Check(step="files", level="fine", cause=words),
+        architecture(made.architecture),
+        folder_problem(job.output) or room(job.output, made.bytes + found.needed_bytes),
+        memory(made),
+        _tensors(made),
+        licence(found.model.license),
+        *_access(found),
+    ]
+    return PreflightResult(checks=tuple(checks), bytes=made.bytes, memory_bytes=made.memory_bytes)
+
+
+def _access(found: HubPage) -> Iterator[Check]:
+    """Whether a gated model can be downloaded."""
+    if found.access == "granted":
+        yield gated(found.repo)
+    elif found.access == "ask":
+        from core.hub.client import token_in_use
+
+        yield check_of(errors.HubGated(found.repo, found.url, token_in_use()[0]))
+
+
 def _checks(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Check]:
     """One check or several for each step, in order."""
     yield _choice(job, source, prepared.plan)
@@ -80,7 +124,7 @@ def _checks(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[C
     yield from _disk(job, source, prepared)
     yield memory(prepared.plan)
     yield _tensors(prepared.plan)
-    yield licence(source.license)
+    yield from licences(source.path, source.license)
     yield _running(source, prepared.plan)
 
 
@@ -159,9 +203,14 @@ class _Pass(NamedTuple):
     seconds: float
 
 
-def _time(job: PreflightJob, made: Plan, progress: Progress) -> tuple[float | None, int]:
+def _time(job: PreflightJob, source: Source, made: Plan, progress: Progress) -> tuple[float | None, int]:
     """Seconds the job will take, and how many past jobs say so; (None, 0) where a type was never timed."""
     how = How(machine_name(), job.device, job.threads, job.options.fit)
+    if job.options.gptq is not None:
+        from core.walk_work import file_operations, work_of
+
+        amounts = file_operations(source, made, job.options.gptq, job.options.fit)
+        return expected(amounts, how, "quantize", work_of, progress if job.measure else None)
     outputs = [[Work(row.source_type, row.target_type, row.weighted, row.elements, row.bytes) for row in made.tensors]]
     try:
         store = Store()
@@ -173,7 +222,7 @@ def _time(job: PreflightJob, made: Plan, progress: Progress) -> tuple[float | No
     if seconds is None:
         return None, 0
     ratios = [
-        done.seconds / expected for done in passes if (expected := predicted_seconds(done.outputs, done.how, speeds))
+        done.seconds / before for done in passes if (before := predicted_seconds(done.outputs, done.how, speeds))
     ][:JOBS_COUNTED]
     return seconds * correction(ratios), len(ratios)
 
@@ -191,6 +240,8 @@ def past_passes(records: Sequence[JobRecord]) -> list[_Pass]:
     for record in records:
         job, result = record.job, record.result
         if not isinstance(job, QuantizeJob) or not isinstance(result, QuantizeResult) or record.finished is None:
+            continue
+        if job.options.gptq is not None:  # most of its time is not the pipeline's
             continue
         weighted = bool(job.options.imatrix)
         works = [

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import kernels
+from core import methods
 from core.estimate.timing import How, Operation
 from core.jobs import Fit
 from core.progress import Progress
@@ -36,9 +37,9 @@ SEED = 5
 
 @cache
 def machine_name() -> str:
-    """Processor, cores and the state of the kernels' source, in a few words: other kernels are another machine."""
+    """Processor, cores and the state of the algorithms' source, in a few words: others are another machine."""
     digest = hashlib.sha256()
-    for path in sorted(Path(kernels.__path__[0]).rglob("*.py")):
+    for path in sorted(file for package in (kernels, methods) for file in Path(package.__path__[0]).rglob("*.py")):
         digest.update(path.read_bytes())
     return f"{_processor()}, {os.cpu_count()} cores, kernels {digest.hexdigest()[:8]}"
 
@@ -56,9 +57,9 @@ def time_missing(wanted: Iterable[Operation], how: How, store: Store, progress: 
     """Times what of `wanted` the store does not have yet, keeps it, and returns all speeds by their keys."""
     speeds = store.speeds()
     missing = sorted(operation for operation in wanted if how.key(operation) not in speeds)
-    progress.stage("Timing this machine", len(missing), unit="types")
+    progress.stage("Timing this machine", len(missing), unit="measurements")
     for number, operation in enumerate(missing):
-        progress.update(number, operation.type_name)
+        progress.update(number, operation.type_name or operation.kind)
         seconds = {how.key(operation): time_operation(operation, how)}
         store.keep_speeds(seconds)
         speeds |= seconds
@@ -69,6 +70,10 @@ def time_operation(operation: Operation, how: How) -> float:
     """Seconds per weight, or per byte of the disk."""
     if operation.kind == "disk":
         return _disk_seconds() / DISK_BYTES
+    if operation.kind not in ("decode", "encode", "measure"):
+        from core.walk_speed import seconds_each  # torch, which the others do without
+
+        return seconds_each(operation, how, _best_of)
     call = _calls(operation, how)
     call()
     return _best_of(call) / (ROW * ROWS)

@@ -1,14 +1,17 @@
 """`make screens`: photographs every page of the real window, after real jobs on the sample, into build/screens/.
 
 Files are named PAGE-WIDTHxHEIGHT-THEME.png. The window runs in this process with its own data and configuration
-folders and real worker processes; each step waits until the window has the answer it asked for.
+folders and real worker processes; each step waits until the window has the answer it asked for. A page that cannot be
+brought to what is shown is left out and named at the end; the others are still photographed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,36 +25,54 @@ THEMES = ("light", "dark")
 ORIGINAL, *TARGETS = ("F16", "Q6_K", "Q4_K_M")
 TENSOR = "blk.12.ffn_down.weight"
 QUESTION = "Explain in two sentences why the sky is blue."
-PATIENCE_MS = 180_000
+# The longest single wait is for GPTQ on the sample, on a machine that is busy with something else.
+PATIENCE_MS = 1_200_000
 HEARTBEAT_MS = 20
+CHECK_MS = 2000
 
 
 @dataclass
 class Stage:
     """The window on show: a helper of the steps below.
 
-    jobs: ids of the quantize jobs, in their order. measured: of an evaluation and a ranking. hub: one on this machine.
+    jobs: ids of the quantize jobs, in their order. solving: the id of a GPTQ job. measured: of an evaluation and a
+    ranking. hub: one on this machine. shown: what is photographed in the place of the window. folder, sizes: of the
+    pictures.
     """
 
     application: Any
     window: Any
     sample: str
     output_folder: Path
-    jobs: list[str]
+    folder: Path
+    sizes: tuple[tuple[int, int], ...]
+    jobs: list[str] = field(default_factory=list)
+    solving: str = ""
     hub: Any = None
     measured: list[str] = field(default_factory=list)
+    shown: Any = None
 
     def wait(self, what: str, is_there: Callable[[], bool]) -> None:
-        """Runs the window until something is there. Raises TimeoutError after three minutes."""
+        """Runs the window until something is there. Raises TimeoutError where it does not come."""
         from PySide6.QtCore import QDeadlineTimer, QEventLoop, QTimer
 
-        deadline = QDeadlineTimer(PATIENCE_MS)
+        deadline, next_check = QDeadlineTimer(PATIENCE_MS), QDeadlineTimer(CHECK_MS)
         heart = QTimer()
         heart.start(HEARTBEAT_MS)
         while not is_there():
             if deadline.hasExpired():
                 raise TimeoutError(f"waited too long for {what}")
+            if next_check.hasExpired():
+                self.check_jobs()
+                next_check = QDeadlineTimer(CHECK_MS)
             self.application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
+
+    def check_jobs(self) -> None:
+        """Raises RuntimeError where a job ended in another way than it should: nothing will come of it."""
+        for job in (*self.jobs, *self.measured, *filter(None, [self.solving])):
+            record = self.window.context.store.get(job)
+            if record.state == "failed":
+                raise RuntimeError(f"a job failed: {record.error}")
 
     def settle(self) -> None:
         """Waits until no question is open, then lets everything be laid out and drawn."""
@@ -65,13 +86,16 @@ class Stage:
         """One picture for each size and theme."""
         for theme in THEMES:
             self.window.context.settings.set("theme", theme)
-            for width, height in SIZES:
+            for width, height in self.sizes:
                 self.window.resize(width, height)
                 self.settle()
                 self.window.status.say("")  # a message would name this machine's folders
-                path = FOLDER / f"{name}-{width}x{height}-{theme}.png"
-                self.window.grab().save(str(path))
-                print(path.relative_to(ROOT), flush=True)
+                path = self.folder / f"{name}-{width}x{height}-{theme}.png"
+                (self.shown or self.window).grab().save(str(path))
+                print(path, flush=True)
+        if self.shown is not None:
+            self.shown.close()
+            self.shown = None
 
     def output(self, target: str) -> str:
         """Where the job for `target` writes."""
@@ -80,7 +104,7 @@ class Stage:
         return str(self.output_folder / output_name(Path(self.sample), target))
 
 
-def raise_stage(folder: Path) -> Stage:
+def raise_stage(folder: Path, pictures: Path, sizes: tuple[tuple[int, int], ...]) -> Stage:
     """Opens the window as the program does, and waits for the sample to be in the library."""
     sys.path.insert(0, str(ROOT))
     from app import bootstrap, logs
@@ -94,7 +118,7 @@ def raise_stage(folder: Path) -> Stage:
     window.context.settings.set("output_folder", str(folder / "Models"))
     (folder / "Models").mkdir()
     window.show()
-    stage = Stage(application, window, str(sample_path()), folder / "Models", [])
+    stage = Stage(application, window, str(sample_path()), folder / "Models", pictures, sizes)
     stage.wait("the library", lambda: bool(window.context.library.models()))
     return stage
 
@@ -199,9 +223,9 @@ def show_solving(stage: Stage) -> None:
     page.button.click()
     queue = stage.window.context.jobs
     stage.wait("the job", lambda: queue.running() is not None)
-    stage.jobs.append(queue.running())
-    stage.window.page("jobs").select(stage.jobs[-1])
-    stage.wait("some layers", lambda: len(queue.measured(stage.jobs[-1])) > 60)
+    stage.solving = queue.running()
+    stage.window.page("jobs").select(stage.solving)
+    stage.wait("some layers", lambda: len(queue.measured(stage.solving)) > 60 or queue.running() is None)
 
 
 def show_figures(view: str) -> Callable[[Stage], None]:
@@ -209,8 +233,8 @@ def show_figures(view: str) -> Callable[[Stage], None]:
 
     def show(stage: Stage) -> None:
         store = stage.window.context.store
-        stage.wait("the checkpoint", lambda: bool(store.get(stage.jobs[-1]).finished))
-        show_results(view)(stage)
+        stage.wait("the checkpoint", lambda: bool(store.get(stage.solving).finished))
+        show_view(stage, stage.solving, view)
 
     return show
 
@@ -237,9 +261,6 @@ def show_jobs(stage: Stage) -> None:
     """Every job ended."""
     store = stage.window.context.store
     stage.wait("the jobs", lambda: all(store.get(job).finished for job in stage.jobs))
-    states = [store.get(job).state for job in stage.jobs]
-    if set(states) != {"done"}:
-        raise RuntimeError(f"the jobs ended as {states}")
     stage.window.show_page("jobs")
 
 
@@ -247,10 +268,15 @@ def show_results(view: str) -> Callable[[Stage], None]:
     """The last job's result, in one of its views."""
 
     def show(stage: Stage) -> None:
-        stage.window.show_result(stage.jobs[-1])
-        stage.window.page("results").show_view(view)
+        show_view(stage, stage.jobs[-1], view)
 
     return show
+
+
+def show_view(stage: Stage, job: str, view: str) -> None:
+    """The result of a job, in one of its views."""
+    stage.window.show_result(job)
+    stage.window.page("results").show_view(view)
 
 
 def show_measure(stage: Stage) -> None:
@@ -332,7 +358,7 @@ def find_on_hub(stage: Stage, words: str) -> Any:
     pane = stage.window.page("models").hub
     pane.filters.query.setText(words)
     if not words:
-        pane.begin_state.findChildren(_button())[0].click()
+        pane.states.begin.findChildren(_button())[0].click()
     stage.wait("the search", lambda: pane.search.job is not None and not pane.search.is_busy)
     stage.settle()
     return pane
@@ -397,6 +423,21 @@ def show_settings(stage: Stage) -> None:
     stage.window.show_page("settings")
 
 
+def show_settings_end(stage: Stage) -> None:
+    """What is below on the page of settings."""
+    stage.window.enter_token()
+
+
+def show_publish(stage: Stage) -> None:
+    """The form to publish with, before anything is sent."""
+    from app.dialogs.publish import PublishDialog
+
+    stage.window.publish(stage.sample)
+    dialog = stage.window.findChildren(PublishDialog)[-1]
+    stage.wait("the card", lambda: dialog.preview is not None)
+    stage.shown = dialog
+
+
 STEPS: dict[str, Callable[[Stage], None]] = {
     "models-first": show_models,
     "quantize": show_quantize,
@@ -416,6 +457,8 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "sensitivity": show_ranking,
     "chat": show_chat,
     "settings": show_settings,
+    "settings-end": show_settings_end,
+    "publish": show_publish,
     "hub-begin": show_hub_begin,
     "hub-card": show_hub_model("middle/Seven-7B-Instruct", 0),
     "hub-files": show_hub_model(LONG, 1),
@@ -435,9 +478,72 @@ STEPS: dict[str, Callable[[Stage], None]] = {
 }
 
 
+# What has to be done before a step that is asked for alone.
+BEFORE = {
+    "quantize-several": "quantize",
+    "quantize-rules": "quantize",
+    "quantize-advanced": "quantize",
+    "jobs": "jobs-running",
+    "models": "jobs",
+    "results": "jobs",
+    "results-layers": "jobs",
+    "results-size": "jobs",
+    "measure": "jobs",
+    "comparison": "measure",
+    "comparison-kinds": "measure",
+    "comparison-tokens": "measure",
+    "sensitivity": "measure",
+    "chat": "jobs",
+    "quantize-refused": "quantize-methods",
+    "quantize-method-settings": "quantize-methods",
+    "quantize-method-rules": "quantize-method-settings",
+    "jobs-solving": "quantize-method-settings",
+    "results-solved": "jobs-solving",
+    "results-clipping": "jobs-solving",
+    "results-activations": "jobs-solving",
+}
+
+
+def take(stage: Stage, pages: list[str]) -> list[str]:
+    """Photographs pages, what comes before them done first; returns those that could not be."""
+    done: set[str] = set()
+    failed = []
+
+    def bring(page: str) -> None:
+        if page in BEFORE and BEFORE[page] not in done:
+            bring(BEFORE[page])
+        STEPS[page](stage)
+        done.add(page)
+
+    for page in pages:
+        try:
+            bring(page)
+            stage.photograph(page)
+        except Exception:
+            traceback.print_exc()
+            failed.append(page)
+    return failed
+
+
+def asked() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="Photographs the pages of the window.")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help=f"of {', '.join(STEPS)}; all where none is named")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of the pictures")
+    parser.add_argument("--size", action="append", metavar="WIDTHxHEIGHT", help="may be repeated")
+    options = parser.parse_args()
+    unknown = set(options.pages) - set(STEPS)
+    if unknown:
+        parser.error(f"there is no page {', '.join(sorted(unknown))}")
+    return options
+
+
 def main() -> int:
-    """Takes all pictures, or those named as arguments that need none before them, and closes the window."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    """Takes all pictures, or those named as arguments, and closes the window."""
+    options = asked()
+    sizes = tuple((int(w), int(h)) for w, h in (size.split("x") for size in options.size or ())) or SIZES
+    pictures = options.out.absolute()
+    pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bitwright-") as name:
         folder = Path(name)
         os.environ.update({f"BITWRIGHT_{kind}_DIR": str(folder / kind.lower()) for kind in ("DATA", "CONFIG", "LOG")})
@@ -446,17 +552,17 @@ def main() -> int:
         os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
         os.environ.pop("HF_TOKEN", None)
         os.environ["HF_TOKEN_PATH"] = str(folder / "no-token")
-        stage = raise_stage(folder)
+        stage = raise_stage(folder, pictures, sizes)
         with make_hub(Path(stage.sample)) as hub:
             os.environ["HF_ENDPOINT"] = hub.endpoint
             stage.hub = hub
             try:
-                for page in sys.argv[1:] or STEPS:
-                    STEPS[page](stage)
-                    stage.photograph(page)
+                failed = take(stage, options.pages or list(STEPS))
             finally:
                 stage.window.close_unasked()
-    return 0
+    if failed:
+        print(f"not photographed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

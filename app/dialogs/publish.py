@@ -207,7 +207,9 @@ class PublishDialog(QDialog):
             self._written = self.card.toPlainText()  # as the editor keeps it
         self.files.show_preview(answer)
         self.amount.setText(self.tr("{0} files, {1}").format(len(answer.files), text.size(answer.bytes)))
-        self.warning.say("\n".join(answer.warnings))
+        # They name options of the command line.
+        under = self.tr("under “Made from”")
+        self.warning.say("\n".join(words.replace("with --base OWNER/NAME", under) for words in answer.warnings))
         self.problem.say("")
         self._show_button()
 

@@ -131,6 +131,7 @@ def _two(value: float) -> str:
 FIGURES: tuple[tuple[str, str, Any, str], ...] = (
     ("mean_kld", _T("Comparisons", "Mean KLD"), _five, "kld"),
     ("mean_kld_error", _T("Comparisons", "±"), _five, "standard_error"),
+    ("mean_kld_window_error", _T("Comparisons", "± by windows"), _five, "window_error"),
     ("median_kld", _T("Comparisons", "Median"), _five, "kld"),
     ("kld_99", _T("Comparisons", "99 %"), text.number, "kld"),
     ("max_kld", _T("Comparisons", "Max"), text.number, "kld"),
@@ -139,6 +140,7 @@ FIGURES: tuple[tuple[str, str, Any, str], ...] = (
     ("ppl_base", _T("Comparisons", "Original's"), _three, "perplexity"),
     ("ln_ratio", _T("Comparisons", "ln ratio"), _five, "ln_ratio"),
     ("ln_ratio_error", _T("Comparisons", "±"), _five, "standard_error"),
+    ("ln_ratio_window_error", _T("Comparisons", "± by windows"), _five, "window_error"),
     ("mean_dp", _T("Comparisons", "Mean Δp, %"), _three, "delta_p"),
     ("rms_dp", _T("Comparisons", "RMS Δp, %"), _three, "delta_p"),
     ("same_top_p", _T("Comparisons", "Same top, %"), _two, "same_top_p"),
@@ -241,7 +243,7 @@ def finding(comparison: Comparison) -> str:
     closest = min(models, key=lambda model: model.evaluation.mean_kld)
     figures = closest.evaluation
     words = translate("Comparisons", "{0} is closest to the original: {1} ± {2} nats of divergence per token.").format(
-        closest.title, f"{figures.mean_kld:.5f}", f"{figures.mean_kld_error:.5f}"
+        closest.title, f"{figures.mean_kld:.5f}", f"{figures.mean_kld_window_error:.5f}"
     )
     front = pareto([(model.evaluation.bytes, model.evaluation.mean_kld) for model in models])
     beaten = len(models) - len(front)

@@ -87,6 +87,10 @@ def _option(name: str) -> Callable[[Chosen], bool]:
     return lambda chosen: name in chosen.method.options
 
 
+def _ranged(rule: str) -> Callable[[Chosen], bool]:
+    return lambda chosen: bool(chosen.method.ranges) and chosen.range == rule
+
+
 FIELDS: tuple[Field, ...] = (
     Field(
         "asymmetric",
@@ -116,7 +120,7 @@ FIELDS: tuple[Field, ...] = (
         _T("MethodFields", "Percentile"),
         "range",
         "number",
-        lambda chosen: bool(chosen.method.ranges) and chosen.range == "percentile",
+        _ranged("percentile"),
         limits=(50.01, 100),
         decimals=2,
         step=0.1,
@@ -126,7 +130,7 @@ FIELDS: tuple[Field, ...] = (
         _T("MethodFields", "From"),
         "range",
         "number",
-        lambda chosen: bool(chosen.method.ranges) and chosen.range == "given",
+        _ranged("given"),
         limits=(-1000, 0),
         decimals=4,
         step=0.1,
@@ -136,7 +140,7 @@ FIELDS: tuple[Field, ...] = (
         _T("MethodFields", "To"),
         "range",
         "number",
-        lambda chosen: bool(chosen.method.ranges) and chosen.range == "given",
+        _ranged("given"),
         limits=(0, 1000),
         decimals=4,
         step=0.1,

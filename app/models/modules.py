@@ -74,7 +74,7 @@ SERIES_LABELS: tuple[str, ...] = (
     QT_TRANSLATE_NOOP("Modules", "Gate"),
     QT_TRANSLATE_NOOP("Modules", "Up"),
     QT_TRANSLATE_NOOP("Modules", "Down"),
-    QT_TRANSLATE_NOOP("Modules", "Embedding and other"),
+    QT_TRANSLATE_NOOP("Modules", "Other"),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication
 
-from core.methods.table import GROUP_NAMES
+from core.methods.table import FORM, GROUP_NAMES, METHOD
 
 _T = QT_TRANSLATE_NOOP
 # option: (field of MethodOptions, words with its value, words without one)
@@ -35,6 +35,9 @@ _VALUED = re.compile(r"(--[a-z-]+) ([\w.-]*\w)")
 _BARE = re.compile(r"--[a-z-]+")
 _USE = re.compile(r"(Use|Add) ((?:--[a-z-]+ [\w.-]+ ?)+)(?:,? ?or .*)?\.?")
 _SWITCHED = re.compile(r"(?:(Add) (--[a-z-]+)|Leave (--[a-z-]+) out)\.?")
+# Names that are titles but for their capitals, which a title on a button or a card has.
+_TITLES = {row.name: row.title for row in (*METHOD.values(), *FORM.values()) if row.title.lower() == row.name}
+_NAMES = re.compile(rf"\b({'|'.join(map(re.escape, _TITLES))})\b")
 _NAMED_GROUPS = {word: number for number, word in GROUP_NAMES.items()}
 
 
@@ -47,8 +50,8 @@ class Fix:
 
 
 def in_window(words: str) -> str:
-    """A refusal's words with the names of the window's fields for options of the command line."""
-    words = _VALUED.sub(_valued, words)
+    """A refusal's words with what the window calls options, methods and forms."""
+    words = _NAMES.sub(lambda match: _TITLES[match[0]], _VALUED.sub(_valued, words))
     return _BARE.sub(lambda match: _tr(OPTIONS[match[0]][2]) if match[0] in OPTIONS else match[0], words)
 
 

@@ -14,6 +14,7 @@ from app.context import AppContext
 from app.goals import CheckpointGoal, GgufGoal, Goal
 from app.models.remedies import Fix, fix_of, in_window
 from app.planner import Planner
+from app.widgets.device_box import DeviceBox
 from app.widgets.empty_state import EmptyState
 from app.widgets.goal_row import GoalRow
 from app.widgets.output_row import OutputRow, problem_with, room_words
@@ -182,6 +183,7 @@ class QuantizePage(QWidget):
         foot = QHBoxLayout()
         foot.setSpacing(8)
         foot.addWidget(self.preview, 1)
+        foot.addWidget(DeviceBox(self.context.settings, self.context.computing))
         foot.addWidget(self.copy)
         foot.addWidget(self.button)
         return foot
@@ -380,8 +382,10 @@ class QuantizePage(QWidget):
         if self._converts:
             return self.tr("llama.cpp converts the model first, into a hidden file that is removed afterwards.")
         plans, paths = self.planner.plans.values(), self.output.paths
-        threads = self.context.settings.value("threads")
-        shown = str(threads) if threads else self.tr("all")
+        computed = self.goal.computed
+        shown = str(computed["threads"]) if computed["threads"] else self.tr("all")
+        if computed["device"] == "cuda":
+            shown = self.tr("{0}, and the GPU").format(shown)
         # One pass holds the chunks of all outputs; the program itself is there once.
         needs = self.tr("Needs about {0} of memory while it runs; threads: {1}.").format(
             text.size(max(plan.memory_bytes for plan in plans)), shown
@@ -403,7 +407,7 @@ class QuantizePage(QWidget):
         QTimer.singleShot(1500, self.copy, lambda: self.copy.setText(self.tr("&Copy as command")))
 
     def _on_setting(self, key: str) -> None:
-        if key in ("threads", "output_folder"):
+        if key in ("threads", "device", "output_folder"):
             self._propose()
             self._show_state()
         elif key == "converter":

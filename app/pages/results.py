@@ -6,12 +6,9 @@ from typing import Any
 
 from PySide6.QtCore import QCoreApplication, QItemSelection, QModelIndex, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QMenu,
     QPushButton,
     QSplitter,
     QStackedWidget,
-    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -23,13 +20,15 @@ from app.models.results import JOB_ROLE, Finished, HistoryModel, ResultsModel
 from app.models.sensitivity import Ranking
 from app.widgets.column_widths import Columns
 from app.widgets.comparison_view import ComparisonView
+from app.widgets.device_box import DeviceBox
 from app.widgets.empty_state import EmptyState
+from app.widgets.export_button import csv_button
 from app.widgets.filter_table import FilterTable
 from app.widgets.history_list import HistoryList
 from app.widgets.measure_pane import MeasurePane
 from app.widgets.page_header import MARGIN, PageHeader
 from app.widgets.plan_table import NameDelegate, WordsDelegate
-from app.widgets.plot_export import export, export_menu
+from app.widgets.plot_tabs import PlotTabs
 from app.widgets.report_saving import save_report
 from app.widgets.result_head import ResultHead
 from app.widgets.result_views import VIEW, VIEWS
@@ -38,8 +37,6 @@ from app.widgets.view_tables import ViewTables
 from core.jobs import QuantizeResult
 from core.keeping import Keeping, recipe
 
-# The least that a plot with its title, legend and words needs.
-PLOTS_HEIGHT = 240
 _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
 
 
@@ -96,6 +93,8 @@ class ResultsPage(QWidget):
         """Reads the history, keeping the choice; without one the newest is chosen."""
         chosen = self.list.currentIndex().data(JOB_ROLE)
         self.history.set_records(self.context.store.jobs("done"))
+        self.report_button.setVisible(self.history.rowCount() > 1)
+        self.list.setVisible(self.history.rowCount() > 0)
         if self._detail.currentWidget() is not self.measure:
             self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         row = self.history.row_of(chosen.id, chosen.output) if chosen else -1
@@ -151,6 +150,12 @@ class ResultsPage(QWidget):
         self.measure_button.setToolTip(self.tr("Perplexity, divergence from the original, and which parts suffer most"))
         self.measure_button.clicked.connect(lambda: self.measure_models())
         self.context.theme.decorate(self.measure_button, "plus")
+        self.report_button = QPushButton(self.tr("Report of a&ll…"))
+        self.report_button.setObjectName("save_all_reports")
+        self.report_button.setToolTip(self.tr("Saves every result of the list as one HTML page"))
+        self.report_button.clicked.connect(self._save_reports)
+        self.context.theme.decorate(self.report_button, "file")
+        header.add(self.report_button)
         header.add(self.measure_button)
         layout.addWidget(header)
         layout.addWidget(self._pages, 1)
@@ -170,11 +175,12 @@ class ResultsPage(QWidget):
         return split
 
     def _make_views(self) -> QStackedWidget:
-        theme, settings = self.context.theme, self.context.settings
+        context, theme = self.context, self.context.theme
         self._quantization = self._make_detail()
         self.comparison = ComparisonView(theme)
         self.ranking = SensitivityView(theme)
-        self.measure = MeasurePane(theme, self.context.library.models, lambda: settings.value("threads"))
+        device = DeviceBox(context.settings, context.computing)
+        self.measure = MeasurePane(theme, context.library.models, context.computing, device)
         self._detail = QStackedWidget()
         for view in (self._quantization, self.comparison, self.ranking, self.measure):
             self._detail.addWidget(view)
@@ -185,7 +191,9 @@ class ResultsPage(QWidget):
         self._inner = QSplitter(Qt.Orientation.Vertical)
         self._inner.setObjectName("results_inner_split")
         self._inner.setChildrenCollapsible(False)
-        self._inner.addWidget(self._make_plots())
+        plots = PlotTabs(self.context.theme, "result_tabs", self._stem)
+        self.tabs, self._stack, self.export_button = plots.tabs, plots.stack, plots.export_button
+        self._inner.addWidget(plots)
         self.tables = ViewTables(self.context.theme, self._make_table())
         self._inner.addWidget(self.tables)
         self._inner.setSizes([400, 190])
@@ -199,30 +207,6 @@ class ResultsPage(QWidget):
         layout.addWidget(self._inner, 1)
         return detail
 
-    def _make_plots(self) -> QWidget:
-        self.tabs = QTabBar()
-        self.tabs.setObjectName("result_tabs")
-        self.tabs.setDrawBase(False)
-        self.tabs.setExpanding(False)
-        self.export_button = QPushButton(self.tr("&Export"))
-        self.export_button.setObjectName("export_plot")
-        self.context.theme.decorate(self.export_button, "export")
-        menu = QMenu(self.export_button)
-        menu.aboutToShow.connect(lambda: self._fill_export(menu))
-        self.export_button.setMenu(menu)
-        row = QHBoxLayout()
-        row.addWidget(self.tabs, 1)
-        row.addWidget(self.export_button)
-        self._stack = QStackedWidget()
-        whole = QWidget()
-        whole.setMinimumHeight(PLOTS_HEIGHT)
-        layout = QVBoxLayout(whole)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        layout.addLayout(row)
-        layout.addWidget(self._stack, 1)
-        return whole
-
     def _make_table(self) -> FilterTable:
         self.table = FilterTable(self.context.theme, self.table_model, "results_table")
         words = {"filter": self.tr("Filter tensors, types, reasons"), "name": self.tr("Figures of each tensor")}
@@ -232,10 +216,8 @@ class ResultsPage(QWidget):
         reason = self.table_model.column_of("reason")
         self.table.view.setItemDelegateForColumn(reason, WordsDelegate(self.table.view))
         self.table.view.set_columns(Columns(_WIDTHS, rest=reason))
-        csv = QPushButton(self.tr("Export CSV"))
+        csv = csv_button(self.context.theme, self.table_model, lambda: f"{self._stem()}-tensors")
         csv.setObjectName("export_table")
-        self.context.theme.decorate(csv, "table")
-        csv.clicked.connect(lambda: export(self.table_model, "csv", f"{self._stem()}-tensors", parent=self))
         self.table.top.addWidget(csv)
         return self.table
 
@@ -328,7 +310,11 @@ class ResultsPage(QWidget):
         """Asks where to, and writes what is in front as one HTML file."""
         entry = self.list.currentIndex().data(JOB_ROLE)
         if entry is not None:
-            save_report(entry.result, f"{entry.title}-report", self)
+            save_report((entry.result,), f"{entry.title}-report", self)
+
+    def _save_reports(self) -> None:
+        """The same of all that is in the list."""
+        save_report([entry.result for entry in self.history.records], self.tr("results"), self)
 
     def _on_queue(self) -> None:
         """Results are large: they are read when they are seen."""
@@ -368,11 +354,6 @@ class ResultsPage(QWidget):
             self.tables.show_view(VIEW[self._view()])
             if self._selected:
                 self.tables.select(self._selected)
-
-    def _fill_export(self, menu: QMenu) -> None:
-        menu.clear()
-        if self.result is not None:
-            menu.addActions(export_menu(self.plot(self._view()), self._stem()).actions())
 
     def _ask_for_chat(self) -> None:
         assert self.result is not None

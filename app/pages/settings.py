@@ -42,6 +42,8 @@ class SettingsPage(QWidget):
         layout.addWidget(self._make_header())
         layout.addWidget(self._make_body(), 1)
         context.settings.changed.connect(self._on_changed)
+        context.computing.changed.connect(self._show_devices)
+        self._show_devices()
 
     def activated(self) -> None:
         """Looks which token is in use; the Hub is not asked."""
@@ -49,7 +51,7 @@ class SettingsPage(QWidget):
 
     def show_token(self) -> None:
         """Where the token is entered."""
-        self._area.ensureWidgetVisible(self.token)
+        self._area.ensureWidgetVisible(self.token, 0, MARGIN)
         self.token.focus()
 
     def _make_header(self) -> PageHeader:
@@ -150,6 +152,10 @@ class SettingsPage(QWidget):
         grid.addWidget(label, at, 0, Qt.AlignmentFlag.AlignTop)
         grid.addWidget(editor, at, 1)
         grid.addWidget(explanation, at + 1, 1)
+
+    def _show_devices(self) -> None:
+        """Where there is no GPU, there is nothing to choose."""
+        self.editors["device"].setEnabled(self.context.computing.has_cuda)
 
     def _on_changed(self, key: str) -> None:
         if key in self.editors:

@@ -17,6 +17,7 @@ from app.widgets.error_words import sentences
 from app.widgets.hub_filters import HubFilters
 from app.widgets.hub_inspector import HubInspector
 from app.widgets.hub_results import HubResults
+from app.widgets.hub_states import HubStates
 from app.widgets.page_header import fold_button
 from app.widgets.split import InspectorSplit
 from core.errors import ErrorReport
@@ -60,7 +61,9 @@ class HubBrowser(QWidget):
         self._rest.timeout.connect(self._ask_page)
         self._fold = fold_button(context.theme)
         self._scopes = QButtonGroup(self)
-        self._make_states()
+        self.states = HubStates(context.theme, self)
+        for state in self.states.every:
+            self.results.add_state(state)
         self._compose()
         self._connect()
         self._show_scope(SEARCH)
@@ -95,46 +98,6 @@ class HubBrowser(QWidget):
 
     # ------------------------------------------------------------ composition
 
-    def _make_states(self) -> None:
-        theme = self.context.theme
-        self.begin_state = EmptyState(
-            theme,
-            "hub",
-            self.tr("Find a model on Hugging Face"),
-            self.tr(
-                "Type what you look for. Nothing is sent before you do. "
-                "Every model is marked with whether it runs on this computer, before you download it."
-            ),
-        )
-        self.begin_state.add_button(self.tr("Show what is trending"), self._show_trending, primary=True)
-        self.none_state = EmptyState(
-            theme, "search", self.tr("No model found"), self.tr("Try fewer words, or take the filters away.")
-        )
-        self.none_state.add_button(self.tr("Clear filters"), self.filters.clear)
-        self.offline_state = EmptyState(
-            theme,
-            "offline",
-            self.tr("The Hub cannot be reached"),
-            self.tr("Everything on this computer works without a network: quantize, compare and chat as usual."),
-        )
-        self.offline_state.add_button(self.tr("Try again"), self.search.again, primary=True)
-        self.offline_state.add_button(self.tr("Show this computer"), lambda: self.local_requested.emit(""))
-        self.failed_state = EmptyState(theme, "error", self.tr("The search failed"), "")
-        self.failed_state.add_button(self.tr("Try again"), self.search.again, primary=True)
-        self.no_favourites = EmptyState(
-            theme,
-            "favourite",
-            self.tr("No favourites yet"),
-            self.tr("Select a model and press the star beside its name."),
-        )
-        self.no_recent = EmptyState(
-            theme, "models", self.tr("No recent models"), self.tr("Models whose pages you look at are kept here.")
-        )
-        self._states = (self.begin_state, self.none_state, self.offline_state, self.failed_state, self.no_favourites,
-                        self.no_recent)  # fmt: skip
-        for state in self._states:
-            self.results.add_state(state)
-
     def _compose(self) -> None:
         head = QHBoxLayout()
         head.setSpacing(0)
@@ -167,6 +130,10 @@ class HubBrowser(QWidget):
         whole.addWidget(split, 1)
 
     def _connect(self) -> None:
+        self.states.trending_wanted.connect(self._show_trending)
+        self.states.clear_wanted.connect(self.filters.clear)
+        self.states.again_wanted.connect(self.search.again)
+        self.states.local_wanted.connect(lambda: self.local_requested.emit(""))
         self._scopes.idClicked.connect(self._show_scope)
         self.filters.changed.connect(self._look_for)
         self.filters.context_changed.connect(self._set_context)
@@ -212,7 +179,7 @@ class HubBrowser(QWidget):
         models = self.shelf.favourites() if scope == FAVOURITES else self.shelf.recent()
         self._set_models(models)
         self.results.count.setText(self.tr("{0} models").format(len(models)))
-        empty = self.no_favourites if scope == FAVOURITES else self.no_recent
+        empty = self.states.no_favourites if scope == FAVOURITES else self.states.no_recent
         self.results.show_state(None if models else empty)
         self._show_side()
 
@@ -240,11 +207,8 @@ class HubBrowser(QWidget):
         if search.models() or (search.is_busy and search.error is None):
             return None
         if search.error is not None:
-            if search.error.kind == "HubOffline":
-                return self.offline_state
-            self.failed_state.set_words(" ".join(sentences(search.error)))
-            return self.failed_state
-        return self.begin_state if search.job is None else self.none_state
+            return self.states.of_failure(search.error)
+        return self.states.begin if search.job is None else self.states.none
 
     def _count_words(self) -> str:
         if self.search.is_busy:
@@ -347,7 +311,7 @@ class HubBrowser(QWidget):
                 self.said.emit(self.tr("The command is on the clipboard"))
 
     def _download(self, output: str) -> DownloadJob:
-        page, variant = self.inspector.page, self.inspector.chosen()
+        page, variant = self.inspector.page, self.inspector.choice.chosen
         assert page is not None
         return DownloadJob(
             repo=page.repo,
@@ -365,7 +329,7 @@ class HubBrowser(QWidget):
 
     def _place(self, repo: str) -> str:
         """Where a model that is here lies."""
-        page, variant = self.inspector.page, self.inspector.chosen()
+        page, variant = self.inspector.page, self.inspector.choice.chosen
         assert page is not None
         folder = RepoCache(cache_root(), repo).snapshot(page.commit)
         return str(folder / variant.name if variant else folder)

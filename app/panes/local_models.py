@@ -48,7 +48,8 @@ class LocalModels(QWidget):
         self._summary: ModelSummary | None = None
         self.model = LibraryModel(context.theme.icon, self)
         self.table = FilterTable(context.theme, self.model, "models")
-        self.inspector = ModelInspector(context.theme)
+        self.menu = self._make_menu()
+        self.inspector = ModelInspector(context.theme, self.menu)
         self.partial = PartialModelView(context.theme)
         self.problems = ProblemList(context.theme)
         self.removal = Removal(context.timings, self)
@@ -161,6 +162,27 @@ class LocalModels(QWidget):
         button.setObjectName("trySample")
         return card
 
+    def _make_menu(self) -> QMenu:
+        """All that can be done with the selected model: under a right click, and behind the inspector's button."""
+        menu = QMenu(self)
+        menu.addAction(self.tr("Quantize"), self._quantize)
+        chat = menu.addAction(self.tr("Chat"), self._chat)
+        menu.addAction(self.tr("Measure…"), self._measure)
+        menu.addAction(self.tr("Publish…"), self._publish)
+        menu.addSeparator()
+        menu.addAction(self.tr("Reveal in folder"), self._reveal)
+        menu.addAction(self.tr("Copy path"), self._copy_path)
+        menu.addSeparator()
+        menu.addAction(self.tr("Remove from list"), self._remove)
+        trash = menu.addAction(self.tr("Move to the trash…"), self._trash)
+
+        def show_what_can_be() -> None:
+            chat.setEnabled(self._summary is not None and self._summary.format == "gguf")
+            trash.setEnabled(self._summary is not None and not self._summary.is_sample)
+
+        menu.aboutToShow.connect(show_what_can_be)
+        return menu
+
     def _make_side(self) -> QStackedWidget:
         stack = QStackedWidget()
         stack.addWidget(self.inspector)
@@ -187,9 +209,7 @@ class LocalModels(QWidget):
         self.table.view.customContextMenuRequested.connect(self._show_menu)
         self.inspector.quantize_clicked.connect(self._quantize)
         self.inspector.chat_clicked.connect(self._chat)
-        self.inspector.reveal_clicked.connect(self._reveal)
-        self.inspector.remove_clicked.connect(self._remove)
-        self.inspector.publish_clicked.connect(self._publish)
+        self.inspector.measure_clicked.connect(self._measure)
         self.partial.resume_clicked.connect(self._resume)
         self.partial.discard_clicked.connect(self._discard)
         self.removal.done.connect(self._on_removed)
@@ -266,6 +286,10 @@ class LocalModels(QWidget):
         if self._summary is not None:
             self.chat_requested.emit(self._summary.path)
 
+    def _measure(self) -> None:
+        if self._summary is not None:
+            self.measure_requested.emit(self._summary.path)
+
     def _reveal(self) -> None:
         if self._summary is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self._summary.path).parent)))
@@ -305,22 +329,8 @@ class LocalModels(QWidget):
             QGuiApplication.clipboard().setText(self._summary.path)
 
     def _show_menu(self, at: QPoint) -> None:
-        if self._summary is None:
-            return
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.addAction(self.tr("Quantize"), self._quantize)
-        menu.addAction(self.tr("Chat"), self._chat).setEnabled(self._summary.format == "gguf")
-        path = self._summary.path
-        menu.addAction(self.tr("Measure…"), lambda: self.measure_requested.emit(path))
-        menu.addAction(self.tr("Publish…"), self._publish)
-        menu.addSeparator()
-        menu.addAction(self.tr("Reveal in folder"), self._reveal)
-        menu.addAction(self.tr("Copy path"), self._copy_path)
-        menu.addSeparator()
-        menu.addAction(self.tr("Remove from list"), self._remove)
-        menu.addAction(self.tr("Move to the trash…"), self._trash).setEnabled(not self._summary.is_sample)
-        menu.popup(self.table.view.viewport().mapToGlobal(at))
+        if self._summary is not None:
+            self.menu.popup(self.table.view.viewport().mapToGlobal(at))
 
 
 def _pattern(name: str) -> str:

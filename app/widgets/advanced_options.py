@@ -23,6 +23,7 @@ LINES_HEIGHT = 64
 SWITCHES: dict[str, tuple[str, str]] = {
     "pure": (_T("AdvancedOptions", "Every tensor in this type (&pure)"), "pure"),
     "leave_output_tensor": (_T("AdvancedOptions", "&Leave the output layer as it is"), "output_layer"),
+    "keep_unquantized": (_T("AdvancedOptions", "Keep what the source has not quanti&zed"), "unquantized"),
     "strict": (_T("AdvancedOptions", "Fail where a type does not fi&t (strict)"), "strict"),
 }
 TYPES: dict[str, tuple[str, str]] = {

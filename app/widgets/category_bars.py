@@ -61,14 +61,16 @@ class CategoryBars(QWidget):
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """The twin of the bars for CSV."""
         rows = [
-            [row.evaluation.category, row.model.name, row.evaluation.mean_kld, row.evaluation.mean_kld_error]
+            [row.evaluation.category, row.model.name, row.evaluation.mean_kld, row.evaluation.mean_kld_window_error]
             for row in self._rows
         ]
-        return ["category", "model", "mean_kld", "mean_kld_error"], rows
+        return ["category", "model", "mean_kld", "mean_kld_window_error"], rows
 
     def reset_view(self) -> None:
         """Shows all bars again."""
-        highest = max((row.evaluation.mean_kld + row.evaluation.mean_kld_error for row in self._rows), default=1.0)
+        highest = max(
+            (row.evaluation.mean_kld + row.evaluation.mean_kld_window_error for row in self._rows), default=1.0
+        )
         view = self._plot.getPlotItem().getViewBox()
         view.setRange(xRange=(-0.5, len(self._categories) - 0.5), yRange=(0, highest * 1.05), padding=0)
 
@@ -118,7 +120,7 @@ class CategoryBars(QWidget):
     def _errors(self) -> pg.ErrorBarItem:
         x = np.array([self._place(row) for row in self._rows])
         y = np.array([row.evaluation.mean_kld for row in self._rows])
-        error = np.array([row.evaluation.mean_kld_error for row in self._rows])
+        error = np.array([row.evaluation.mean_kld_window_error for row in self._rows])
         pen = pg.mkPen(self._theme.color("text"), width=1)
         return pg.ErrorBarItem(x=x, y=y, top=error, bottom=np.minimum(error, y), beam=self._width / 3, pen=pen)
 
@@ -167,7 +169,7 @@ class CategoryBars(QWidget):
                 row.model.title,
                 self._shown(found.category),
                 f"{found.mean_kld:.5f}",
-                f"{found.mean_kld_error:.5f}",
+                f"{found.mean_kld_window_error:.5f}",
                 f"{found.ppl:.3f}",
                 f"{found.ppl_base:.3f}",
                 found.tokens,

@@ -99,9 +99,8 @@ class ChoicePane(QWidget):
 
     def recipe(self) -> Recipe:
         """The present choices as a recipe; what belongs to one model or one machine is left out."""
-        options = self.options.model_copy(
-            update={"imatrix": "", "gptq": None, "allow_requantize": False, "override_kv": (), "prune_layers": ()}
-        )
+        of_one_model = {"allow_requantize": False, "keep_unquantized": False, "override_kv": (), "prune_layers": ()}
+        options = self.options.model_copy(update={"imatrix": "", "gptq": None, **of_one_model})
         needs = any(TARGETS[name].importance for name in self.targets)
         importance = "required" if needs else self._recipe.importance if self._recipe else "recommended"
         return Recipe("", "", "", self.targets, options, importance)
@@ -171,7 +170,7 @@ class ChoicePane(QWidget):
         for words, content in (
             (self.tr("Types"), scrolled(self.cards)),
             (self.tr("Rules"), self.rules),
-            (self.tr("Advanced"), scrolled(self.advanced)),
+            (self.tr("Advanced"), scrolled(self._make_advanced())),
         ):
             self.tabs.addTab(words)
             self._stack.addWidget(content)
@@ -188,6 +187,19 @@ class ChoicePane(QWidget):
         layout.addWidget(self.imatrix)
         layout.addWidget(self.gptq)
         layout.addWidget(self.allow_box)
+        # Takes the room where the types are hidden.
+        layout.addStretch(0)
+
+    def _make_advanced(self) -> QWidget:
+        """The settings of GPTQ, where it solves layers, above the options."""
+        whole = QWidget()
+        whole.setProperty("transparent", "true")
+        layout = QVBoxLayout(whole)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(8)
+        layout.addWidget(self.gptq.settings)
+        layout.addWidget(self.advanced, 1)
+        return whole
 
     def _make_search(self) -> QHBoxLayout:
         label = QLabel(self.tr("&Search"))
@@ -202,6 +214,7 @@ class ChoicePane(QWidget):
     def _connect(self) -> None:
         self.tabs.currentChanged.connect(self._stack.setCurrentIndex)
         self.tabs.currentChanged.connect(lambda tab: self.several.setVisible(tab == TYPES_TAB))
+        self.recipes.save_button.toggled.connect(self._make_room)
         self.several.toggled.connect(self.cards.allow_several)
         self.cards.chosen.connect(self._retarget)
         self.rules.model.changed.connect(self._announce)
@@ -211,11 +224,18 @@ class ChoicePane(QWidget):
         self.fit.currentIndexChanged.connect(self._announce)
         self.imatrix.changed.connect(self._announce)
         self.gptq.changed.connect(self._announce)
+        self.gptq.more_wanted.connect(lambda: self.tabs.setCurrentIndex(ADVANCED_TAB))
         self.allow.toggled.connect(self._announce)
         self.recipes.chosen.connect(self.load)
         self.recipes.wanted.connect(self._save)
 
     # ------------------------------------------------------------ reactions
+
+    def _make_room(self, is_saving: bool) -> None:
+        """The form to save a recipe takes the place of what can be chosen, which is decided by then."""
+        for part in (self.tabs, self._stack):
+            part.setVisible(not is_saving)
+        self.several.setVisible(not is_saving and self.tabs.currentIndex() == TYPES_TAB)
 
     def _save(self) -> None:
         self.recipes.save(self.recipe())
@@ -242,7 +262,7 @@ class ChoicePane(QWidget):
         """Says on the tabs how much is chosen behind them."""
         for tab, words, n in (
             (RULES_TAB, self.tr("Rules"), len(self.rules.model.rules)),
-            (ADVANCED_TAB, self.tr("Advanced"), self.advanced.count()),
+            (ADVANCED_TAB, self.tr("Advanced"), self.advanced.count() + self.gptq.count()),
         ):
             self.tabs.setTabText(tab, f"{words} ({n})" if n else words)
 

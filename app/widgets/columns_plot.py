@@ -10,53 +10,30 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt, Signal
+from PySide6.QtCore import QCoreApplication, Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app import text
-from app.widgets.plot_axes import ValueAxis
+from app.widgets.pointed_plot import PointedPlot
 from core.jobs import ActivationFigures
 
-HEIGHT = 88
 translate = QCoreApplication.translate
 
 
-class ColumnsPlot(QWidget):
-    """Columns across, their largest magnitude up, on a logarithmic axis; those that reach the threshold are triangles.
+class ColumnsPlot(PointedPlot):
+    """Columns across, their largest magnitude up; those that reach the threshold are triangles."""
 
-    Signals: pointed(str) with the figures under the pointer, '' where there are none; menu_wanted(QPoint) for the right
-    button. Double-click resets the view.
-    """
-
-    pointed = Signal(str)
-    menu_wanted = Signal(object)
-
-    def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+    def __init__(self, theme: Any) -> None:
+        titles = (translate("ColumnsPlot", "Column"), translate("ColumnsPlot", "Largest magnitude"))
+        super().__init__(theme, titles)
         self._figures: ActivationFigures | None = None
-        self._items: list[Any] = []
-        values = ValueAxis("left")
-        values.set_log(True)
-        self.plot = pg.PlotWidget(axisItems={"left": values, "bottom": ValueAxis("bottom")}, enableMenu=False)
-        self.plot.setMinimumHeight(HEIGHT)
-        self.plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.plot.getPlotItem().hideButtons()
-        self.plot.scene().sigMouseMoved.connect(self._hover)
-        self.plot.scene().sigMouseClicked.connect(self._clicked)
-        self.plot.viewport().installEventFilter(self)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot)
-        theme.follow(self, self._redraw)
-        self._redraw()
+        theme.follow(self, self.redraw)
+        self.redraw()
 
     def show_figures(self, figures: ActivationFigures) -> None:
         """Draws another matrix' columns."""
         self._figures = figures
-        self._redraw()
+        self.redraw()
         self.reset_view()
 
     def points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -88,22 +65,13 @@ class ColumnsPlot(QWidget):
 
     # ------------------------------------------------------------ drawing
 
-    def _redraw(self) -> None:
-        item = self.plot.getPlotItem()
-        for old in self._items:
-            item.removeItem(old)
+    def drawn(self) -> list[Any]:
+        """The columns, and the threshold."""
+        if self._figures is None:
+            return []
         columns, heights, reach = self.points()
-        self._items = []
-        if self._figures is not None:
-            shapes = ((~reach, "series0", "o", 4), (reach, "series5", "t1", 9))
-            self._items = [self._scatter(columns[of], heights[of], *look) for of, *look in shapes]
-            self._items.append(self._threshold())
-        for new in self._items:
-            item.addItem(new, ignoreBounds=True)
-        muted = self._theme.color("muted").name()
-        item.setLabel("bottom", translate("ColumnsPlot", "Column"), color=muted)
-        item.setLabel("left", translate("ColumnsPlot", "Largest magnitude"), color=muted)
-        self._theme.style_plot(item)
+        shapes = ((~reach, "series0", "o", 4), (reach, "series5", "t1", 9))
+        return [*(self._scatter(columns[of], heights[of], *look) for of, *look in shapes), self._threshold()]
 
     def _scatter(self, x: np.ndarray, y: np.ndarray, name: str, symbol: str, size: int) -> pg.ScatterPlotItem:
         color = QColor(self._theme.color(name))
@@ -119,30 +87,17 @@ class ColumnsPlot(QWidget):
 
     # ------------------------------------------------------------ pointing
 
-    def _hover(self, position: QPointF) -> None:
+    def words_at(self, x: float) -> str:
+        """The nearest column's largest magnitude."""
         columns, heights, _ = self.points()
-        x = self.plot.getPlotItem().getViewBox().mapSceneToView(position).x()
         if not len(columns) or not -1 <= x <= columns[-1] + self._run():
-            self.pointed.emit("")
-            return
+            return ""
         at = int(np.abs(columns + (self._run() - 1) / 2 - x).argmin())
         last = int(columns[at]) + self._run() - 1
         one = translate("ColumnsPlot", "column {0}: largest magnitude {1}")
         more = translate("ColumnsPlot", "columns {0} to {2}: largest magnitude {1}")
         words = one if self._run() == 1 else more
-        self.pointed.emit(words.format(int(columns[at]), text.number(float(heights[at])), last))
-
-    def _clicked(self, event: Any) -> None:
-        if event.button() == Qt.MouseButton.RightButton:
-            self.menu_wanted.emit(event.screenPos().toPoint())
-        elif event.double():
-            self.reset_view()
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:
-        """Leaving the plot takes the figures away."""
-        if event.type() == QEvent.Type.Leave:
-            self.pointed.emit("")
-        return super().eventFilter(watched, event)
+        return words.format(int(columns[at]), text.number(float(heights[at])), last)
 
 
 def _log(values: np.ndarray) -> np.ndarray:

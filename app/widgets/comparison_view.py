@@ -10,11 +10,9 @@ from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QPushButton,
     QSplitter,
     QStackedWidget,
-    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -30,10 +28,10 @@ from app.models.comparisons import (
 )
 from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
+from app.widgets.export_button import csv_button
 from app.widgets.filter_table import FilterTable
-from app.widgets.plot_export import export, export_menu
+from app.widgets.plot_tabs import PlotTabs
 
-PLOTS_HEIGHT = 240
 WORDS_WIDTH = 120
 PATH = len(ComparisonModel.COLUMNS) - 1
 SIZES, KINDS, TOKENS = range(3)
@@ -154,35 +152,17 @@ class ComparisonView(QWidget):
         button.clicked.connect(lambda: act())
         return button
 
-    def _make_plots(self) -> QWidget:
-        self.tabs = QTabBar()
-        self.tabs.setObjectName("comparison_tabs")
-        self.tabs.setDrawBase(False)
-        self.tabs.setExpanding(False)
+    def _make_plots(self) -> PlotTabs:
+        plots = PlotTabs(self._theme, "comparison_tabs", self._stem)
+        self.tabs, self._plot_stack = plots.tabs, plots.stack
         for words in (self.tr("Size and quality"), self.tr("Kinds of text"), self.tr("Disagreements")):
             self.tabs.addTab(words)
         self.tabs.currentChanged.connect(self.show_plot)
-        self.export_button = QPushButton(self.tr("&Export"))
-        self._theme.decorate(self.export_button, "export")
-        menu = QMenu(self.export_button)
-        menu.aboutToShow.connect(lambda: self._fill_export(menu))
-        self.export_button.setMenu(menu)
-        row = QHBoxLayout()
-        row.addWidget(self.tabs, 1)
-        row.addWidget(self.export_button)
-        self._plot_stack = QStackedWidget()
         self.model_choice = QComboBox()
         self.model_choice.setObjectName("disagreeing_model")
         self.model_choice.setAccessibleName(self.tr("The model whose disagreements are shown"))
         self.model_choice.currentIndexChanged.connect(self._show_tokens)
-        whole = QWidget()
-        whole.setMinimumHeight(PLOTS_HEIGHT)
-        layout = QVBoxLayout(whole)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(8)
-        layout.addLayout(row)
-        layout.addWidget(self._plot_stack, 1)
-        return whole
+        return plots
 
     def _make_plot(self, at: int) -> QWidget:
         from app.widgets.category_bars import CategoryBars
@@ -219,10 +199,7 @@ class ComparisonView(QWidget):
         table.set_texts({"filter": words, "name": self.tr("Figures")})
         widths = tuple(WORDS_WIDTH if at in (0, rest) else 64 for at in range(len(model.COLUMNS)))
         table.view.set_columns(Columns(widths, rest=rest))
-        csv = QPushButton(self.tr("Export CSV"))
-        self._theme.decorate(csv, "table")
-        csv.clicked.connect(lambda: export(model, "csv", self._stem(), parent=self))
-        table.top.addWidget(csv)
+        table.top.addWidget(csv_button(self._theme, model, self._stem))
         self._tables.addWidget(table)
         return table
 
@@ -249,11 +226,6 @@ class ComparisonView(QWidget):
             text = self._plots[TOKENS]
             text.set_model(self.comparison.models[at])
             self.tokens_table.source.set_rows(text.tokens())
-
-    def _fill_export(self, menu: QMenu) -> None:
-        menu.clear()
-        if self.comparison is not None:
-            menu.addActions(export_menu(self.plot(self.tabs.currentIndex()), self._stem()).actions())
 
     def _stem(self) -> str:
         return f"{self.comparison.title if self.comparison else ''}-comparison"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QEvent, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtCore import QCoreApplication, QRectF, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QWidget
 
 from app import text
-from app.widgets.memory_bars import readable_on
+from app.widgets.stacked_bars import StackedBars
 from core.estimate.values import DeviceMemory
 
 # The parts of a bar in their order, with their colours; each also carries its name.
@@ -47,21 +47,16 @@ class Bar:
     free: int | None
 
 
-class DeviceBars(QWidget):
+class DeviceBars(StackedBars):
     """Bars on one scale, each with what it needs and what is free; a tooltip over a part gives its bytes.
 
     Where what is needed reaches over what is free, a line marks the end of the free memory.
     """
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+        super().__init__(theme, "device_bars", parent)
         self._bars: tuple[Bar, ...] = ()
-        self._segments: list[tuple[QRectF, str]] = []
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setObjectName("device_bars")
         self.setAccessibleName(self.tr("Memory by device"))
-        theme.follow(self, self.update)
 
     def set_bars(self, bars: tuple[Bar, ...]) -> None:
         """Shows these rows."""
@@ -79,7 +74,7 @@ class DeviceBars(QWidget):
 
     def sizeHint(self) -> QSize:
         """All rows and a line of legend."""
-        legend = QFontMetrics(self._caption()).height()
+        legend = QFontMetrics(self.caption()).height()
         return QSize(520, len(self._bars) * (_BAR + _GAP) - _GAP + _LEGEND_GAP + legend if self._bars else 0)
 
     def minimumSizeHint(self) -> QSize:
@@ -88,7 +83,7 @@ class DeviceBars(QWidget):
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """Draws rows and legend."""
-        self._segments = []
+        self.forget_parts()
         if not self._bars:
             return
         painter = QPainter(self)
@@ -120,11 +115,7 @@ class DeviceBars(QWidget):
             n_bytes = getattr(bar.memory, part)
             width = n_bytes * scale
             segment = QRectF(x, area.top(), max(width - 1, 0), area.height())
-            if width >= 1:
-                color = self._theme.color(color_name)
-                painter.fillRect(segment, color)
-                self._draw_label(painter, segment, part_word(part), readable_on(color))
-            self._segments.append((segment, f"{part_word(part)}: {text.size(n_bytes)}"))
+            self.draw_part(painter, segment, color_name, part_word(part), f"{part_word(part)}: {text.size(n_bytes)}")
             x += width
         self._draw_free(painter, bar, x, area, scale)
 
@@ -134,26 +125,17 @@ class DeviceBars(QWidget):
         end = min(area.left() + bar.free * scale, area.right())
         if end > x + 1:
             free = QRectF(x, area.top(), end - x, area.height())
-            painter.fillRect(free, self._theme.color("grid"))
             left = bar.free - bar.memory.total
-            self._segments.append((free, self.tr("Stays free: {0}").format(text.size(left))))
+            self.draw_part(painter, free, "grid", "", self.tr("Stays free: {0}").format(text.size(left)))
             is_cut = area.left() + bar.free * scale > area.right() + 1
             words = self.tr("Free, more than is drawn") if is_cut else self.tr("Free")
-            self._draw_label(painter, free, words, self._theme.color("muted"))
+            self.draw_label(painter, free, words, self._theme.color("muted"))
         else:
             painter.setPen(QPen(self._theme.color("bad"), 2))
             painter.drawLine(round(end), round(area.top()) - 2, round(end), round(area.bottom()) + 2)
 
-    def _draw_label(self, painter: QPainter, segment: QRectF, label: str, color: QColor) -> None:
-        font = self._caption()
-        if QFontMetrics(font).horizontalAdvance(label) + 10 > segment.width():
-            return
-        painter.setFont(font)
-        painter.setPen(color)
-        painter.drawText(segment, Qt.AlignmentFlag.AlignCenter, label)
-
     def _draw_legend(self, painter: QPainter, y: int) -> None:
-        font = self._caption()
+        font = self.caption()
         metrics = QFontMetrics(font)
         painter.setFont(font)
         x = 0
@@ -164,19 +146,6 @@ class DeviceBars(QWidget):
             painter.setPen(self._theme.color("muted"))
             painter.drawText(x + 15, y + metrics.ascent(), part_word(part))
             x += 15 + metrics.horizontalAdvance(part_word(part)) + 16
-
-    def _caption(self) -> QFont:
-        font = QFont(self.font())
-        font.setPixelSize(11)
-        return font
-
-    def event(self, event: QEvent) -> bool:
-        """Tooltips over the parts."""
-        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            hit = next((words for area, words in self._segments if area.contains(event.position())), "")
-            QToolTip.showText(event.globalPos(), hit, self)
-            return True
-        return super().event(event)
 
 
 def _figure(bar: Bar) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyqtgraph as pg
 from pyqtgraph.graphicsItems.ScatterPlotItem import renderSymbol
-from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QEvent, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QContextMenuEvent, QIcon, QKeyEvent, QPixmap
+from PySide6.QtCore import QT_TRANSLATE_NOOP, QCoreApplication, QSize, Qt, Signal
+from PySide6.QtGui import QColor, QIcon, QPixmap
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
 from app import text
@@ -22,14 +22,14 @@ from app.models.modules import SERIES_LABELS, in_layer_order, place
 from app.models.modules import word as module_word
 from app.models.names import model_title
 from app.models.results import decibels
-from app.widgets.elided_label import ElidedLabel
 from app.widgets.flow import FlowLayout
-from app.widgets.plot_axes import LayerAxis, ValueAxis
-from app.widgets.plot_export import CONTROL, export_menu
+from app.widgets.named_points import NamedPoints
+from app.widgets.plot_axes import LayerAxis
+from app.widgets.plot_export import CONTROL
 from core.jobs import CompareResult, QuantizeResult, TensorResult
 
 SYMBOLS = ("o", "s", "t", "d", "t1", "p", "star", "h")
-_SIZE, _REACH = 8, 14
+_SIZE, LOWEST = 8, 140
 # Shown series look like plain words with their symbol; only pointing at them shows that they are switches.
 LEGEND_STYLE = "QToolButton { padding: 2px 6px 2px 4px; } QToolButton:checked:!hover { background: transparent; }"
 
@@ -74,7 +74,7 @@ MEASURES: tuple[Measure, ...] = (
 translate = QCoreApplication.translate
 
 
-class ErrorPlot(QWidget):
+class ErrorPlot(NamedPoints):
     """A scatter plot over the tensors of a result: `ErrorPlot(theme).set_result(result)`.
 
     points() gives what is drawn as (tensor name, value); tensors copied without loss have no place on a logarithmic
@@ -86,18 +86,15 @@ class ErrorPlot(QWidget):
     lossless_requested = Signal()
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+        self._layers = LayerAxis("bottom")
+        super().__init__(theme, self._layers, LOWEST, parent)
         self._tensors: list[TensorResult] = []
         self._measure = MEASURES[0]
         self._hidden_series: set[int] = set()
-        self._selected = ""
         self._scatters: dict[int, pg.ScatterPlotItem] = {}
-        self._names: list[str] = []
-        self._xy = np.empty((0, 2))
         self._title_of = ""
         self.setObjectName("error_plot")
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.chosen.connect(self.tensor_selected)
         self._build()
         theme.follow(self, self._restyle)
 
@@ -140,16 +137,13 @@ class ErrorPlot(QWidget):
             rows.append([t.name, where.layer, where.name, *(measure.value(t) for measure in MEASURES)])
         return header, rows
 
-    def select(self, name: str) -> None:
-        """Rings the point of this tensor; a tensor without a point removes the ring. Emits nothing."""
-        self._selected = name
-        self._ring(self._selection, name)
-        if name in self._names or not name:
-            self._say(name)
-
     def reset_view(self) -> None:
         """Shows all points again."""
-        self._plot.getPlotItem().getViewBox().autoRange(padding=0.04)
+        box = self.plot.getPlotItem().getViewBox()
+        box.autoRange(padding=0.04)
+        # Points are drawn in pixels, and low plots would cut those at the edges.
+        low, high = box.viewRange()[1]
+        box.setYRange(low, high, padding=0.08)
 
     def scatter_items(self) -> list[pg.ScatterPlotItem]:
         """The drawn items, for vector export."""
@@ -166,16 +160,14 @@ class ErrorPlot(QWidget):
         self._legend.setStyleSheet(LEGEND_STYLE)
         self._legend_flow = FlowLayout(self._legend, spacing=0)
         layout.addWidget(self._legend)
-        layout.addWidget(self._build_plot(), 1)
+        layout.addWidget(self.plot, 1)
         foot = QHBoxLayout()
         foot.setSpacing(16)
-        foot.addWidget(self._build_readout(), 1)
+        foot.addWidget(self.readout, 1)
         foot.addWidget(self._build_lossless())
         layout.addLayout(foot)
 
     def _build_head(self) -> QHBoxLayout:
-        self._title = ElidedLabel()
-        self._title.setProperty("role", "section")
         self._choice = QComboBox()
         self._choice.setObjectName("measure")
         for row in MEASURES:
@@ -186,29 +178,10 @@ class ErrorPlot(QWidget):
         for control in (label, self._choice):
             control.setProperty(CONTROL, True)
         head = QHBoxLayout()
-        head.addWidget(self._title, 1)
+        head.addWidget(self.title, 1)
         head.addWidget(label)
         head.addWidget(self._choice)
         return head
-
-    def _build_plot(self) -> pg.PlotWidget:
-        self._layers, self._values = LayerAxis("bottom"), ValueAxis("left")
-        self._plot = pg.PlotWidget(axisItems={"bottom": self._layers, "left": self._values}, enableMenu=False)
-        self._plot.setMinimumHeight(140)
-        self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        item = self._plot.getPlotItem()
-        item.hideButtons()
-        self._selection = pg.ScatterPlotItem(size=_SIZE + 9, symbol="o", brush=None)
-        self._hover = pg.ScatterPlotItem(size=_SIZE + 5, symbol="o", brush=None)
-        for ring in (self._selection, self._hover):
-            ring.setZValue(10)
-            item.addItem(ring, ignoreBounds=True)
-        scene = self._plot.scene()
-        scene.sigMouseMoved.connect(self._pointed)
-        scene.sigMouseClicked.connect(self._clicked)
-        self._plot.viewport().installEventFilter(self)
-        return self._plot
 
     def _build_lossless(self) -> QPushButton:
         self._lossless = QPushButton()
@@ -217,18 +190,12 @@ class ErrorPlot(QWidget):
         self._lossless.clicked.connect(self.lossless_requested)
         return self._lossless
 
-    def _build_readout(self) -> QLabel:
-        self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
-        self._readout.setObjectName("readout")
-        self._readout.setProperty(CONTROL, True)
-        return self._readout
-
     # ------------------------------------------------------------ drawing
 
     def _draw_all(self) -> None:
         self._build_legend()
         self._draw_points()
-        self._say("")
+        self.say("")
         n = len(self.lossless())
         self._lossless.setVisible(n > 0)
         self._lossless.setText(
@@ -237,21 +204,20 @@ class ErrorPlot(QWidget):
         self._lossless.setToolTip(translate("ErrorPlot", "Show them in the table"))
 
     def _draw_points(self) -> None:
-        item = self._plot.getPlotItem()
+        item = self.plot.getPlotItem()
         for scatter in self._scatters.values():
             item.removeItem(scatter)
         self._scatters = {}
         drawn = [(x, t) for x, t in enumerate(self._tensors) if self._is_drawn(t)]
-        self._names = [t.name for _x, t in drawn]
-        self._xy = np.array([(x, self._height(t)) for x, t in drawn]).reshape(-1, 2)
+        self.names = [t.name for _x, t in drawn]
+        self.places = np.array([(x, self._height(t)) for x, t in drawn]).reshape(-1, 2)
         of_series = np.array([place(t.name).module.series for _x, t in drawn], dtype=int)
         for series in sorted(set(of_series.tolist())):
-            self._scatters[series] = self._scatter(series, self._xy[of_series == series])
+            self._scatters[series] = self._scatter(series, self.places[of_series == series])
             item.addItem(self._scatters[series])
         self._values.set_log(self._measure.log)
         self._restyle_plot()
-        self._ring(self._selection, self._selected)
-        self._ring(self._hover, "")
+        self.ring_again()
         self.reset_view()
 
     def _scatter(self, series: int, xy: np.ndarray) -> pg.ScatterPlotItem:
@@ -318,93 +284,33 @@ class ErrorPlot(QWidget):
         self._restyle_plot()
 
     def _restyle_plot(self) -> None:
-        item = self._plot.getPlotItem()
+        item = self.plot.getPlotItem()
         muted = self._theme.color("muted").name()
         item.setLabel("left", translate("ErrorPlot", self._measure.axis), color=muted)
         item.setLabel("bottom", translate("ErrorPlot", "Layer, tensors in the order of the model"), color=muted)
         self._theme.style_plot(item)
-        self._selection.setPen(pg.mkPen(self._theme.color("text"), width=2))
-        self._hover.setPen(pg.mkPen(self._theme.color("muted"), width=1.5))
-        self._title.setText(
+        self.style_rings()
+        self.title.setText(
             translate("ErrorPlot", "{0} of each tensor: {1}").format(
                 translate("ErrorPlot", self._measure.label), self._title_of
             )
         )
-        self.setAccessibleName(self._title.text())
+        self.setAccessibleName(self.title.text())
 
     # ------------------------------------------------------------ pointing and choosing
 
     def _measure_chosen(self, index: int) -> None:
         self._measure = MEASURES[index]
         self._draw_points()
-        self._say("")
+        self.say("")
 
-    def _nearest(self, scene_pos: QPointF) -> str:
-        """The tensor whose point is nearest to a place in the scene and within reach, or ''."""
-        if not len(self._xy):
-            return ""
-        view = self._plot.getPlotItem().getViewBox()
-        (x0, x1), (y0, y1) = view.viewRange()
-        area = view.sceneBoundingRect()
-        if not area.contains(scene_pos):
-            return ""
-        px = area.left() + (self._xy[:, 0] - x0) / (x1 - x0) * area.width()
-        py = area.bottom() - (self._xy[:, 1] - y0) / (y1 - y0) * area.height()
-        distance = np.hypot(px - scene_pos.x(), py - scene_pos.y())
-        best = int(distance.argmin())
-        return self._names[best] if distance[best] <= _REACH else ""
-
-    def _pointed(self, scene_pos: QPointF) -> None:
-        name = self._nearest(scene_pos)
-        self._ring(self._hover, name)
-        self._say(name or self._selected)
-
-    def _clicked(self, event: Any) -> None:
-        if event.button() == Qt.MouseButton.RightButton:
-            export_menu(self, self._file_stem()).popup(event.screenPos().toPoint())
-        elif event.double():
-            self.reset_view()
-        elif name := self._nearest(event.scenePos()):
-            self._choose(name)
-
-    def _choose(self, name: str) -> None:
-        self.select(name)
-        self.tensor_selected.emit(name)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right walk through the points; Home resets the view."""
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
-        if step and self._names:
-            at = self._names.index(self._selected) + step if self._selected in self._names else 0
-            self._choose(self._names[at % len(self._names)])
-        elif event.key() == Qt.Key.Key_Home:
-            self.reset_view()
-        else:
-            super().keyPressEvent(event)
-
-    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """The menu key; the right mouse button is handled by the scene, because dragging with it zooms."""
-        if event.reason() == QContextMenuEvent.Reason.Keyboard:
-            export_menu(self, self._file_stem()).popup(self.mapToGlobal(self.rect().center()))
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:
-        """Leaving the plot takes the hover ring away."""
-        if event.type() == QEvent.Type.Leave:
-            self._ring(self._hover, "")
-            self._say(self._selected)
-        return super().eventFilter(watched, event)
-
-    def _ring(self, ring: pg.ScatterPlotItem, name: str) -> None:
-        at = self._xy[self._names.index(name)] if name in self._names else None
-        ring.setData(*(([], []) if at is None else ([at[0]], [at[1]])))
-
-    def _say(self, name: str) -> None:
+    def words_of(self, name: str) -> str:
+        """The exact figures of a tensor."""
         tensor = next((t for t in self._tensors if t.name == name), None)
-        self._readout.setText(
-            readout(tensor) if tensor else translate("ErrorPlot", "Point at a tensor for its figures.")
-        )
+        return readout(tensor) if tensor else translate("ErrorPlot", "Point at a tensor for its figures.")
 
-    def _file_stem(self) -> str:
+    def stem(self) -> str:
+        """The model and the figure."""
         return f"{self._title_of}-{self._measure.key}"
 
 

@@ -14,7 +14,7 @@ class FigureRow(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._flow = FlowLayout(self, spacing=14, line_spacing=8)
+        self._flow = FlowLayout(self, spacing=12, line_spacing=8)
 
     def add(self, caption: str, term: str = "") -> QLabel:
         """A value with a caption, explained by a glossary entry where one is given; returns the value's label."""

@@ -8,7 +8,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QPushButton, QSizePolicy, QWidget
 
-from core.methods.table import EXPORT
+from core.methods.table import FORM
 
 
 class FurtherForms(QPushButton):
@@ -26,7 +26,7 @@ class FurtherForms(QPushButton):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         menu = QMenu(self)
         menu.setToolTipsVisible(True)
-        self.forms = {export.name: self._add(menu, export.title) for export in EXPORT.values()}
+        self.forms = {form.name: self._add(menu, form.title) for form in FORM.values()}
         self.setMenu(menu)
         self._show()
 
@@ -47,7 +47,7 @@ class FurtherForms(QPushButton):
         for name, action in self.forms.items():
             action.setVisible(name in obstacles)
             action.setEnabled(obstacles.get(name) == "")
-            action.setToolTip(obstacles.get(name) or EXPORT[name].sentence)
+            action.setToolTip(obstacles.get(name) or FORM[name].sentence)
         self.setEnabled(bool(obstacles))
         self._show()
 
@@ -62,6 +62,6 @@ class FurtherForms(QPushButton):
         self.changed.emit()
 
     def _show(self) -> None:
-        names = ", ".join(EXPORT[name].title for name in self.chosen) or self.tr("No other form")
+        names = ", ".join(FORM[name].title for name in self.chosen) or self.tr("No other form")
         self.setText(names)
         self.setAccessibleName(self.tr("Also write as: {0}").format(names))

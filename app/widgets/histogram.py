@@ -14,7 +14,7 @@ from app import text
 from app.theme import Theme
 from core.jobs import TensorStats
 
-HEIGHT = 100
+HEIGHT = 88
 
 
 class Histogram(QWidget):

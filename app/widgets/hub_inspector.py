@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
-    QComboBox,
-    QGridLayout,
     QHBoxLayout,
     QLabel,
     QMenu,
@@ -19,18 +15,20 @@ from PySide6.QtWidgets import (
 )
 
 from app import text
+from app.models import hub_words
 from app.models.columns import RowsFilter
-from app.models.hub import BADGES, Badge, best_form
+from app.models.hub import Badge
 from app.models.hub_files import FitForms, HubFiles
 from app.theme import Theme
 from app.widgets.card_view import CardView
 from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.filter_table import FilterTable, TableView
+from app.widgets.hub_choice import HubChoice
 from app.widgets.note_line import NoteLine
 from app.widgets.problem_box import ProblemBox
 from core.errors import ErrorReport
-from core.jobs import HubModel, HubPage, HubVariant
+from core.jobs import HubModel, HubPage
 
 
 class HubInspector(QWidget):
@@ -73,6 +71,9 @@ class HubInspector(QWidget):
         self.forms = FitForms(theme.icon, self)
         self.card = CardView(theme)
         self.card.link_followed.connect(self.link_followed)
+        self.choice = HubChoice(theme)
+        self.choice.changed.connect(self._show_actions)
+        self.choice.revision_chosen.connect(self.revision_chosen)
         self._compose()
 
     # ------------------------------------------------------------ what is shown
@@ -81,9 +82,8 @@ class HubInspector(QWidget):
         """What a search knows of a model, until its page comes."""
         self.model, self.page = model, None
         self._title.setText(model.repo)
-        self._facts.setText(_facts(model))
-        for box in (self.variant, self.revision, self._revision_label):
-            box.hide()
+        self._facts.setText(hub_words.figures(model))
+        self.choice.forget()
         self.card.clear()
         self.files.set_rows(())
         self._clear_notes()
@@ -94,15 +94,14 @@ class HubInspector(QWidget):
     def show_page(self, page: HubPage) -> None:
         """The page of the model that is shown."""
         self.model, self.page = page.model, page
-        self._facts.setText(_facts(page.model))
+        self._facts.setText(hub_words.figures(page.model))
         self._clear_notes()
         self._show_verdict()
         self.files.set_rows(page.files)
         no_card = self.tr("*This model has no card.*")
         closed = self.tr("*The card can be read once the terms are accepted.*")
         self.card.show_card(page.card or (closed if page.access == "ask" else no_card), page.url)
-        self._fill_variants(page)
-        self._fill_revisions(page)
+        self.choice.show_page(page, self._badge.result)
         self._show_access(page)
         self._show_actions()
 
@@ -120,16 +119,11 @@ class HubInspector(QWidget):
         self.forms.set_forms(badge.result.forms if badge.result else ())
         self._show_verdict()
         if self.page is not None and badge.result is not None:
-            self._mark_variants()
+            self.choice.mark(badge.result)
 
     def show_favourite(self, is_favourite: bool) -> None:
         """Whether it is marked."""
         self.star.setChecked(is_favourite)
-
-    def chosen(self) -> HubVariant | None:
-        """The GGUF model that is to be fetched, None for a repository that is one model."""
-        at = self.variant.currentIndex()
-        return self.page.variants[at] if self.page and self.page.variants and at >= 0 else None
 
     # ------------------------------------------------------------ composition
 
@@ -147,7 +141,7 @@ class HubInspector(QWidget):
         retry.addWidget(self.token)
         retry.addStretch(1)
         layout.addLayout(retry)
-        layout.addLayout(self._make_choice())
+        layout.addWidget(self.choice)
         layout.addLayout(self._make_buttons())
         layout.addWidget(self._amount)
         layout.addWidget(self._make_tabs(), 1)
@@ -171,30 +165,6 @@ class HubInspector(QWidget):
         button.clicked.connect(lambda: self.asked.emit(key))
         self._theme.decorate(button, icon)
         return button
-
-    def _make_choice(self) -> QGridLayout:
-        self.variant, self.revision = QComboBox(), QComboBox()
-        self.variant.setObjectName("hub_variant")
-        self.revision.setObjectName("hub_revision")
-        self._variant_label = QLabel(self.tr("F&ile"))
-        self._revision_label = QLabel(self.tr("&Revision"))
-        grid = QGridLayout()
-        grid.setColumnStretch(1, 1)
-        grid.setHorizontalSpacing(8)
-        for row, (label, box) in enumerate(
-            ((self._variant_label, self.variant), (self._revision_label, self.revision))
-        ):
-            label.setBuddy(box)
-            label.setProperty("role", "muted")
-            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            box.setMinimumContentsLength(16)
-            grid.addWidget(label, row, 0)
-            grid.addWidget(box, row, 1)
-            label.hide()
-            box.hide()
-        self.variant.currentIndexChanged.connect(lambda _at: self._show_actions())
-        self.revision.currentIndexChanged.connect(lambda _at: self.revision_chosen.emit(self.revision.currentData()))
-        return grid
 
     def _make_buttons(self) -> QHBoxLayout:
         self.download = QPushButton()
@@ -224,7 +194,7 @@ class HubInspector(QWidget):
             {"filter": self.tr("Filter files"), "name": self.tr("Files of the model"), "rows": self.tr("{0} files")}
         )
         use, here = self.files.column_of("use"), self.files.column_of("here")
-        files.view.set_columns(Columns((92, 72, 138, 56), rest=use, spare=(here,)))
+        files.view.set_columns(Columns((128, 72, 102, 56), rest=use, spare=(here,)))
         forms = TableView("hub_forms")
         forms.setModel(RowsFilter(self.forms, self))
         forms.setAccessibleName(self.tr("Forms of the model and whether they run here"))
@@ -247,45 +217,6 @@ class HubInspector(QWidget):
         self.again.hide()
         self.token.hide()
 
-    def _fill_variants(self, page: HubPage) -> None:
-        with QSignalBlocker(self.variant):
-            self.variant.clear()
-            for variant in page.variants:
-                words = f"{variant.type or variant.name}  ·  {text.size(variant.bytes)}"
-                self.variant.addItem(words, variant.name)
-                self.variant.setItemData(self.variant.count() - 1, variant.name, Qt.ItemDataRole.ToolTipRole)
-        for widget in (self.variant, self._variant_label):
-            widget.setVisible(bool(page.variants))
-        self._mark_variants()
-
-    def _mark_variants(self) -> None:
-        """Marks which files fit, and proposes the largest that does, unless one was chosen."""
-        if self.page is None or not self.page.variants:
-            return
-        result = self._badge.result
-        levels = {form.file: form.verdict.level for form in result.forms} if result else {}
-        here = [variant.name for variant in self.page.variants if variant.here]
-        best = best_form(result)
-        with QSignalBlocker(self.variant):
-            for at, variant in enumerate(self.page.variants):
-                _, icon, color = BADGES[levels.get(variant.name, "unknown")]
-                self.variant.setItemIcon(at, self._theme.icon(icon, color))
-            proposed = here[0] if here else best.file if best else self.page.variants[-1].name
-            self.variant.setCurrentIndex(max(self.variant.findData(proposed), 0))
-        self._show_actions()
-
-    def _fill_revisions(self, page: HubPage) -> None:
-        with QSignalBlocker(self.revision):
-            self.revision.clear()
-            for entry in page.revisions:
-                self.revision.addItem(entry.name if entry.kind == "branch" else self.tr("{0} (tag)").format(entry.name),
-                                      entry.name)  # fmt: skip
-            if self.revision.findData(page.revision) < 0:
-                self.revision.addItem(page.revision, page.revision)
-            self.revision.setCurrentIndex(self.revision.findData(page.revision))
-        for widget in (self.revision, self._revision_label):
-            widget.setVisible(self.revision.count() > 1)
-
     def _show_access(self, page: HubPage) -> None:
         if page.access == "ask":
             self.access.say(
@@ -298,7 +229,7 @@ class HubInspector(QWidget):
 
     def _show_actions(self) -> None:
         """The button for what can be done now, and what it would fetch."""
-        page, variant = self.page, self.chosen()
+        page, variant = self.page, self.choice.chosen
         may = page is not None and page.access != "ask" and not page.problem
         needed = variant.bytes if variant else page.needed_bytes if page else 0
         is_here = bool(page and (variant.here if variant else self._all_here(page)))
@@ -308,58 +239,14 @@ class HubInspector(QWidget):
         self.local.setVisible(may and is_here)
         self.more.setVisible(may)
         if page is not None:
-            self._amount.setText(self._amount_words(page, is_here))
+            self._amount.setText(hub_words.amount(page, is_here))
 
     def _all_here(self, page: HubPage) -> bool:
         needed = [file for file in page.files if not file.skipped]
         return bool(needed) and all(file.here for file in needed)
 
-    def _amount_words(self, page: HubPage, is_here: bool) -> str:
-        if page.problem:
-            return self.tr("Nothing of it can be quantized: {0}.").format(page.problem)
-        if is_here:
-            return self.tr("It is on this computer already, in the cache that all Hugging Face programs share.")
-        left = [file for file in page.files if file.skipped]
-        if page.variants or not left:
-            return self.tr("{0} files in all, {1}").format(len(page.files), text.size(page.bytes))
-        left_bytes = text.size(sum(file.bytes for file in left))
-        words = self.tr("{0} of {1} files are needed to quantize; {2} are left, {3}. Why is told under Files.")
-        return words.format(len(page.files) - len(left), len(page.files), len(left), left_bytes)
-
     def _show_verdict(self) -> None:
         """In no room where nothing is known, and not where access is to be asked for: that says why."""
-        words = self._verdict_words(self._badge)
+        words = hub_words.verdict(self._badge)
         self.verdict.setText(words)
         self.verdict.setVisible(bool(words) and not (self.page and self.page.access == "ask"))
-
-    def _verdict_words(self, badge: Badge) -> str:
-        if badge.level == "asked":
-            return self.tr("Looking whether it runs on this computer…")
-        if badge.level == "failed":
-            return self.tr("Whether it runs here is not known: {0}").format(badge.problem)
-        result, best = badge.result, best_form(badge.result)
-        if result is None:
-            return ""
-        at = self.tr("at {0} tokens of context").format(text.exact(result.context))
-        if best is None:
-            return f"<b>{self.tr('Too large for this computer')}</b> {at}."
-        what = self.tr("As it is") if best.name == "as it is" else self.tr("As {0}").format(best.type or best.name)
-        words = best.verdict.words[0].lower() + best.verdict.words[1:]
-        return f"<b>{escape(what)}</b>: {escape(words)}, {at}."
-
-
-def _facts(model: HubModel) -> str:
-    """Its figures on one line."""
-    from PySide6.QtCore import QCoreApplication
-
-    def tr(words: str) -> str:
-        return QCoreApplication.translate("HubInspector", words)
-
-    parts = [
-        tr("{0} parameters").format(text.count(model.parameters)) if model.parameters else "",
-        model.license,
-        tr("{0} downloads").format(text.count(model.downloads)) if model.downloads else "",
-        tr("updated {0}").format(model.modified) if model.modified else "",
-        tr("made from {0}").format(", ".join(model.base)) if model.base else "",
-    ]
-    return "  ·  ".join(part for part in parts if part)

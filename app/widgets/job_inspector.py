@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 MAX_LOG_LINES = 5000
 ICON = 18
-PLOT_HEIGHT = 200
+# The least; a low window has to hold the facts and some lines of the log, too.
+PLOT_HEIGHT, LOG_HEIGHT = 172, 40
 
 # key: (states in which it is offered, icon, whether it is the primary button)
 BUTTONS: dict[str, tuple[frozenset[str], str, bool]] = {
@@ -300,6 +301,7 @@ class JobInspector(QWidget):
         log.setReadOnly(True)
         log.setFont(monospace())
         log.setMaximumBlockCount(MAX_LOG_LINES)
+        log.setMinimumHeight(LOG_HEIGHT)
         log.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         log.setPlaceholderText(self.tr("Nothing yet: the log begins when the job does."))
         log.setAccessibleName(self.tr("Log"))

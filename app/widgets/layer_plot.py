@@ -52,7 +52,7 @@ class LayerPlot(PointPlot):
         """Shows these in the order of the layers; of: the model's name. Returns itself."""
         self._figures, self._title_of = tuple(in_layer_order(figures)), of
         self.draw(self._drawn())
-        self._plot.getPlotItem().getAxis("bottom").setTicks([self._layer_ticks()])
+        self.plot.getPlotItem().getAxis("bottom").setTicks([self._layer_ticks()])
         return self
 
     def _layer_ticks(self) -> list[tuple[float, str]]:
@@ -114,7 +114,7 @@ class LayerPlot(PointPlot):
 
     def _bars(self) -> list[Any]:
         """A line from each matrix to what rounding would have left."""
-        places = {point.name: xy for point, xy in zip(self._shown, self._xy, strict=True)}
+        places = {point.name: xy for point, xy in zip(self._shown, self.places, strict=True)}
         pairs = [(xy, places.get(ROUNDED_NAME.format(name))) for name, xy in places.items()]
         ends = [end for own, other in pairs if other is not None for end in (own, other)]
         if not ends:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QEvent, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QFontMetrics, QHelpEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
+from PySide6.QtCore import QCoreApplication, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QContextMenuEvent, QFontMetrics, QPainter, QPaintEvent
+from PySide6.QtWidgets import QWidget
 
 from app import text
 from app.models.modules import ATTENTION, EMBEDDING, FEED_FORWARD, GROUPS, OTHER, OUTPUT
 from app.models.modules import word as group_word
 from app.models.sizes import GroupSize, group_sizes
 from app.widgets.plot_export import export_menu
+from app.widgets.stacked_bars import StackedBars
 from core.jobs import Plan, QuantizeResult
 
 # The Okabe-Ito colours that stay apart in a bar; each segment also carries its name where it is wide enough.
@@ -26,30 +27,15 @@ SERIES: dict[str, str] = {
 _BAR, _GAP, _LEGEND_GAP = 26, 8, 14
 
 
-def readable_on(fill: QColor) -> QColor:
-    """Black or white, whichever contrasts more with `fill` (relative luminance of WCAG 2)."""
-
-    def linear(channel: float) -> float:
-        return channel / 12.92 if channel <= 0.03928 else ((channel + 0.055) / 1.055) ** 2.4
-
-    luminance = 0.2126 * linear(fill.redF()) + 0.7152 * linear(fill.greenF()) + 0.0722 * linear(fill.blueF())
-    return QColor("black") if luminance > 0.179 else QColor("white")
-
-
-class SizeBars(QWidget):
+class SizeBars(StackedBars):
     """Two bars, before above after, on one scale; the legend below gives each group's bytes before and after.
 
     Usage: `SizeBars(theme).set_result(result)`; a tooltip over a segment gives its exact bytes.
     """
 
     def __init__(self, theme: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+        super().__init__(theme, "size_bars", parent)
         self._sizes: tuple[GroupSize, ...] = ()
-        self._segments: list[tuple[QRectF, str]] = []
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setObjectName("size_bars")
-        theme.follow(self, self.update)
 
     def set_result(self, model: Plan | QuantizeResult | None) -> SizeBars:
         """Shows the sizes of a plan or a result, or nothing; returns itself."""
@@ -70,7 +56,7 @@ class SizeBars(QWidget):
 
     def sizeHint(self) -> QSize:
         """Two bars and two lines of legend."""
-        legend = 2 * QFontMetrics(self._caption()).height()
+        legend = 2 * QFontMetrics(self.caption()).height()
         return QSize(640, 2 * _BAR + _GAP + _LEGEND_GAP + legend)
 
     def minimumSizeHint(self) -> QSize:
@@ -85,7 +71,7 @@ class SizeBars(QWidget):
 
     def draw(self, painter: QPainter) -> None:
         """Draws on any painter, in this widget's coordinates."""
-        self._segments = []
+        self.forget_parts()
         if not self._sizes:
             return
         totals = (sum(s.before for s in self._sizes), sum(s.after for s in self._sizes))
@@ -113,23 +99,13 @@ class SizeBars(QWidget):
             n_bytes = getattr(size, side)
             width = bar.width() * n_bytes / total if total else 0
             segment = QRectF(x, bar.top(), max(width - 1, 0.5), bar.height())
-            color = self._theme.color(SERIES[size.group])
-            painter.fillRect(segment, color)
-            self._segments.append((segment, f"{self._label(size.group)}: {text.size(n_bytes)}"))
-            self._draw_label(painter, segment, self._label(size.group), readable_on(color))
+            label = self._label(size.group)
+            self.draw_part(painter, segment, SERIES[size.group], label, f"{label}: {text.size(n_bytes)}")
             x += width
         return x
 
-    def _draw_label(self, painter: QPainter, segment: QRectF, label: str, color: QColor) -> None:
-        font = self._caption()
-        if QFontMetrics(font).horizontalAdvance(label) + 12 > segment.width():
-            return
-        painter.setFont(font)
-        painter.setPen(color)
-        painter.drawText(segment, Qt.AlignmentFlag.AlignCenter, label)
-
     def _draw_legend(self, painter: QPainter, area: QRect) -> None:
-        font = self._caption()
+        font = self.caption()
         metrics = QFontMetrics(font)
         step = area.width() // len(self._sizes)
         painter.setFont(font)
@@ -147,25 +123,12 @@ class SizeBars(QWidget):
     def _label(self, group: str) -> str:
         return group_word(GROUPS[group])
 
-    def _caption(self) -> QFont:
-        font = QFont(self.font())
-        font.setPixelSize(11)
-        return font
-
     def _spoken(self) -> str:
         return "; ".join(f"{self._label(size.group)} {_from_to(size)}" for size in self._sizes)
 
     def contextMenuEvent(self, event: QContextMenuEvent) -> None:
         """Export as PNG, SVG, CSV."""
         export_menu(self, "size-before-and-after").popup(event.globalPos())
-
-    def event(self, event: QEvent) -> bool:
-        """Tooltips over the segments."""
-        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
-            hit = next((words for area, words in self._segments if area.contains(event.position())), "")
-            QToolTip.showText(event.globalPos(), hit, self)
-            return True
-        return super().event(event)
 
 
 def _from_to(size: GroupSize) -> str:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-
 import psutil
-from PySide6.QtCore import QProcess, QRectF, QTimer
+from PySide6.QtCore import QRectF, QTimer
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from app import text
+from app.computing import Computing
 from app.theme import Theme
-from core.estimate.machine import QUESTION, TOOL, parse_gpus
 
 INTERVAL_MS = 2000
-GPU_INTERVAL_MS = 4000
 WARN_SHARE = 0.85
 FULL_SHARE = 0.95
 
@@ -51,10 +48,11 @@ class MemoryMeter(QWidget):
 
 
 class GpuMeter(QWidget):
-    """Asks NVIDIA's own tool every few seconds, without waiting for it; hidden where there is none or it fails."""
+    """Shows what `computing` has found last; hidden where there is no GPU."""
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, computing: Computing, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._computing = computing
         self._bar = _Bar(theme)
         self._label = QLabel()
         layout = QHBoxLayout(self)
@@ -62,28 +60,15 @@ class GpuMeter(QWidget):
         layout.setSpacing(6)
         layout.addWidget(self._bar)
         layout.addWidget(self._label)
-        self._process = QProcess(self)
-        self._process.finished.connect(self._take)
-        self._tool = shutil.which(TOOL)
-        self._timer = QTimer(self, interval=GPU_INTERVAL_MS)
-        self._timer.timeout.connect(self.refresh)
         self.hide()
-        if self._tool:
-            self._timer.start()
-            self.refresh()
+        computing.changed.connect(self._show)
 
     def words(self) -> str:
         """What is shown."""
         return self._label.text()
 
-    def refresh(self) -> None:
-        """Asks, unless the last question is still open."""
-        if self._tool and self._process.state() is QProcess.ProcessState.NotRunning:
-            self._process.start(self._tool, list(QUESTION))
-
-    def _take(self) -> None:
-        answer = bytes(self._process.readAllStandardOutput().data()).decode("utf-8", "replace")
-        gpus = parse_gpus(answer)
+    def _show(self) -> None:
+        gpus = self._computing.gpus
         self.setVisible(bool(gpus))
         if not gpus:
             return

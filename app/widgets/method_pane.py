@@ -21,7 +21,7 @@ from app.widgets.method_rules import MethodRules
 from app.widgets.method_settings import MethodSettings
 from app.widgets.note_line import NoteLine
 from core.jobs import MethodOptions
-from core.methods.table import ACTIVATION, EXPORT, METHOD, METHODS, Choice, Method, refusal
+from core.methods.table import ACTIVATION, EXPORT, METHOD, METHODS, Choice, Method, forms_of, list_refusal, refusal
 
 SETTINGS_TAB, RULES_TAB = 1, 2
 
@@ -234,8 +234,8 @@ class MethodPane(QWidget):
     def _further_forms(self) -> dict[str, str]:
         """The other forms of the method, with the words why one cannot hold the present choice."""
         choice = self.choice
-        others = [name for name in self.method.exports if name != choice.export]
-        found = {name: refusal(replace(choice, export=name)) for name in others}
+        others = [name for name in forms_of(self.method) if name != choice.export]
+        found = {name: refusal(replace(choice, export=name)) or list_refusal((choice.export, name)) for name in others}
         return {name: in_window(f"{why.what}: {why.why}.") if why else "" for name, why in found.items()}
 
     def _show_state(self) -> None:

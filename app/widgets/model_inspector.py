@@ -7,6 +7,7 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QSplitter,
     QTabWidget,
@@ -25,21 +26,23 @@ from app.widgets.run_memory import RunMemory
 from core.jobs import ModelSummary, TensorStats
 
 FACT_COLUMNS = 2
-PLOT_HEIGHT = 204
+PLOT_HEIGHT = 192
 
 
 class ModelInspector(QWidget):
-    """Shows a summary at once and its tensors when they come. Emits what the user wants done with the model."""
+    """Shows a summary at once and its tensors when they come. Emits what the user wants done with the model.
+
+    menu: all that can be done with it, behind the last of the buttons. For tests: objectNames `inspectorQuantize`,
+    `inspectorMeasure`, `inspectorMore`.
+    """
 
     quantize_clicked = Signal()
     chat_clicked = Signal()
-    reveal_clicked = Signal()
-    remove_clicked = Signal()
-    publish_clicked = Signal()
+    measure_clicked = Signal()
     tensor_selected = Signal(str)
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, theme: Theme, menu: QMenu) -> None:
+        super().__init__()
         self._theme = theme
         self._histogram: QWidget | None = None
         self._title = QLabel()
@@ -64,7 +67,7 @@ class ModelInspector(QWidget):
         layout.addWidget(self._words)
         layout.addLayout(self._facts)
         layout.addSpacing(4)
-        layout.addLayout(self._make_buttons())
+        layout.addLayout(self._make_buttons(menu))
         layout.addSpacing(4)
         layout.addWidget(self._make_tabs(), 1)
 
@@ -123,33 +126,30 @@ class ModelInspector(QWidget):
         self._facts.setColumnStretch(1, 1)
         self._facts.setColumnStretch(3, 1)
 
-    def _make_buttons(self) -> QHBoxLayout:
+    def _make_buttons(self, menu: QMenu) -> QHBoxLayout:
         quantize = QPushButton(self.tr("Quantize"))
         quantize.setProperty("primary", True)
         quantize.setObjectName("inspectorQuantize")
         quantize.clicked.connect(self.quantize_clicked)
         self._chat = QPushButton(self.tr("Chat"))
         self._chat.clicked.connect(self.chat_clicked)
+        measure = QPushButton(self.tr("Measure…"))
+        measure.setObjectName("inspectorMeasure")
+        measure.setToolTip(self.tr("What it lost against its original, on text"))
+        measure.clicked.connect(self.measure_clicked)
+        more = QToolButton()
+        more.setObjectName("inspectorMore")
+        more.setToolTip(self.tr("Publish, reveal, copy the path, remove, move to the trash"))
+        more.setAccessibleName(self.tr("More"))
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        more.setMenu(menu)
+        self._theme.decorate(more, "more")
         row = QHBoxLayout()
         row.setSpacing(8)
-        row.addWidget(quantize)
-        row.addWidget(self._chat)
-        self.publish = QPushButton(self.tr("Publish…"))
-        self.publish.setObjectName("inspectorPublish")
-        self.publish.setToolTip(self.tr("Upload it to Hugging Face as a repository of yours"))
-        self.publish.clicked.connect(self.publish_clicked)
-        row.addWidget(self.publish)
-        row.addStretch(1)
-        for icon, words, signal in (
-            ("folder", self.tr("Reveal in folder"), self.reveal_clicked),
-            ("remove", self.tr("Remove from list (the file stays)"), self.remove_clicked),
-        ):
-            button = QToolButton()
-            button.setToolTip(words)
-            button.setAccessibleName(words)
-            button.clicked.connect(signal)
-            self._theme.decorate(button, icon)
+        for button in (quantize, self._chat, measure):
             row.addWidget(button)
+        row.addStretch(1)
+        row.addWidget(more)
         return row
 
     def _make_tabs(self) -> QTabWidget:
@@ -190,7 +190,7 @@ class ModelInspector(QWidget):
         )
         size, bits = self.tensors.column_of("bytes"), self.tensors.column_of("bpw")
         table.view.set_columns(Columns((150, 64, 58, 60, 56), spare=(bits, size)))
-        table.setMinimumHeight(150)
+        table.setMinimumHeight(124)
         table.selected.connect(self._on_tensor)
         return table
 

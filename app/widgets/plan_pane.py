@@ -70,7 +70,8 @@ class PlanPane(QWidget):
     def show_plan(self, plan: Plan | None, fault: ErrorReport | None, instead: str = "", fix: str = "") -> None:
         """Shows a plan, or why there is none; instead: the headline where neither is there; fix: of ProblemBox.
 
-        The last plan's rows stay beside a problem with a choice for one of them, so that it can be taken back.
+        Where types were chosen for single tensors, the last plan's rows stay beside a problem: one of them may be its
+        reason, and is taken back there.
         """
         self._is_lacking = fault is not None or bool(instead)
         if plan is not None:
@@ -87,7 +88,7 @@ class PlanPane(QWidget):
 
     def show_table(self) -> None:
         """Details of what comes before a start take the table's place."""
-        has_rows = not self._is_lacking or bool(self.table.model.rows)
+        has_rows = not self._is_lacking or bool(self.table.model.overrides)
         self.table.setVisible(has_rows and not (self.before.isVisibleTo(self) and self.before.button.isChecked()))
 
     def _show_remarks(self, remarks: Sequence[str]) -> None:

@@ -81,6 +81,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     best: list[float] = []
     decades = range(math.floor(low), math.ceil(high) + 1)
     step = max(1, math.ceil((high - low) / most))
+    while step > 1 and sum(low <= e <= high and e % step == 0 for e in decades) < 2:
+        step -= 1
     for mantissas in _MANTISSAS[: len(_MANTISSAS) if step == 1 else 1]:  # between decades left out there is nothing
         ticks = [e + math.log10(m) for e in decades if e % step == 0 for m in mantissas]
         ticks = [tick for tick in ticks if low <= tick <= high]

@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt, Signal
-from PySide6.QtGui import QColor, QContextMenuEvent, QKeyEvent
+from PySide6.QtCore import QCoreApplication, Qt
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from app.widgets.elided_label import ElidedLabel
+from app.widgets.named_points import SIZE, NamedPoints
 from app.widgets.plot_axes import ValueAxis
-from app.widgets.plot_export import CONTROL, export_menu
 
 SYMBOLS = ("o", "s", "t", "d", "t1", "p", "star", "h")
-SIZE, REACH = 10, 16
+LOWEST = 88
 # Error bars that reach to nothing or below end so far under their point, in decades.
 DEEPEST = 1.0
 translate = QCoreApplication.translate
@@ -55,24 +54,15 @@ class Drawing:
     hint: str = ""
 
 
-class PointPlot(QWidget):
-    """Shows a Drawing. Signals: chosen(str) when a point is clicked or reached with the arrow keys.
-
-    points() gives what is drawn as (name, x, y). `controls` is the row at the right of the title.
-    """
-
-    chosen = Signal(str)
+class PointPlot(NamedPoints):
+    """Shows a Drawing. points() gives what is drawn as (name, x, y); `controls` is a row at the right of the title."""
 
     def __init__(self, theme: Any, name: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme = theme
+        super().__init__(theme, ValueAxis("bottom"), LOWEST, parent)
         self._drawing = Drawing("", "", "", ())
         self._shown: list[Point] = []
-        self._xy = np.empty((0, 2))
         self._items: list[Any] = []
-        self._selected = ""
         self.setObjectName(name)
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._build()
         theme.follow(self, self._redraw)
 
@@ -82,13 +72,14 @@ class PointPlot(QWidget):
         """Shows this."""
         self._drawing = drawing
         self._shown = [point for point in drawing.points if not drawing.log or point.y > 0]
-        self._xy = np.array([(point.x, self._height(point.y)) for point in self._shown]).reshape(-1, 2)
+        self.names = [point.name for point in self._shown]
+        self.places = np.array([(point.x, self._height(point.y)) for point in self._shown]).reshape(-1, 2)
         self._values.set_log(drawing.log)
-        self._title.setText(drawing.title)
+        self.title.setText(drawing.title)
         self.setAccessibleName(drawing.title)
         self._redraw()
         self.reset_view()
-        self._say("")
+        self.say("")
 
     def points(self) -> list[tuple[str, float, float]]:
         """(name, x, y) of every point drawn."""
@@ -98,17 +89,11 @@ class PointPlot(QWidget):
         """The twin of the plot for CSV."""
         return ["name", "x", "y", "y_error"], [[p.name, p.x, p.y, p.error] for p in self._drawing.points]
 
-    def select(self, name: str) -> None:
-        """Rings the point of this name; a name without a point removes the ring. Emits nothing."""
-        self._selected = name
-        self._ring(self._selection, name)
-        self._say(name)
-
     def reset_view(self) -> None:
         """Shows all points again."""
-        if len(self._xy):
-            (x0, y0), (x1, y1) = self._xy.min(axis=0), self._xy.max(axis=0)
-            view = self._plot.getPlotItem().getViewBox()
+        if len(self.places):
+            (x0, y0), (x1, y1) = self.places.min(axis=0), self.places.max(axis=0)
+            view = self.plot.getPlotItem().getViewBox()
             view.setRange(xRange=(x0, x1), padding=0.06)
             view.setRange(yRange=(y0, y1), padding=0.22)
 
@@ -119,40 +104,17 @@ class PointPlot(QWidget):
     # ------------------------------------------------------------ building
 
     def _build(self) -> None:
-        self._title = ElidedLabel()
-        self._title.setProperty("role", "section")
-        self._readout = ElidedLabel(mode=Qt.TextElideMode.ElideRight)
-        self._readout.setProperty(CONTROL, True)
         self.controls = QHBoxLayout()
         self.controls.setSpacing(8)
         head = QHBoxLayout()
-        head.addWidget(self._title, 1)
+        head.addWidget(self.title, 1)
         head.addLayout(self.controls)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         layout.addLayout(head)
-        layout.addWidget(self._build_plot(), 1)
-        layout.addWidget(self._readout)
-
-    def _build_plot(self) -> pg.PlotWidget:
-        self._values = ValueAxis("left")
-        axes = {"left": self._values, "bottom": ValueAxis("bottom")}
-        self._plot = pg.PlotWidget(axisItems=axes, enableMenu=False)
-        self._plot.setMinimumHeight(88)
-        self._plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        item = self._plot.getPlotItem()
-        item.hideButtons()
-        self._selection, self._hover = (pg.ScatterPlotItem(size=SIZE + 8, symbol="o", brush=None) for _ in range(2))
-        for ring in (self._selection, self._hover):
-            ring.setZValue(10)
-            item.addItem(ring, ignoreBounds=True)
-        scene = self._plot.scene()
-        scene.sigMouseMoved.connect(self._pointed)
-        scene.sigMouseClicked.connect(self._clicked)
-        self._plot.viewport().installEventFilter(self)
-        return self._plot
+        layout.addWidget(self.plot, 1)
+        layout.addWidget(self.readout)
 
     # ------------------------------------------------------------ drawing
 
@@ -160,7 +122,7 @@ class PointPlot(QWidget):
         return math.log10(value) if self._drawing.log else value
 
     def _redraw(self) -> None:
-        item = self._plot.getPlotItem()
+        item = self.plot.getPlotItem()
         for old in self._items:
             item.removeItem(old)
         self._items = [*self._line(), *self._bars(), *self._scatters(), *self._labels()]
@@ -170,13 +132,11 @@ class PointPlot(QWidget):
         item.setLabel("left", self._drawing.left, color=muted)
         item.setLabel("bottom", self._drawing.bottom, color=muted)
         self._theme.style_plot(item)
-        self._selection.setPen(pg.mkPen(self._theme.color("text"), width=2))
-        self._hover.setPen(pg.mkPen(self._theme.color("muted"), width=1.5))
-        self._ring(self._selection, self._selected)
-        self._ring(self._hover, "")
+        self.style_rings()
+        self.ring_again()
 
     def _line(self) -> list[Any]:
-        places = {point.name: xy for point, xy in zip(self._shown, self._xy, strict=True)}
+        places = {point.name: xy for point, xy in zip(self._shown, self.places, strict=True)}
         through = [places[name] for name in self._drawing.line if name in places]
         if len(through) < 2:
             return []
@@ -184,7 +144,7 @@ class PointPlot(QWidget):
         return [pg.PlotDataItem(x, y, pen=pg.mkPen(self._theme.color("muted"), width=1.5, style=Qt.PenStyle.DashLine))]
 
     def _bars(self) -> list[Any]:
-        found = [(point, xy) for point, xy in zip(self._shown, self._xy, strict=True) if point.error > 0]
+        found = [(point, xy) for point, xy in zip(self._shown, self.places, strict=True) if point.error > 0]
         if not found:
             return []
         x, y = np.array([xy for _, xy in found]).T
@@ -201,7 +161,7 @@ class PointPlot(QWidget):
 
     def _scatters(self) -> list[Any]:
         series = np.array([point.series for point in self._shown], dtype=int)
-        return [self._scatter(each, self._xy[series == each]) for each in sorted(set(series.tolist()))]
+        return [self._scatter(each, self.places[series == each]) for each in sorted(set(series.tolist()))]
 
     def _scatter(self, series: int, xy: np.ndarray) -> pg.ScatterPlotItem:
         color = self._theme.color(f"series{series}")
@@ -215,8 +175,8 @@ class PointPlot(QWidget):
     def _labels(self) -> list[Any]:
         """Words beside the points, at that side where there is more room."""
         found = []
-        middle = (self._xy[:, 0].min() + self._xy[:, 0].max()) / 2 if len(self._xy) else 0.0
-        for point, (x, y) in zip(self._shown, self._xy, strict=True):
+        middle = (self.places[:, 0].min() + self.places[:, 0].max()) / 2 if len(self.places) else 0.0
+        for point, (x, y) in zip(self._shown, self.places, strict=True):
             if point.label:
                 side = (-0.05, 1.15) if x <= middle else (1.05, 1.15)
                 words = pg.TextItem(point.label, color=self._theme.color("text"), anchor=side)
@@ -226,63 +186,11 @@ class PointPlot(QWidget):
 
     # ------------------------------------------------------------ pointing and choosing
 
-    def _nearest(self, scene_pos: QPointF) -> str:
-        view = self._plot.getPlotItem().getViewBox()
-        area = view.sceneBoundingRect()
-        if not len(self._xy) or not area.contains(scene_pos):
-            return ""
-        (x0, x1), (y0, y1) = view.viewRange()
-        px = area.left() + (self._xy[:, 0] - x0) / (x1 - x0) * area.width()
-        py = area.bottom() - (self._xy[:, 1] - y0) / (y1 - y0) * area.height()
-        distance = np.hypot(px - scene_pos.x(), py - scene_pos.y())
-        best = int(distance.argmin())
-        return self._shown[best].name if distance[best] <= REACH else ""
-
-    def _pointed(self, scene_pos: QPointF) -> None:
-        name = self._nearest(scene_pos)
-        self._ring(self._hover, name)
-        self._say(name or self._selected)
-
-    def _clicked(self, event: Any) -> None:
-        if event.button() == Qt.MouseButton.RightButton:
-            export_menu(self, self._drawing.title).popup(event.screenPos().toPoint())
-        elif event.double():
-            self.reset_view()
-        elif name := self._nearest(event.scenePos()):
-            self._choose(name)
-
-    def _choose(self, name: str) -> None:
-        self.select(name)
-        self.chosen.emit(name)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Left and right walk through the points; Home resets the view."""
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
-        names = [point.name for point in sorted(self._shown, key=lambda point: point.x)]
-        if step and names:
-            at = names.index(self._selected) + step if self._selected in names else 0
-            self._choose(names[at % len(names)])
-        elif event.key() == Qt.Key.Key_Home:
-            self.reset_view()
-        else:
-            super().keyPressEvent(event)
-
-    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
-        """The menu key; the right mouse button is handled by the scene, because dragging with it zooms."""
-        if event.reason() == QContextMenuEvent.Reason.Keyboard:
-            export_menu(self, self._drawing.title).popup(self.mapToGlobal(self.rect().center()))
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:
-        """Leaving the plot takes the hover ring away."""
-        if event.type() == QEvent.Type.Leave:
-            self._ring(self._hover, "")
-            self._say(self._selected)
-        return super().eventFilter(watched, event)
-
-    def _ring(self, ring: pg.ScatterPlotItem, name: str) -> None:
-        places = [xy for point, xy in zip(self._shown, self._xy, strict=True) if point.name == name]
-        ring.setData(*(([places[0][0]], [places[0][1]]) if places else ([], [])))
-
-    def _say(self, name: str) -> None:
+    def words_of(self, name: str) -> str:
+        """The words of a point, else the drawing's hint."""
         words = next((point.words for point in self._drawing.points if point.name == name), "")
-        self._readout.setText(words or self._drawing.hint)
+        return words or self._drawing.hint
+
+    def stem(self) -> str:
+        """The drawing's title."""
+        return self._drawing.title

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt, Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QCoreApplication, Qt
 
 from app import text
-from app.widgets.plot_axes import ValueAxis
+from app.widgets.pointed_plot import PointedPlot
 from core.jobs import Histogram
 
-HEIGHT = 88
 # Where the logarithmic axis of counts begins: below one.
 FLOOR = 0.5
+# What the words beside a mark take of the axis, at most.
+ROOM = 0.15
 translate = QCoreApplication.translate
 
 
@@ -34,43 +34,21 @@ class Mark:
     is_range: bool = False
 
 
-class RangePlot(QWidget):
-    """Shows a Histogram with Marks; counts are on a logarithmic axis, because the tails are what matters.
+class RangePlot(PointedPlot):
+    """Shows a Histogram with Marks; counts are on a logarithmic axis, because the tails are what matters."""
 
-    Signals: pointed(str) with the figures under the pointer, '' where there are none; menu_wanted(QPoint) for the right
-    button. Double-click resets the view.
-    """
-
-    pointed = Signal(str)
-    menu_wanted = Signal(object)
-
-    def __init__(self, theme: Any, bottom: str, left: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._theme, self._titles = theme, (bottom, left)
+    def __init__(self, theme: Any, bottom: str, left: str) -> None:
+        super().__init__(theme, (bottom, left))
         self._histogram: Histogram | None = None
         self._marks: tuple[Mark, ...] = ()
-        self._items: list[Any] = []
-        values = ValueAxis("left")
-        values.set_log(True)
-        self.plot = pg.PlotWidget(axisItems={"left": values, "bottom": ValueAxis("bottom")}, enableMenu=False)
-        self.plot.setMinimumHeight(HEIGHT)
-        self.plot.setFrameShape(pg.QtWidgets.QFrame.Shape.NoFrame)
-        self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.plot.setMouseEnabled(x=True, y=False)
-        self.plot.getPlotItem().hideButtons()
-        self.plot.scene().sigMouseMoved.connect(self._hover)
-        self.plot.scene().sigMouseClicked.connect(self._clicked)
-        self.plot.viewport().installEventFilter(self)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.plot)
-        theme.follow(self, self._redraw)
-        self._redraw()
+        theme.follow(self, self.redraw)
+        self.redraw()
 
     def show_histogram(self, histogram: Histogram | None, marks: Sequence[Mark] = ()) -> None:
         """Draws another distribution, or none."""
         self._histogram, self._marks = histogram, tuple(marks)
-        self._redraw()
+        self.redraw()
         self.reset_view()
 
     def marks(self) -> tuple[Mark, ...]:
@@ -94,17 +72,9 @@ class RangePlot(QWidget):
 
     # ------------------------------------------------------------ drawing
 
-    def _redraw(self) -> None:
-        item = self.plot.getPlotItem()
-        for old in self._items:
-            item.removeItem(old)
-        self._items = [*self._region(), self._curve(), *map(self._line, self._marks)]
-        for new in self._items:
-            item.addItem(new, ignoreBounds=True)
-        muted = self._theme.color("muted").name()
-        item.setLabel("bottom", self._titles[0], color=muted)
-        item.setLabel("left", self._titles[1], color=muted)
-        self._theme.style_plot(item)
+    def drawn(self) -> list[Any]:
+        """The range, the counts, and the marks."""
+        return [*self._region(), self._curve(), *map(self._line, self._marks)]
 
     def _curve(self) -> pg.PlotCurveItem:
         edges, counts = self.bars()
@@ -129,44 +99,31 @@ class RangePlot(QWidget):
     def _line(self, mark: Mark) -> pg.InfiniteLine:
         color = self._theme.color("series2" if mark.is_range else "muted")
         style = Qt.PenStyle.SolidLine if mark.is_range else Qt.PenStyle.DashLine
-        edges, _ = self.bars()
-        is_left = mark.at <= (edges[0] + edges[-1]) / 2
-        options = {
-            "position": 0.94,
-            "color": self._theme.color("text"),
-            "anchors": [(0, 0.5), (0, 0.5)] if is_left else [(1, 0.5), (1, 0.5)],
-        }
+        side = self._side(mark.at)
+        options = {"position": 0.94, "color": self._theme.color("text"), "anchors": [(side, 0.5), (side, 0.5)]}
         pen = pg.mkPen(color, width=2 if mark.is_range else 1, style=style)
         return pg.InfiniteLine(mark.at, angle=90, pen=pen, label=mark.words, labelOpts=options)
 
+    def _side(self, at: float) -> int:
+        """Of the words beside a line: 1 at its left, 0 at its right, away from the middle where there is room."""
+        edges, _ = self.bars()
+        share = (at - edges[0]) / max(edges[-1] - edges[0], 1e-30)
+        is_inside = ROOM <= share <= 1 - ROOM
+        return int((share <= 0.5) == is_inside)
+
     # ------------------------------------------------------------ pointing
 
-    def _hover(self, position: QPointF) -> None:
+    def words_at(self, x: float) -> str:
+        """The count of the step there."""
         edges, counts = self.bars()
-        x = self.plot.getPlotItem().getViewBox().mapSceneToView(position).x()
         step = int(np.searchsorted(edges, x, "right")) - 1
         if self._histogram is None or not 0 <= step < len(counts):
-            self.pointed.emit("")
-            return
+            return ""
         share = 100 * counts[step] / max(int(counts.sum()), 1)
-        self.pointed.emit(
-            translate("RangePlot", "{0} to {1}: {2} of {3} ({4} %)").format(
-                text.number(edges[step]),
-                text.number(edges[step + 1]),
-                text.exact(int(counts[step])),
-                text.exact(int(counts.sum())),
-                f"{share:.3g}",
-            )
+        return translate("RangePlot", "{0} to {1}: {2} of {3} ({4} %)").format(
+            text.number(edges[step]),
+            text.number(edges[step + 1]),
+            text.exact(int(counts[step])),
+            text.exact(int(counts.sum())),
+            f"{share:.3g}",
         )
-
-    def _clicked(self, event: Any) -> None:
-        if event.button() == Qt.MouseButton.RightButton:
-            self.menu_wanted.emit(event.screenPos().toPoint())
-        elif event.double():
-            self.reset_view()
-
-    def eventFilter(self, watched: Any, event: QEvent) -> bool:
-        """Leaving the plot takes the figures away."""
-        if event.type() == QEvent.Type.Leave:
-            self.pointed.emit("")
-        return super().eventFilter(watched, event)

@@ -17,6 +17,9 @@ from app.widgets.elided_label import ElidedLabel
 from app.widgets.figure_row import FigureRow
 from core.jobs import CheckpointResult, QuantizeResult
 
+# How much of a hash is shown; all of it is copied.
+SHOWN = 6
+
 
 class ResultHead(QWidget):
     """Shows a QuantizeResult.
@@ -43,19 +46,11 @@ class ResultHead(QWidget):
         self.note.setObjectName("output_note")
         self.note.setProperty("role", "muted")
         self.note.setWordWrap(True)
-        self.folder = QPushButton(self.tr("Open &folder"))
-        self.folder.setObjectName("open_folder")
-        theme.decorate(self.folder, "folder")
+        self.folder = self._tool(theme, "folder", "open_folder", self.tr("Open its folder"))
         self.folder.clicked.connect(self._open_folder)
-        self.report = QPushButton(self.tr("Save &report…"))
-        self.report.setObjectName("save_result_report")
-        theme.decorate(self.report, "file")
+        self.report = self._tool(theme, "file", "save_result_report", self.tr("Save a report…"))
         self.report.clicked.connect(lambda: self.report_requested.emit())
-        self.publish = QToolButton()
-        self.publish.setObjectName("publish_result")
-        self.publish.setToolTip(self.tr("Publish it on Hugging Face…"))
-        self.publish.setAccessibleName(self.publish.toolTip())
-        theme.decorate(self.publish, "publish")
+        self.publish = self._tool(theme, "publish", "publish_result", self.tr("Publish it on Hugging Face…"))
         self.publish.clicked.connect(lambda: self.publish_requested.emit(self._output))
         self.measure = QPushButton(self.tr("Mea&sure…"))
         self.measure.setObjectName("measure_result")
@@ -88,7 +83,7 @@ class ResultHead(QWidget):
             (self._memory, text.size(result.peak_memory_bytes)),
         ):
             label.setText(words)
-        self._hash.setText(f"{result.sha256[:8]}…")
+        self._hash.setText(f"{result.sha256[:SHOWN]}…")
         self._hash.setToolTip(self.tr("Copy the SHA-256 of the weights: {0}").format(result.sha256))
         self.check_file()
 
@@ -104,6 +99,14 @@ class ResultHead(QWidget):
         self.chat.setToolTip(words or self.tr("The result and its source side by side"))
         self.folder.setEnabled(Path(self._output).parent.is_dir())
         self.publish.setEnabled(there)
+
+    def _tool(self, theme: Any, icon: str, name: str, words: str) -> QToolButton:
+        button = QToolButton()
+        button.setObjectName(name)
+        button.setToolTip(words)
+        button.setAccessibleName(words)
+        theme.decorate(button, icon)
+        return button
 
     def _make_figures(self, theme: Any) -> None:
         self.figures = FigureRow()
@@ -126,11 +129,8 @@ class ResultHead(QWidget):
         first = QHBoxLayout()
         first.setSpacing(8)
         first.addWidget(self._title, 1)
-        first.addWidget(self.publish)
-        first.addWidget(self.folder)
-        first.addWidget(self.report)
-        first.addWidget(self.measure)
-        first.addWidget(self.chat)
+        for button in (self.folder, self.report, self.publish, self.measure, self.chat):
+            first.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
@@ -146,4 +146,4 @@ class ResultHead(QWidget):
     def _copy_hash(self) -> None:
         QGuiApplication.clipboard().setText(self._sha256)
         self._hash.setText(self.tr("Copied"))
-        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:8]}…"))
+        QTimer.singleShot(1500, self._hash, lambda: self._hash.setText(f"{self._sha256[:SHOWN]}…"))

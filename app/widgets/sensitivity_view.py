@@ -19,15 +19,15 @@ from PySide6.QtWidgets import (
 from app.models.sensitivity import PiecesModel, Ranking, finding
 from app.widgets.column_widths import Columns
 from app.widgets.elided_label import ElidedLabel
+from app.widgets.export_button import ExportButton, csv_button
 from app.widgets.filter_table import FilterTable
 from app.widgets.plan_table import NameDelegate
-from app.widgets.plot_export import export
 from core.jobs import Piece
 from core.keeping import Keeping, keep, summed
 from kernels.blocks import FORMATS
 
 USUAL_TYPE, USUAL_PERCENT = "Q8_0", 5.0
-_WIDTHS = (200, 72, 72, 88, 80, 72, 80, 88)
+_WIDTHS = (200, 72, 72, 88, 80, 72, 64, 72, 80, 88)
 
 
 class SensitivityView(QWidget):
@@ -125,6 +125,7 @@ class SensitivityView(QWidget):
         self.report.clicked.connect(lambda: self.report_requested.emit())
         row = QHBoxLayout()
         row.addWidget(self._title, 1)
+        row.addWidget(ExportButton(self._theme, lambda: self._plot, self._stem))
         row.addWidget(self.report)
         return row
 
@@ -170,10 +171,7 @@ class SensitivityView(QWidget):
         self.table.view.set_columns(Columns(_WIDTHS))
         self.table.setMinimumHeight(136)
         self.table.selected.connect(self._on_row)
-        csv = QPushButton(self.tr("Export CSV"))
-        self._theme.decorate(csv, "table")
-        csv.clicked.connect(lambda: export(self.table.source, "csv", self._stem(), parent=self))
-        self.table.top.addWidget(csv)
+        self.table.top.addWidget(csv_button(self._theme, self.table.source, self._stem))
         return self.table
 
     # ------------------------------------------------------------ reactions

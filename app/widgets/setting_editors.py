@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -93,48 +93,47 @@ class ChoiceEditor(Editor):
         self.box.setCurrentIndex(self.box.findData(value))
 
 
-class IntegerEditor(Editor):
-    """A spin box for whole numbers; the lowest may have a name."""
+class SpinEditor(Editor):
+    """Base of those with a spin box."""
+
+    def take(self, box: QSpinBox | QDoubleSpinBox) -> None:
+        """Makes this box the one that is edited."""
+        self.box = box
+        box.setKeyboardTracking(False)
+        box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
+        box.valueChanged.connect(lambda value: self.edited.emit(value))
+        self.place(box, NARROW)
+
+    def show_value(self, value: Any) -> None:
+        """Shows the number."""
+        with QSignalBlocker(self.box):
+            self.box.setValue(value)
+
+
+class IntegerEditor(SpinEditor):
+    """Whole numbers; the lowest may have a name."""
 
     def __init__(self, row: Setting, theme: Theme) -> None:
         super().__init__(row, theme)
-        self.box = QSpinBox()
+        box = QSpinBox()
         low, high = row.limits or (0, 2**31 - 1)
-        self.box.setRange(int(low), int(high))
-        self.box.setGroupSeparatorShown(True)
+        box.setRange(int(low), int(high))
+        box.setGroupSeparatorShown(True)
         if row.special:
-            self.box.setSpecialValueText(QCoreApplication.translate("Settings", row.special))
-        self.box.setKeyboardTracking(False)
-        self.box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
-        self.box.valueChanged.connect(lambda value: self.edited.emit(value))
-        self.place(self.box, NARROW)
-
-    def show_value(self, value: Any) -> None:
-        """Shows the number."""
-        self.box.blockSignals(True)
-        self.box.setValue(value)
-        self.box.blockSignals(False)
+            box.setSpecialValueText(QCoreApplication.translate("Settings", row.special))
+        self.take(box)
 
 
-class NumberEditor(Editor):
-    """A spin box for fractions."""
+class NumberEditor(SpinEditor):
+    """Fractions."""
 
     def __init__(self, row: Setting, theme: Theme) -> None:
         super().__init__(row, theme)
-        self.box = QDoubleSpinBox()
-        self.box.setRange(*(row.limits or (0.0, 1.0)))
-        self.box.setSingleStep(0.05)
-        self.box.setDecimals(2)
-        self.box.setKeyboardTracking(False)
-        self.box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
-        self.box.valueChanged.connect(lambda value: self.edited.emit(value))
-        self.place(self.box, NARROW)
-
-    def show_value(self, value: Any) -> None:
-        """Shows the number."""
-        self.box.blockSignals(True)
-        self.box.setValue(value)
-        self.box.blockSignals(False)
+        box = QDoubleSpinBox()
+        box.setRange(*(row.limits or (0.0, 1.0)))
+        box.setSingleStep(0.05)
+        box.setDecimals(2)
+        self.take(box)
 
 
 class SwitchEditor(Editor):
@@ -182,7 +181,7 @@ class FolderEditor(Editor):
         super().__init__(row, theme)
         self.box = QLineEdit()
         self.box.setClearButtonEnabled(True)
-        self.box.setPlaceholderText(QCoreApplication.translate("FolderEditor", "Beside the source"))
+        self.box.setPlaceholderText(QCoreApplication.translate("Settings", row.special))
         self.box.editingFinished.connect(lambda: self.edited.emit(self.box.text().strip()))
         choose = QPushButton(QCoreApplication.translate("FolderEditor", "Choose…"))
         choose.clicked.connect(self._choose)

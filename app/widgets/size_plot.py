@@ -40,7 +40,7 @@ class Measure:
 
 MEASURES: tuple[Measure, ...] = (
     Measure("mean_kld", _T("SizePlot", "Mean KLD"), _T("SizePlot", "Mean KLD, nats"), lambda m: m.mean_kld,
-            lambda m: m.mean_kld_error),
+            lambda m: m.mean_kld_window_error),
     Measure("kld_99", _T("SizePlot", "99 % KLD"), _T("SizePlot", "99 % KLD, nats"), lambda m: m.kld_99, lambda m: 0.0),
     Measure("ppl", _T("SizePlot", "Perplexity"), _T("SizePlot", "Perplexity"), lambda m: m.ppl, lambda m: m.ppl_error,
             log=False),
@@ -103,7 +103,7 @@ def _point(model: Measured, measure: Measure, labelled: bool) -> Point:
         model.title,
         text.size(found.bytes),
         f"{found.mean_kld:.5f}",
-        f"{found.mean_kld_error:.5f}",
+        f"{found.mean_kld_window_error:.5f}",
         text.number(found.kld_99),
         f"{found.ppl:.3f}",
         f"{found.same_top_p:.2f}",

@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
 from app import text
+from app.computing import Computing
 from app.theme import Theme
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.memory_meter import GpuMeter, MemoryMeter
@@ -20,7 +21,7 @@ class StatusLine(QWidget):
 
     job_clicked = Signal()
 
-    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+    def __init__(self, theme: Theme, computing: Computing, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("statusLine")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -47,7 +48,7 @@ class StatusLine(QWidget):
         layout.addWidget(self._bar)
         layout.addSpacing(8)
         layout.addWidget(MemoryMeter(theme))
-        layout.addWidget(GpuMeter(theme))
+        layout.addWidget(GpuMeter(theme, computing))
         self.clear_job()
 
     def say(self, message: str, duration_ms: int = MESSAGE_MS) -> None:

@@ -10,18 +10,12 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from core.methods.calibration import STAGES as STAGES
 from core.methods.gptq import Solved
 from core.methods.grids import Grid, Values
 from core.methods.linear import Floats
 from core.network.network import Layer, Linear
 
-# Parts of GGUF names by the stage in which data meets them; each stage sees what the ones before it became.
-STAGES = (
-    ("attn_q", "attn_k", "attn_v", "attn_qkv"),
-    ("attn_output",),
-    ("ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp"),
-    ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
-)
 EXPERTS = "_exps"
 # A forward pre-hook of torch: a module and what it is called with.
 Hook = Callable[[nn.Module, tuple[Any, ...]], None]

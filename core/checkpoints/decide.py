@@ -13,11 +13,12 @@ from core.checkpoints.names import torn
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.source import CheckpointSource, Entry
 from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
+from core.estimate.walking import Matrix as Met
+from core.estimate.walking import kept_bytes
 from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, MethodOptions, Plan, TensorPlan
-from core.methods.calibration import kept_bytes
 from core.methods.linear import Scheme
 from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
 from core.progress import Progress
@@ -203,8 +204,8 @@ def _target(settings: Settings, quantized: Sequence[Item]) -> str:
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     """Of a method that looks at activations: two layers in float32, moments with their factor, and hidden states.
 
-    And what is kept of these between passes, unless the original model runs beside. Of the two layers one is held, and
-    beside it either the moments of experts, the copy that is the original, or what the work on a matrix takes.
+    Of the two layers one is held, and beside it either the moments of experts, the copy that is the original, or what
+    the work on a matrix takes.
     """
     if not settings.is_calibrated:
         return 0
@@ -214,8 +215,19 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    kept = 0 if settings.calibration.target else kept_bytes(settings.tokens, width, widest)
-    return 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states) + kept + NETWORK_BYTES
+    held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states)
+    return held + _kept(linear, settings) + NETWORK_BYTES
+
+
+def _kept(linear: Sequence[Entry], settings: Settings) -> int:
+    """What is kept between two passes of the windows, where memory is free for it."""
+    if settings.calibration.target or all(own.choice.method != "gptq" for own in settings.every):
+        return 0
+    ends = {
+        Met(entry.gguf.split(".")[2], entry.stored.shape[0], entry.stored.shape[1], "", setup="gptq")
+        for entry in linear
+    }
+    return sum(kept_bytes(ends, settings.tokens).values())
 
 
 def _held(item: Item) -> int:

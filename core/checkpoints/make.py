@@ -58,10 +58,9 @@ from core.jobs import (
     ClippingFigures,
     QuantizeJob,
     QuantizeResult,
-    TensorResult,
 )
 from core.methods.table import list_refusal
-from core.metrics import figures
+from core.metrics import figures, tensor_result
 from core.progress import Progress
 from kernels import dispatch
 from kernels.measure import ErrorSums
@@ -340,28 +339,9 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         sha256=digest,
         warnings=plan.warnings,
         total=figures(_sum(sums)),
-        tensors=tuple(_tensor_result(item, sums[item.entry.name]) for item in decided.items),
+        tensors=tuple(tensor_result(item.row, sums[item.entry.name]) for item in decided.items),
         activations=tuple(figures for layer in measures.found for figures in layer.activations),
         layers=tuple(figures for layer in measures.found for figures in layer.layers),
         experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
-    )
-
-
-def _tensor_result(item: Item, sums: ErrorSums) -> TensorResult:
-    row = item.row
-    return TensorResult.model_validate(
-        {
-            "name": row.name,
-            "shape": row.shape,
-            "from": row.source_type,
-            "type": row.target_type,
-            "elements": row.elements,
-            "source_bytes": row.source_bytes,
-            "bytes": row.bytes,
-            "bpw_before": 8 * row.source_bytes / max(1, row.elements),
-            "bpw": row.bpw,
-            "reason": row.reason,
-            **figures(sums).model_dump(),
-        }
     )

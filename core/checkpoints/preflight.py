@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from core.checkpoints.gguf_files import planned_file
 from core.checkpoints.settings import Settings, settled
 from core.checkpoints.solve import SOLVERS
 from core.checkpoints.source import CheckpointSource
-from core.checks import architecture, check_of, folder_problem, licence, memory, room
+from core.checks import architecture, check_of, folder_problem, licences, memory, room
 from core.errors import BitwrightError
 from core.estimate.timing import START_S, How, Operation
 from core.jobs import (
@@ -27,11 +27,13 @@ from core.jobs import (
     PreflightResult,
     TensorPlan,
     TensorResult,
+    Value,
 )
 from core.methods.table import EXPORT, GGUF_FORM, LOOKING, METHOD
 from core.progress import Progress
 from core.speed import machine_name, time_operation
 from core.store import JobRecord, Store
+from core.timing import expected
 
 # Past jobs of the same method that say how long one takes.
 JOBS_LOOKED_AT = 24
@@ -50,7 +52,7 @@ def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResul
         with CheckpointSource(Path(job.source)) as source:
             decided = decide(source, settings)
             checks = tuple(_checks(job, source, decided))
-        seconds, basis = _time(decided)
+        seconds, basis = _expected(job, decided, progress) if decided.is_calibrated else _time(decided)
         if seconds is None and job.measure:
             progress.stage("Timing this machine")
             seconds = _measured(decided)
@@ -86,7 +88,7 @@ def _checks(job: CheckpointPreflightJob, source: CheckpointSource, decided: Deci
     yield architecture(source.architecture)
     yield from _disk(job, source, decided)
     yield memory(decided.plan)
-    yield licence(source.license)
+    yield from licences(source.path, source.license)
     yield _running(decided.settings)
 
 
@@ -119,6 +121,19 @@ def _running(settings: Settings) -> Check:
 
 
 # ---------------------------------------------------------------- time
+
+
+def _expected(job: CheckpointPreflightJob, decided: Decided, progress: Progress) -> tuple[float | None, int]:
+    """Of a job that takes a text through the model; where nothing was timed here, what past jobs alone say."""
+    from core.walk_work import of_checkpoint, work_of
+
+    def past(other: Value) -> Mapping[Operation, int] | None:
+        is_alike = isinstance(other, CheckpointJob) and other.options.method == job.options.method
+        return work_of(other) if is_alike else None
+
+    how = How(machine_name(), job.device, job.threads, "fast")
+    found = expected(of_checkpoint(job.source, job), how, "checkpoint", past, progress if job.measure else None)
+    return found if found[0] is not None else _time(decided)
 
 
 def _time(decided: Decided) -> tuple[float | None, int]:

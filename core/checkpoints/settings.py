@@ -114,6 +114,15 @@ class Settings:
         return next((pattern.pattern for pattern, _ in self.rules if pattern.search(name)), "")
 
     @property
+    def words(self) -> str:
+        """What decides how long a matrix takes, in a few words; core.walk_speed reads them."""
+        choice = self.choice
+        flags = "".join(letter for letter, is_set in (("r", self.restricted), ("d", self.double)) if is_set)
+        made = (choice.method, choice.export, choice.bits, choice.group, int(choice.symmetric))
+        how = (choice.activations or "-", self.ranges.rule, flags or "-", self.calibration.order)
+        return " ".join(map(str, (*made, *how)))
+
+    @property
     def tokens(self) -> int:
         """How many are looked at by a method that is calibrated, at most."""
         return self.samples * self.length

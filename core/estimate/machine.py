@@ -6,6 +6,8 @@ moment, so the window leaves it to a worker.
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import shutil
 import subprocess
 
@@ -35,6 +37,20 @@ def read_gpus() -> tuple[Gpu, ...]:
     except (OSError, subprocess.SubprocessError):
         return ()
     return parse_gpus(done.stdout)
+
+
+def computes_on_gpus() -> bool:
+    """Whether PyTorch as it is installed can use NVIDIA's GPUs, as far as can be told without loading it.
+
+    Builds for CUDA say so in their version, or require NVIDIA's libraries; CUDA_VISIBLE_DEVICES may hide all GPUs.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    try:
+        found = importlib.metadata.distribution("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return "+cu" in found.version or any(name.startswith(("nvidia-", "cuda-")) for name in found.requires or ())
 
 
 def parse_gpus(answer: str) -> tuple[Gpu, ...]:

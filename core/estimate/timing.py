@@ -20,9 +20,29 @@ JOBS_COUNTED = 8
 
 
 class Operation(NamedTuple):
-    """What is timed: "decode", "encode" or "measure" per weight, "disk" per byte. weighted: with importance."""
+    """What is timed: "decode", "encode" or "measure" per weight, "disk" per byte. weighted: with importance.
 
-    kind: Literal["decode", "encode", "measure", "disk"]
+    Of jobs that take a text through a model (core.estimate.walking): "start" once, "macs" per product that is added,
+    "spread" per number that is not multiplied by a matrix, "squares" and "watch" per number that is looked at, "factor"
+    per columns cubed, "solve" per weight, "solve_columns" per weight and column, "round" and "pack" per weight.
+    """
+
+    kind: Literal[
+        "decode",
+        "encode",
+        "measure",
+        "disk",
+        "start",
+        "macs",
+        "spread",
+        "squares",
+        "watch",
+        "factor",
+        "solve",
+        "solve_columns",
+        "round",
+        "pack",
+    ]
     type_name: str = ""
     weighted: bool = False
 
@@ -38,8 +58,8 @@ class How:
 
     def key(self, operation: Operation) -> str:
         """Under which name the operation's seconds are kept."""
-        if operation.kind == "disk":
-            return f"{self.machine}|disk"
+        if operation.kind in ("disk", "start"):
+            return f"{self.machine}|{operation.kind}"
         level = (self.fit, "importance" if operation.weighted else "plain") if operation.kind == "encode" else ()
         return "|".join((self.machine, self.device, str(self.threads), operation.kind, operation.type_name, *level))
 
@@ -78,7 +98,11 @@ def operations(outputs: Outputs) -> Counter[Operation]:
 
 def predicted_seconds(outputs: Outputs, how: How, speeds: Mapping[str, float]) -> float | None:
     """Seconds for one pass, None where something was never timed."""
-    amounts = operations(outputs)
+    return seconds_of(operations(outputs), how, speeds)
+
+
+def seconds_of(amounts: Mapping[Operation, int], how: How, speeds: Mapping[str, float]) -> float | None:
+    """Seconds for all operations, None where one was never timed."""
     if any(how.key(operation) not in speeds for operation in amounts):
         return None
     return START_S + sum(speeds[how.key(operation)] * amount for operation, amount in amounts.items())

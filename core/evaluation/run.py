@@ -15,7 +15,7 @@ import torch
 from core import memory
 from core.errors import CannotRun, OutputNotWritable, VocabulariesDiffer
 from core.evaluation.scores import Scores, scores_of
-from core.evaluation.statistics import figures
+from core.evaluation.statistics import figures, window_error
 from core.evaluation.windows import Windows, first_scored, read_windows
 from core.given_texts import given_texts
 from core.jobs import CategoryEvaluation, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
@@ -36,6 +36,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
     DeviceNotAvailable, OutputNotWritable; later what scores_of raises.
     """
     started = time.perf_counter()
+    memory.return_large_buffers()
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -124,7 +125,11 @@ def _model(network: Network, windows: Windows, base: Scores, own: Scores, tokeni
 
 def _figures(base: Scores, own: Scores) -> dict[str, Any]:
     flat = (own.nll.ravel(), base.nll.ravel(), own.kld.ravel(), (own.top == base.top).ravel())
-    return {"tokens": own.nll.size} | figures(*flat)
+    by_window = {
+        "ln_ratio_window_error": window_error(own.nll - base.nll),
+        "mean_kld_window_error": window_error(own.kld),
+    }
+    return {"tokens": own.nll.size} | figures(*flat) | by_window
 
 
 def _by_category(categories: Sequence[str], base: Scores, own: Scores) -> Iterator[CategoryEvaluation]:

@@ -25,7 +25,7 @@ from core.errors import CannotRun, NothingToMeasure
 from core.evaluation.pieces import Cut, cut
 from core.evaluation.run import spare_folder
 from core.evaluation.scores import Scores, compared, embedded, through_layers
-from core.evaluation.statistics import figures
+from core.evaluation.statistics import figures, window_error
 from core.evaluation.windows import read_windows
 from core.given_texts import given_texts
 from core.jobs import Piece, SensitivityFigures, SensitivityJob, SensitivityResult
@@ -40,6 +40,7 @@ from core.weighting import means_of
 EMBEDDING = "token_embd.weight"
 # Students whose logits are in memory together.
 COMPARED_AT_ONCE = 4
+ONE_WINDOW = "errors of one window leave out how texts differ; measure several"
 
 
 def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
@@ -49,6 +50,7 @@ def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
     SourceNotFound, ReadFailed, DeviceNotAvailable, OutputNotWritable; later NonFiniteActivations, DiskFull, Cancelled.
     """
     started = time.perf_counter()
+    memory.return_large_buffers()
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)
@@ -69,7 +71,7 @@ def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
         made = prepared.plan
         measured = [
             Piece(name=p.name, layer=p.layer, bytes=sum(row.bytes for row in p.rows), tensors=p.tensors, **found)
-            for p, found in zip(pieces, scored, strict=True)
+            for p, found in zip(pieces, _with_shares(scored), strict=True)
         ]
         return SensitivityResult(
             source=job.source,
@@ -86,7 +88,10 @@ def sensitivity(job: SensitivityJob, progress: Progress) -> SensitivityResult:
             peak_memory_bytes=memory.peak_bytes(),
             together=SensitivityFigures(**together),
             pieces=tuple(sorted(measured, key=lambda piece: -piece.mean_kld)),
-            warnings=tuple(f"{name} is shorter than a window of {job.context} tokens" for name in windows.short),
+            warnings=(
+                *(f"{name} is shorter than a window of {job.context} tokens" for name in windows.short),
+                *([ONE_WINDOW] if len(windows.ids) == 1 else []),
+            ),
         )
 
 
@@ -115,6 +120,14 @@ def _altered(source: Source, prepared: Prepared, names: frozenset[str], job: Sen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """A student's figures, and its divergence in each window, (windows,)."""
+
+    figures: dict[str, float]
+    kld: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Student:
     """The network with one piece altered. birth: the layer where it begins to differ; -1: the embedding."""
 
@@ -139,15 +152,13 @@ class _Run:
         self._done = 0
         self.tokens = 0
 
-    def measure(
-        self, students: Sequence[_Student], everything: Network
-    ) -> tuple[dict[str, float], list[dict[str, float]]]:
+    def measure(self, students: Sequence[_Student], everything: Network) -> tuple[dict[str, float], list[_Measured]]:
         """The figures of all pieces altered at once, and those of every student, in the order given.
 
         everything: the network with all pieces altered.
         """
         network, order = self._network, sorted(range(len(students)), key=lambda at: students[at].birth)
-        found: dict[int, dict[str, float]] = {}
+        found: dict[int, _Measured] = {}
         with ExitStack() as stack, torch.no_grad():
             limit = int(psutil.virtual_memory().available * SHARE)
             final, teacher = (stack.enter_context(self._states(limit // 8)) for _ in range(2))
@@ -186,7 +197,7 @@ class _Run:
 
     def _round(
         self, students: list[_Student], teacher: HiddenStates, final: HiddenStates, span: tuple[int, int], limit: int
-    ) -> list[dict[str, float]]:
+    ) -> list[_Measured]:
         """Some students through all layers. span: the layers before which the teacher stands now and afterwards."""
         with ExitStack() as stack:
             states = [
@@ -228,18 +239,30 @@ class _Run:
             after[batch] = layer(before[batch].to(self._network.device))
         self._done += len(self._ids)
 
-    def _scored(
-        self, students: list[_Student], states: list[HiddenStates], final: HiddenStates
-    ) -> Iterator[dict[str, float]]:
+    def _scored(self, students: list[_Student], states: list[HiddenStates], final: HiddenStates) -> Iterator[_Measured]:
         for first in range(0, len(students), COMPARED_AT_ONCE):
             some = slice(first, first + COMPARED_AT_ONCE)
             networks = [self._network, *(student.network for student in students[some])]
             base, *scores = compared(networks, [final, *states[some]], self._ids, self._progress, self._done)
             self._done += len(scores) * len(self._ids)
-            yield from (_figures(base, own) for own in scores)
+            yield from (_Measured(_figures(base, own), own.kld.mean(-1)) for own in scores)
 
 
 def _figures(base: Scores, own: Scores) -> dict[str, float]:
     flat = (own.nll.ravel(), base.nll.ravel(), own.kld.ravel(), (own.top == base.top).ravel())
     all_figures = figures(*flat)
-    return {name: all_figures[name] for name in SensitivityFigures.model_fields}
+    by_window = {
+        "mean_kld_error": window_error(own.kld),
+        "ln_ratio_error": window_error(own.nll - base.nll),
+        "same_top_p_error": 100 * window_error((own.top == base.top).astype(np.float64)),
+    }
+    return {name: all_figures[name] for name in SensitivityFigures.model_fields} | by_window
+
+
+def _with_shares(scored: Sequence[_Measured]) -> Iterator[dict[str, float]]:
+    """The figures of all pieces with how much of each window's summed divergence is theirs, in percent."""
+    kld = np.stack([piece.kld for piece in scored])
+    total = kld.sum(0)
+    shares = 100 * np.divide(kld, total, out=np.zeros_like(kld), where=total > 0)
+    for piece, share in zip(scored, shares, strict=True):
+        yield piece.figures | {"share": float(share.mean()), "share_error": window_error(share[:, None])}

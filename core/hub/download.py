@@ -27,6 +27,7 @@ from core.hub.address import endpoint
 from core.hub.cache import RepoCache, cache_root
 from core.hub.client import Listing, RemoteFile
 from core.hub.fetch import Fetch, Manners, Throttle
+from core.hub.here import result_of_cache
 from core.hub.names import is_commit, problem_of
 from core.hub.partial import GrowingDigest, Origin, PartialFile, content_digest
 from core.hub.selection import select
@@ -51,6 +52,8 @@ def download(job: DownloadJob, progress: Progress, manners: Manners | None = Non
     for _ in range(LISTINGS):
         progress.stage("Asking the Hub", 0, "files")
         listed = _listed(job, progress)
+        if isinstance(listed, DownloadResult):
+            return listed
         names = [file.name for file in listed.files]
         wanted, reasons = select(job.repo, names, job.include)
         _check_names(job.repo, wanted)
@@ -89,14 +92,16 @@ def into_cache(
     return layout.folder
 
 
-def _listed(job: DownloadJob, progress: Progress) -> Listing:
-    """The files asked for; where nobody can be asked, what is here already is named. Raises what `download` raises."""
+def _listed(job: DownloadJob, progress: Progress) -> Listing | DownloadResult:
+    """The files of the model; where nobody can be asked and all is here, the answer. Raises what `download` raises."""
     try:
         return client.listing(job.repo, job.revision, progress)
     except HubOffline as error:
         cache = RepoCache(cache_root(), job.repo)
         commit = cache.commit_of(job.revision)
         if commit and cache.snapshot(commit).is_dir():
+            if found := result_of_cache(job, cache, commit):
+                return found
             raise HubOffline(endpoint(), error.why, job.repo) from error
         raise
 

@@ -33,6 +33,7 @@ from core.jobs.checkpoints import MethodRule as MethodRule
 from core.jobs.estimating import EstimateJob as EstimateJob
 from core.jobs.estimating import EstimateResult as EstimateResult
 from core.jobs.estimating import FormEstimate as FormEstimate
+from core.jobs.evaluation import CONTEXT as CONTEXT
 from core.jobs.evaluation import QUICK_CHUNKS as QUICK_CHUNKS
 from core.jobs.evaluation import Category as Category
 from core.jobs.evaluation import CategoryEvaluation as CategoryEvaluation
@@ -72,6 +73,7 @@ from core.jobs.hub_page import TokenSource as TokenSource
 from core.jobs.importance import ImatrixJob as ImatrixJob
 from core.jobs.importance import ImatrixResult as ImatrixResult
 from core.jobs.importance import ImatrixTensor as ImatrixTensor
+from core.jobs.measuring import MeasurePreflightJob as MeasurePreflightJob
 from core.jobs.models import InspectJob as InspectJob
 from core.jobs.models import MetadataRow as MetadataRow
 from core.jobs.models import ModelSummary as ModelSummary
@@ -107,6 +109,8 @@ from core.jobs.quantizing import TensorResult as TensorResult
 from core.jobs.quantizing import VerifyJob as VerifyJob
 from core.jobs.quantizing import VerifyResult as VerifyResult
 from core.jobs.quantizing import results_of as results_of
+from core.jobs.sensitivity import RANKING_CHUNKS as RANKING_CHUNKS
+from core.jobs.sensitivity import RANKING_CONTEXT as RANKING_CONTEXT
 from core.jobs.sensitivity import Grain as Grain
 from core.jobs.sensitivity import Piece as Piece
 from core.jobs.sensitivity import PieceTensor as PieceTensor
@@ -142,7 +146,8 @@ Job = Annotated[
     | TrashJob
     | UploadJob
     | EvaluateJob
-    | SensitivityJob,
+    | SensitivityJob
+    | MeasurePreflightJob,
     Field(discriminator="kind"),
 ]
 
@@ -213,4 +218,5 @@ RESULT_TYPES: dict[str, type[Value]] = {
     "upload": UploadResult,
     "evaluate": EvaluateResult,
     "sensitivity": SensitivityResult,
+    "measure_preflight": PreflightResult,
 }

@@ -89,13 +89,15 @@ class CheckpointPlanJob(Value):
 class CheckpointPreflightJob(Value):
     """What a checkpoint needs and what stands in its way, before it starts. Answer: PreflightResult.
 
-    measure: times a method that needs no text where no past job tells how long it takes.
+    measure: times what was never timed on this machine (some seconds), where no past job tells how long it takes.
     """
 
     kind: Literal["checkpoint_preflight"] = "checkpoint_preflight"
     source: str
     output: str
     options: MethodOptions
+    threads: int = Field(default=0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
     measure: bool = False
 
 

@@ -12,8 +12,8 @@ from core.values import Value
 Category = Literal["chat", "code", "languages", "prose"]
 
 
-# So many windows, one of each kind, for a quick look.
-QUICK_CHUNKS = 4
+# Tokens of a window, and how many windows, one of each kind, for a quick look.
+CONTEXT, QUICK_CHUNKS = 512, 4
 
 
 class EvaluateJob(Value):
@@ -29,7 +29,7 @@ class EvaluateJob(Value):
     models: tuple[str, ...] = Field(min_length=1)
     text: tuple[str, ...] = ()
     categories: tuple[Category, ...] = ()
-    context: int = Field(default=512, ge=16)
+    context: int = Field(default=CONTEXT, ge=16)
     chunks: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
@@ -41,7 +41,9 @@ class EvaluationFigures(Value):
     tokens: how many were scored. ppl: perplexity, ppl_base: the source's. ln_ratio: ln(ppl / ppl_base). kld: Kullback-
     Leibler divergence KL(source || model) of a token in nats, with its percentiles over tokens. dp: change of the
     probability of the token that came, in percent. same_top_p: how often both find the same token likeliest, in
-    percent; so is ppl_correlation, of the two logarithms of perplexities.
+    percent; so is ppl_correlation, of the two logarithms of perplexities. NAME_error takes tokens as independent, as
+    that program does; NAME_window_error counts what differs between windows (statistics.window_error) and is the one to
+    judge by, above all where windows are few.
     """
 
     tokens: int
@@ -52,12 +54,14 @@ class EvaluationFigures(Value):
     ppl_correlation: float
     ln_ratio: float
     ln_ratio_error: float
+    ln_ratio_window_error: float
     ppl_ratio: float
     ppl_ratio_error: float
     ppl_difference: float
     ppl_difference_error: float
     mean_kld: float
     mean_kld_error: float
+    mean_kld_window_error: float
     max_kld: float
     kld_99_9: float
     kld_99: float

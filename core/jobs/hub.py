@@ -94,7 +94,10 @@ class SkippedFile(Value):
 
 
 class DownloadResult(Value):
-    """A downloaded model. folder: where it is, ready to be a source. fetched: bytes that came over the network."""
+    """A downloaded model. folder: where it is, ready to be a source. fetched: bytes that came over the network.
+
+    offline: the Hub could not be asked, and all that is needed was here.
+    """
 
     repo: str
     revision: str
@@ -105,3 +108,4 @@ class DownloadResult(Value):
     bytes: int
     fetched: int
     seconds: float
+    offline: bool = False

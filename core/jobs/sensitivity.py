@@ -6,9 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.jobs.evaluation import QUICK_CHUNKS, Category
+from core.jobs.evaluation import Category
 from core.jobs.quantizing import QuantizeOptions
 from core.values import Value
+
+# Many short windows tell more of how pieces differ than few long ones: as many tokens as four windows of 512.
+RANKING_CONTEXT, RANKING_CHUNKS = 128, 16
 
 # What is quantized alone: one tensor, the attention or the feed-forward part of a layer, or a whole layer.
 Grain = Literal["tensor", "group", "layer"]
@@ -26,14 +29,14 @@ class SensitivityJob(Value):
     by: Grain = "group"
     text: tuple[str, ...] = ()
     categories: tuple[Category, ...] = ()
-    context: int = Field(default=512, ge=16)
-    chunks: int = Field(default=QUICK_CHUNKS, ge=0)
+    context: int = Field(default=RANKING_CONTEXT, ge=16)
+    chunks: int = Field(default=RANKING_CHUNKS, ge=0)
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
 
 
 class SensitivityFigures(Value):
-    """Some of the figures of EvaluationFigures, under the same names."""
+    """Some of the figures of EvaluationFigures, under the same names; NAME_error is one standard error over windows."""
 
     mean_kld: float
     mean_kld_error: float
@@ -57,12 +60,16 @@ class PieceTensor(Value):
 class Piece(SensitivityFigures):
     """What quantizing these tensors alone does. name: the tensor's, or blk.N.attn, blk.N.ffn, blk.N. bytes: quantized.
 
-    layer: None outside the layers.
+    layer: None outside the layers. share: of the summed divergence of all pieces in percent, the mean of each window's
+    own share. A text that is hard for all pieces alike does not enter its error, so it tells more surely than mean_kld
+    which of two pieces suffers more.
     """
 
     name: str
     layer: int | None
     bytes: int
+    share: float
+    share_error: float
     tensors: tuple[PieceTensor, ...]
 
 

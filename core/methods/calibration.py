@@ -10,6 +10,13 @@ DAMP = 0.01
 # How often position 0 counts in the moments of query, key and value. Measured with SmolLM2-135M, groups of 32 in 4
 # bits: mean KL divergence .195 without, .086 with it, and .213 for rounding with importance.
 SINKS = 64.0
+# Parts of GGUF names by the stage in which data meets them; each stage sees what the ones before it became.
+STAGES = (
+    ("attn_q", "attn_k", "attn_v", "attn_qkv"),
+    ("attn_output",),
+    ("ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp"),
+    ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
+)
 # What may be kept of the windows between two passes through a layer; where it would be more it is computed again.
 KEPT_BYTES = 512 << 20
 # Measured with the first 8 layers of that model, 4 bits, groups of 64, searched ranges, on other prose, code, chat:
@@ -29,11 +36,6 @@ class Calibration:
     damp: float = DAMP
     sinks: float = SINKS
     target: float = 0.0
-
-
-def kept_bytes(tokens: int, width: int, widest: int) -> int:
-    """At most what is kept of the windows between passes, where the model is so wide and its widest matrix so much."""
-    return min(KEPT_BYTES, 4 * tokens * (width + widest))
 
 
 USUAL = Calibration()

@@ -334,7 +334,7 @@ class Refusal:
 def refusal(choice: Choice) -> Refusal | None:
     """The first thing that is wrong with a choice of known names, or None."""
     method, export = METHOD[choice.method], FORM[choice.export]
-    if export.name not in _forms(method):
+    if export.name not in forms_of(method):
         why = f"{export.title} cannot hold what {method.name} makes"
         return Refusal(f"{method.name} cannot be written as {export.name}", why, _use("--export", method.exports[0]))
     if choice.bits not in method.bits:
@@ -346,7 +346,7 @@ def refusal(choice: Choice) -> Refusal | None:
     return _activations(choice)
 
 
-def _forms(method: Method) -> tuple[str, ...]:
+def forms_of(method: Method) -> tuple[str, ...]:
     """All forms that a method's result can have, GGUF types among them where it makes linear integers."""
     return method.exports + (tuple(GGUF_FORM) if set(PACKED) & set(method.exports) else ())
 

@@ -16,6 +16,7 @@ STYLE = """
 body { max-width: 1000px; margin: 32px auto; padding: 0 24px; background: var(--page); color: var(--text);
   font: 14px/1.5 system-ui, sans-serif; }
 h1 { font-size: 22px; font-weight: 600; margin-bottom: 4px; }
+h1.chapter { margin-top: 64px; border-top: 1px solid var(--grid); padding-top: 24px; } a { color: var(--series0); }
 h2 { font-size: 16px; font-weight: 600; margin-top: 32px; }
 .muted, figcaption, .legend { color: var(--muted); font-size: 13px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; }
@@ -43,6 +44,21 @@ def page(title: str, parts: Iterable[str]) -> str:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n{body}\n"
         "</body>\n</html>\n"
     )
+
+
+def contents(titles: Iterable[str]) -> str:
+    """A list of the chapters of a page, with links to them."""
+    entries = "".join(
+        f'<li><a href="#part{number}">{escape(title)}</a></li>' for number, title in enumerate(titles, start=1)
+    )
+    return f"<ol>{entries}</ol>"
+
+
+def chapter(number: int, made: tuple[str, Iterable[str]]) -> str:
+    """One of several reports on a page. made: its title and parts."""
+    title, parts = made
+    body = "\n".join(part for part in parts if part)
+    return f'<h1 class="chapter" id="part{number}">{escape(title)}</h1>\n{body}'
 
 
 def sentence(words: str) -> str:

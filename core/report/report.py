@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 from core.errors import OutputNotWritable, size
 from core.jobs import (
-    CheckpointManyResult,
     Disagreement,
     EvaluateResult,
     ModelEvaluation,
@@ -21,7 +21,7 @@ from core.jobs import (
 )
 from core.keeping import keep, summed
 from core.report.front import pareto
-from core.report.page import facts, figure, page, section, sentence, table
+from core.report.page import chapter, contents, facts, figure, page, section, sentence, table
 from core.report.svg import Dot, bars, scatter
 
 MIB = 2**20
@@ -31,24 +31,45 @@ DEEPEST_KLD = 4.0
 KEEP_TYPE, KEEP_PERCENT = "Q8_0", 5.0
 
 
+# A title in plain words, and HTML.
+Report = tuple[str, list[str]]
+
+
+def has_report(result: Value | None) -> bool:
+    """Whether there is a report of such a result."""
+    return isinstance(result, tuple(REPORTS))
+
+
 def report(result: Value) -> str:
     """The HTML file. Raises KeyError for a result without a report."""
-    return REPORTS[type(result)](result) if type(result) in REPORTS else _quantization(_of_checkpoint(result))
+    return page(*_report(result))
+
+
+def reports(results: Sequence[Value], title: str) -> str:
+    """One HTML file with the reports of several, a list of them first. Raises KeyError for one without a report."""
+    made = [_report(result) for result in results]
+    return page(title, [contents([name for name, _ in made]), *starmap(chapter, enumerate(made, start=1))])
 
 
 def write_report(result: Value, path: Path) -> None:
-    """Writes it. Raises OutputNotWritable."""
+    """Writes the report of a result. Raises OutputNotWritable."""
+    write_page(report(result), path)
+
+
+def write_page(words: str, path: Path) -> None:
+    """Writes an HTML file. Raises OutputNotWritable."""
     try:
-        path.write_text(report(result), encoding="utf-8")
+        path.write_text(words, encoding="utf-8")
     except OSError as error:
         raise OutputNotWritable(str(path), error.strerror or str(error)) from error
 
 
-def _of_checkpoint(result: Value) -> QuantizeResult:
-    """A checkpoint's result is one of a quantization. Raises KeyError for anything else."""
-    if not isinstance(result, QuantizeResult):
+def _report(result: Value) -> Report:
+    """That of the result's type, or of one it is a kind of. Raises KeyError where there is none."""
+    kinds = [kind for kind in type(result).__mro__ if kind in REPORTS]
+    if not kinds:
         raise KeyError(type(result))
-    return result
+    return REPORTS[kinds[0]](result)
 
 
 def _name(path: str) -> str:
@@ -59,14 +80,14 @@ def _name(path: str) -> str:
 # ---------------------------------------------------------------- a quantization
 
 
-def _quantization(result: QuantizeResult) -> str:
-    return page(_name(result.output), _quantization_parts(result))
+def _quantization(result: QuantizeResult) -> Report:
+    return _name(result.output), _quantization_parts(result)
 
 
-def _many(result: QuantizeManyResult) -> str:
+def _many(result: QuantizeManyResult) -> Report:
     names = ", ".join(each.target for each in result.results)
     title = f"{_name(result.results[0].source)} quantized to {names}"
-    return page(title, [section(_name(each.output), *_quantization_parts(each)) for each in result.results])
+    return title, [section(_name(each.output), *_quantization_parts(each)) for each in result.results]
 
 
 def _quantization_parts(result: QuantizeResult) -> list[str]:
@@ -146,6 +167,7 @@ def _tensors(tensors: Sequence[TensorResult]) -> str:
 # title, how it is shown: the figures of llama-perplexity.
 FIGURES: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("Mean KLD", lambda m: f"{m.mean_kld:.6f} ± {m.mean_kld_error:.6f}"),
+    ("± by windows", lambda m: f"± {m.mean_kld_window_error:.6f}"),
     ("99.9 %", lambda m: f"{m.kld_99_9:.4f}"),
     ("99 %", lambda m: f"{m.kld_99:.4f}"),
     ("95 %", lambda m: f"{m.kld_95:.4f}"),
@@ -163,7 +185,7 @@ FIGURES: tuple[tuple[str, Callable[[Any], str]], ...] = (
 )
 
 
-def _comparison(result: EvaluateResult) -> str:
+def _comparison(result: EvaluateResult) -> Report:
     models = sorted(result.models, key=lambda model: model.bytes)
     first = models[0]
     head = facts(
@@ -181,7 +203,7 @@ def _comparison(result: EvaluateResult) -> str:
     note = (
         "Figures have llama-perplexity's names and formulas; ± is one standard error. Divergence is in nats per token."
     )
-    return page(
+    return (
         f"Models made from {_name(result.source)}",
         [
             head,
@@ -199,7 +221,7 @@ def _sizes(models: Sequence[ModelEvaluation]) -> str:
         Dot(
             model.bytes / MIB,
             model.mean_kld,
-            model.mean_kld_error,
+            model.mean_kld_window_error,
             label=_name(model.model),
             title=f"{_name(model.model)}: {size(model.bytes)}, mean KLD {model.mean_kld:.6f}",
         )
@@ -216,7 +238,8 @@ def _kinds(models: Sequence[ModelEvaluation]) -> str:
     parts = {(model.model, part.category): part for model in models for part in model.categories}
     shown = [model for model in models if all((model.model, category) in parts for category in categories)]
     values = [
-        [(parts[model.model, c].mean_kld, parts[model.model, c].mean_kld_error) for model in shown] for c in categories
+        [(parts[model.model, c].mean_kld, parts[model.model, c].mean_kld_window_error) for model in shown]
+        for c in categories
     ]
     names = [_name(model.model) for model in shown]
     headers = ("Kind of text", "Model", "Tokens", *(title for title, _ in FIGURES))
@@ -254,7 +277,7 @@ def _line(words: str) -> str:
 # ---------------------------------------------------------------- a ranking
 
 
-def _ranking(result: SensitivityResult) -> str:
+def _ranking(result: SensitivityResult) -> Report:
     together = result.together
     head = facts(
         (
@@ -277,13 +300,14 @@ def _ranking(result: SensitivityResult) -> str:
     kept = keep(result, KEEP_TYPE, KEEP_PERCENT)
     rules = [(rule.tensor, rule.type) for rule in kept.overrides]
     words = f"{kept.share:.0%} of the summed divergence, for a file {100 * kept.bytes / result.bytes:.1f} % larger."
-    headers = ("Piece", "Types", "Size", "Mean KLD", "Median", "99 %", "ln ratio", "Same top, %")
+    headers = ("Piece", "Types", "Size", "Mean KLD", "Share, %", "Median", "99 %", "ln ratio", "Same top, %")
     rows = [
         (
             piece.name,
             ", ".join(dict.fromkeys(tensor.type for tensor in piece.tensors)),
             size(piece.bytes),
             f"{piece.mean_kld:.6f} ± {piece.mean_kld_error:.6f}",
+            f"{piece.share:.2f} ± {piece.share_error:.2f}",
             f"{piece.median_kld:.6f}",
             f"{piece.kld_99:.4f}",
             f"{piece.ln_ratio:.5f} ± {piece.ln_ratio_error:.5f}",
@@ -292,7 +316,7 @@ def _ranking(result: SensitivityResult) -> str:
         for piece in result.pieces
     ]
     plot = scatter(dots, "Rank", "Mean KLD, nats")
-    return page(
+    return (
         f"Sensitivity of {_name(result.source)} to {result.target}",
         [
             head,
@@ -305,10 +329,9 @@ def _ranking(result: SensitivityResult) -> str:
     )
 
 
-REPORTS: dict[type[Value], Callable[[Any], str]] = {
+REPORTS: dict[type[Value], Callable[[Any], Report]] = {
     QuantizeResult: _quantization,
     QuantizeManyResult: _many,
-    CheckpointManyResult: _many,
     EvaluateResult: _comparison,
     SensitivityResult: _ranking,
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.chunks import Chunk, Compute, Wanted
-from core.formats.gguf_layout import KeyValue
 from core.plan import rows_per_chunk
 from core.sources.base import Source, SourceTensor
+from core.sources.view import ViewSource
 from core.stream import flow
 from kernels import dispatch
 
@@ -19,38 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class AlteredSource(Source):
+class AlteredSource(ViewSource):
     """A view of `whole`, which stays its caller's to close. altered: what becomes of which tensors, by their names."""
 
     def __init__(self, whole: Source, altered: Mapping[str, Wanted], compute: Compute) -> None:
-        self._whole, self._altered, self._compute = whole, altered, compute
-        self.path, self.format, self.name = whole.path, whole.format, whole.name
-        self.architecture, self.hyper, self.quantization = whole.architecture, whole.hyper, whole.quantization
-        self.files, self.file_bytes, self.tensors = whole.files, whole.file_bytes, whole.tensors
-
-    @property
-    def metadata(self) -> tuple[KeyValue, ...]:
-        """The whole model's."""
-        return self._whole.metadata
-
-    @property
-    def header_rows(self) -> tuple[KeyValue, ...]:
-        """What the whole model's files say."""
-        return self._whole.header_rows
-
-    @property
-    def license(self) -> str:
-        """The whole model's."""
-        return self._whole.license
-
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether the whole model brings one."""
-        return self._whole.has_chat_template
-
-    def raw(self, tensor: SourceTensor, first_row: int = 0, n_rows: int | None = None) -> NDArray[np.uint8]:
-        """Rows as the whole model stores them. Raises ReadFailed, TruncatedFile."""
-        return self._whole.raw(tensor, first_row, n_rows)
+        super().__init__(whole)
+        self._altered, self._compute = altered, compute
 
     def read(
         self, tensor: SourceTensor, first_row: int = 0, n_rows: int | None = None, *, threads: int = 0
@@ -71,22 +45,8 @@ class AlteredSource(Source):
                 numbers[at] = dispatch.decode(target, made.data, tensor.row_length, threads=threads)
         return numbers
 
-    def release(self, tensor: SourceTensor) -> None:
-        """Says that `tensor` will not be read again soon."""
-        self._whole.release(tensor)
-
     def close(self) -> None:
         """Nothing: the whole model is its caller's."""
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Those of the whole model."""
-        return self._whole.warnings
-
-    @property
-    def origin(self) -> tuple[Any, ...]:
-        """The whole model's files."""
-        return self._whole.origin
 
 
 def _chunks(tensor: SourceTensor, wanted: Wanted, first: int, count: int) -> Iterator[Chunk]:

@@ -10,16 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from core.errors import NoLayersLeft, NoSuchLayer
 from core.formats.gguf_layout import KeyValue
 from core.imatrix import ImportanceMatrix
 from core.sources.base import Source, SourceTensor
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from core.sources.view import ViewSource
 
 LAYER = re.compile(r"(?<![^.])blk\.(\d+)\.")
 # Keys behind the architecture's name. How many layers there are, or how many of the first are of a kind.
@@ -77,17 +73,15 @@ def without_layers(source: Source, layers: Sequence[int]) -> Source:
     return PrunedSource(source, frozenset(layers))
 
 
-class PrunedSource(Source):
+class PrunedSource(ViewSource):
     """A view of `whole`, which it does not close before it is closed itself.
 
     hyper stays that of the whole model: llama-quantize, too, chooses types by the number of layers there were.
     """
 
     def __init__(self, whole: Source, dropped: frozenset[int]) -> None:
-        self._whole, self._dropped = whole, dropped
-        self.path, self.format, self.name = whole.path, whole.format, whole.name
-        self.architecture, self.hyper, self.quantization = whole.architecture, whole.hyper, whole.quantization
-        self.files, self.file_bytes = whole.files, whole.file_bytes
+        super().__init__(whole)
+        self._dropped = dropped
         kept = [(name, tensor) for tensor in whole.tensors if (name := renumbered(tensor.name, dropped)) is not None]
         self.tensors = tuple(replace(tensor, name=name) for name, tensor in kept)
         self._original = dict(kept)
@@ -99,46 +93,13 @@ class PrunedSource(Source):
         """The whole model's keys; what counts layers, or has a value for each, fits those that are left."""
         return tuple(self._following(entry) for entry in self._whole.metadata)
 
-    @property
-    def header_rows(self) -> tuple[KeyValue, ...]:
-        """What the whole model's files say."""
-        return self._whole.header_rows
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Those of the whole model."""
-        return self._whole.warnings
-
-    @property
-    def origin(self) -> tuple[Any, ...]:
-        """The whole model's files."""
-        return self._whole.origin
-
-    @property
-    def license(self) -> str:
-        """The whole model's."""
-        return self._whole.license
-
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether the whole model brings one."""
-        return self._whole.has_chat_template
-
-    def raw(self, tensor: SourceTensor, first_row: int = 0, n_rows: int | None = None) -> NDArray[np.uint8]:
-        """Rows as stored: (n_rows, row_bytes). Raises ReadFailed, TruncatedFile."""
-        return self._whole.raw(self._original[tensor.name], first_row, n_rows)
+    def original(self, tensor: SourceTensor) -> SourceTensor:
+        """The tensor under the number that its layer had."""
+        return self._original[tensor.name]
 
     def part_of(self, tensor: SourceTensor) -> int:
         """In which of a split model's files the tensor is, those left out that hold nothing but dropped layers."""
         return self._parts[self._whole.part_of(self._original[tensor.name])]
-
-    def release(self, tensor: SourceTensor) -> None:
-        """Says that `tensor` will not be read again soon."""
-        self._whole.release(self._original[tensor.name])
-
-    def close(self) -> None:
-        """Closes the whole model."""
-        self._whole.close()
 
     def _following(self, entry: KeyValue) -> KeyValue:
         """A metadata entry as it is for the layers that are left."""

@@ -42,6 +42,7 @@ def figures(kld: float, tokens: int = 1020) -> dict[str, float]:
     return made | {
         "tokens": tokens,
         "mean_kld_error": kld / 12,
+        "mean_kld_window_error": kld / 5,
         "median_kld": kld / 3,
         "kld_99": 9 * kld,
         "max_kld": 40 * kld,
@@ -119,7 +120,8 @@ def make_piece(name: str, layer: int | None, kld: float, modules: dict[str, tupl
         PieceTensor(name=tensor, shape=shape, type="Q4_0", bytes=math.prod(shape) // 32 * 18)
         for tensor, shape in modules.items()
     )
-    return Piece(name=name, layer=layer, bytes=sum(t.bytes for t in tensors), tensors=tensors, **_few(kld))
+    share = {"share": 1000 * kld, "share_error": 60 * kld}
+    return Piece(name=name, layer=layer, bytes=sum(t.bytes for t in tensors), tensors=tensors, **share, **_few(kld))
 
 
 def _few(kld: float) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from app.pages.results import ResultsPage
 from app.theme import Theme
 from app.widgets.method_pane import MethodPane
 from core.jobs import CheckpointJob, CheckpointManyJob, CheckpointResult, MethodRule
-from core.methods.table import EXPORT, METHODS, refusal
+from core.methods.table import EXPORT, METHODS, companions, forms_of
 from tests.app.accessibility import nameless, silent
 from tests.core.checkpoints.loading import build
 
@@ -134,7 +133,7 @@ def test_only_what_a_method_has_is_shown(qapp, qtbot, method):
     assert {pane.export.itemData(at) for at in range(pane.export.count())} == set(method.exports)
     assert {pane.bits.itemData(at) for at in range(pane.bits.count())} == set(method.bits)
     assert pane.group.isVisible() == bool(method.groups)
-    editors = pane.settings.editors
+    editors = pane.settings.form.editors
     for name in set(editors) & {option for row in METHODS for option in row.options} - {"restricted"}:
         assert editors[name].isVisible() == (name in method.options)
     assert editors["range"].isVisible() == bool(method.ranges)
@@ -209,22 +208,19 @@ def test_further_forms_hold_the_same_numbers_and_are_one_job(page, context, qtbo
     beside = pane.beside
     for asymmetric, bits in ((False, 4), (True, 4), (True, 8)):
         pane.apply({"asymmetric": asymmetric, "bits": bits})
-        others = {name: refusal(replace(pane.choice, export=name)) for name in pane.method.exports[1:]}
-        assert {name for name, form in beside.forms.items() if form.isVisible()} == set(others)
-        assert {name for name in others if beside.forms[name].isEnabled()} == {
-            name for name in others if others[name] is None
-        }
+        assert {name for name, form in beside.forms.items() if form.isVisible()} == set(forms_of(pane.method)[1:])
+        assert {name for name, form in beside.forms.items() if form.isEnabled()} == set(companions(pane.choice))
     assert "bits" in beside.forms["awq"].toolTip()
-    pane.apply({"bits": 4})
-    for name in ("gptq", "awq"):
+    pane.apply({"bits": 4, "group": 32})
+    for name in ("gptq", "awq", "Q4_1"):
         beside.forms[name].trigger()
     settle(page, qtbot)
-    assert beside.text() == "GPTQ, AWQ"
-    assert child(page, QLineEdit, "output_name").text() == "tiny-int4-g128-asym"
+    assert beside.text() == "GPTQ, AWQ, Q4_1 (GGUF)"
+    assert child(page, QLineEdit, "output_name").text() == "tiny-int4-g32-asym"
     plans = page.planner.plans
-    assert tuple(plans) == page.goal.targets == ("compressed-tensors", "gptq", "awq")
-    assert [page.pane.tabs.tabText(at).split(" · ")[0] for at in range(3)] == list(plans)
-    assert "3 checkpoints" in page.preview.text()
+    assert tuple(plans) == page.goal.targets == ("compressed-tensors", "gptq", "awq", "Q4_1")
+    assert [page.pane.tabs.tabText(at).split(" · ")[0] for at in range(4)] == list(plans)
+    assert "4 models" in page.preview.text()
     page.pane.tabs.setCurrentIndex(2)
     assert page.plan is plans["awq"]
     pane.apply({"bits": 8})  # what cannot hold 8 bits waits until it can hold them again
@@ -241,9 +237,9 @@ def test_further_forms_hold_the_same_numbers_and_are_one_job(page, context, qtbo
         job_id = context.jobs.submit(job)
     record = context.store.get(job_id)
     assert record.state == "done", record.error
-    assert [(Path(made.output).name, made.bytes) for made in record.result.results] == [
-        (form, plan.bytes) for form, plan in plans.items()
-    ]
+    made = record.result.results
+    assert [Path(each.output).name for each in made] == ["compressed-tensors", "gptq", "awq", "tiny-Q4_1.gguf"]
+    assert [each.bytes for each in made] == [plan.bytes for plan in plans.values()]
     results = ResultsPage(context)
     qtbot.addWidget(results)
     results.show_job(job_id)

@@ -63,9 +63,9 @@ def test_a_point_of_rounding_stands_for_its_matrix(theme, qtbot, result):
     with qtbot.waitSignal(plot.tensor_selected) as told:
         plot._choose(f"{result.layers[2].name}\n")
     assert told.args == [result.layers[2].name]
-    assert result.layers[2].name in plot._readout.text()
+    assert result.layers[2].name in plot.readout.text()
     plot.select("")
-    assert f"{len(result.layers)} matrices" in plot._readout.text()
+    assert f"{len(result.layers)} matrices" in plot.readout.text()
 
 
 def test_the_histogram_has_the_chosen_range(theme, qtbot, result):

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLineEdit, 
 from app import actions, cli
 from app.models.rules import COUNT, PATTERN, TYPE
 from app.pages.quantize import QuantizePage
-from core.jobs import ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeManyJob, QuantizeOptions
+from core.jobs import GptqOptions, ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeManyJob, QuantizeOptions
 from core.recipes import find_recipe, own_paths, presets
 from tests.core.small_models import small_model
 
@@ -264,7 +264,7 @@ def set_everything(page):
     for name, chosen in (("output_tensor_type", "Q8_0"), ("token_embedding_type", "Q6_K")):
         combo = part(page, QComboBox, name)
         combo.setCurrentIndex(combo.findData(chosen))
-    for name in ("pure", "leave_output_tensor", "strict"):
+    for name in ("pure", "leave_output_tensor", "keep_unquantized", "strict"):
         part(page, QCheckBox, name).setChecked(True)
     part(page, QLineEdit, "include_weights").setText("attn ffn_up")
     part(page, QLineEdit, "exclude_weights").setText("attn_k")
@@ -294,7 +294,7 @@ def test_the_copied_command_asks_for_exactly_the_same_job(page, qtbot, targets):
     )
     assert options.prune_layers == (1,)
     assert options.override_kv[0] == KeyOverride(key="general.name", type="str", value="A name, with = and 'quotes'")
-    assert all((options.pure, options.leave_output_tensor, options.strict))
+    assert all((options.pure, options.leave_output_tensor, options.keep_unquantized, options.strict))
     assert job_of_command(page) == job
 
 
@@ -307,8 +307,22 @@ def test_the_copied_command_of_plain_choices_is_the_same_job(page, qtbot, tmp_pa
     page.gguf.pane.gptq.text.set_text((str(tmp_path / "a text.txt"),))
     settle(page, qtbot)
     assert page.plan.memory_bytes > without.memory_bytes, "the plan is that of layers solved with a text"
-    assert page.jobs()[-1].options.gptq.text == (str(tmp_path / "a text.txt"),)
+    assert page.jobs()[-1].options.gptq == GptqOptions(text=(str(tmp_path / "a text.txt"),))
     assert job_of_command(page) == page.jobs()[-1]
+    pane = page.gguf.pane
+    part(page, QAbstractButton, "more_gptq").click()
+    assert pane.gptq.settings.isVisible()
+    assert set(pane.gptq.form.editors) == set(GptqOptions.model_fields) - {"text"}, "every setting has a place"
+    wanted = {"act_order": "off", "damp": 0.05, "sinks": 8, "target": 0.5, "samples": 16, "length": 64}
+    pane.gptq.form.set_values(wanted)
+    pane.gptq.changed.emit()
+    settle(page, qtbot)
+    assert pane.tabs.tabText(2) == "Advanced (6)"
+    assert page.jobs()[-1].options.gptq.model_dump(exclude={"text"}) == wanted
+    assert job_of_command(page) == page.jobs()[-1]
+    part(page, QAbstractButton, "solve_gptq").click()
+    assert not pane.gptq.settings.isVisible()
+    assert page.jobs()[-1].options.gptq is None
 
 
 def test_a_copy_is_a_type_like_others(page, qtbot):

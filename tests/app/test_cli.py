@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from app import cli, cli_text
-from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeResult
+from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeJob, QuantizeOptions, QuantizeResult
 from core.progress import Snapshot
 from core.store import Store
+from tests.app.evaluations import add_evaluation, make_evaluation
+from tests.app.values import add_finished, make_result
 from tests.core import hf_families
 from tests.core.small_models import small_model
 from tests.end2end.command import ROOT, run
@@ -409,6 +411,27 @@ def test_finished_job_is_in_the_history(call, small, tmp_path):
     assert "done" in out
     listed = json.loads(call("jobs", "--json")[1])["jobs"]
     assert [(job["id"], job["state"], job["kind"]) for job in listed] == [(record.id, "done", "quantize")]
+
+
+def test_the_history_is_a_report(call, tmp_path):
+    page = tmp_path / "report.html"
+    assert "No finished job" in call("report", "--out", page)[2]
+    store = Store()
+    first, second = (add_finished(store, make_result(2, f"/models/{name}.gguf")) for name in ("one", "two"))
+    evaluation = add_evaluation(store, make_evaluation())
+    unfinished = store.add(QuantizeJob(source="a", output="b", options=QuantizeOptions(target="Q8_0")))
+    assert json.loads(call("report", "--out", page, "--json")[1]) == {
+        "output": str(page),
+        "runs": [first, second, evaluation],
+    }
+    assert "two.gguf" in page.read_text()
+    assert "Models made from" in page.read_text()
+    assert call("report", first, "--out", page)[1] == f"Wrote 1 result to {page}\n"
+    assert "two.gguf" not in page.read_text()
+    for name, why in ((unfinished, "has not ended well"), ("nonsense", "There is no job nonsense")):
+        code, _, err = call("report", name, "--out", page)
+        assert (code, why in err) == (2, True)
+    assert call("report", "--out", tmp_path)[0] == 2
 
 
 def test_bad_input_is_not_a_job(call, small, tmp_path):

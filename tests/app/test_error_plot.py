@@ -83,8 +83,8 @@ def test_a_series_can_be_hidden_and_shown(plot):
 
 
 def scene_position(plot: ErrorPlot, name: str) -> QPointF:
-    x, y = plot._xy[plot._names.index(name)]
-    return plot._plot.getPlotItem().getViewBox().mapViewToScene(QPointF(x, y))
+    x, y = plot.places[plot.names.index(name)]
+    return plot.plot.getPlotItem().getViewBox().mapViewToScene(QPointF(x, y))
 
 
 def test_pointing_at_a_point_reads_out_its_figures(plot, qtbot):
@@ -100,11 +100,11 @@ def test_pointing_at_a_point_reads_out_its_figures(plot, qtbot):
 
 def test_a_click_selects_and_tells(plot, qtbot):
     name = "blk.3.attn_v.weight"
-    view = plot._plot.mapFromScene(scene_position(plot, name))
+    view = plot.plot.mapFromScene(scene_position(plot, name))
     with qtbot.waitSignal(plot.tensor_selected) as told:
-        QTest.mouseClick(plot._plot.viewport(), Qt.MouseButton.LeftButton, pos=view)
+        QTest.mouseClick(plot.plot.viewport(), Qt.MouseButton.LeftButton, pos=view)
     assert told.args == [name]
-    assert plot._selection.getData()[0].tolist() == [plot._xy[plot._names.index(name)][0]]
+    assert plot._selection.getData()[0].tolist() == [plot.places[plot.names.index(name)][0]]
 
 
 def test_arrow_keys_walk_through_the_points(plot, qtbot):
@@ -134,18 +134,18 @@ def double_click(viewport):
 
 
 def test_double_click_shows_everything_again(plot, qtbot):
-    view = plot._plot.getPlotItem().getViewBox()
+    view = plot.plot.getPlotItem().getViewBox()
     plot.reset_view()
     whole = view.viewRange()
     view.setRange(xRange=(3, 4), yRange=(-2, -1.9), padding=0)
-    double_click(plot._plot.viewport())
+    double_click(plot.plot.viewport())
     assert view.viewRange() == [pytest.approx(side) for side in whole]
 
 
 def test_colours_follow_the_theme(plot, theme):
     light = plot.grab().toImage()
     theme.set_mode("dark")
-    assert plot._plot.backgroundBrush().color() == theme.color("base")
+    assert plot.plot.backgroundBrush().color() == theme.color("base")
     assert plot.grab().toImage() != light
 
 
@@ -167,6 +167,11 @@ def test_logarithmic_ticks_are_round_numbers(low, high, wanted):
     ticks = [round(10**tick, 6) for tick in log_ticks(low, high, 5)]
     assert set(wanted) <= set(ticks)
     assert len(ticks) <= 7
+
+
+def test_a_low_axis_has_two_ticks_where_there_are_two_decades():
+    for low, high in ((-3.9, -1.1), (-3.7, -1.3), (-1.2, 1.1), (0.3, 6.2)):
+        assert 2 <= len(log_ticks(low, high, 2)) <= 3
 
 
 def test_more_room_gives_more_ticks():

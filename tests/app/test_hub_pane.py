@@ -83,7 +83,7 @@ def wait_for_badge(pane, qtbot, repo: str):
 
 def test_search_page_badge_and_download(window: MainWindow, pane, hub, qtbot):
     """The window's part of the whole way: search, badge, page, download, in the library."""
-    assert pane.results.state() is pane.begin_state
+    assert pane.results.state() is pane.states.begin
     assert hub.log == [], "nothing is sent before the user looks for something"
     find(pane, qtbot, "  small ")
     assert rows(pane) == ["owner/small"]
@@ -98,13 +98,13 @@ def test_search_page_badge_and_download(window: MainWindow, pane, hub, qtbot):
     find(pane, qtbot, "quants")
     inspector = open_page(pane, qtbot, "owner/quants")
     wait_for_badge(pane, qtbot, "owner/quants")
-    inspector.variant.setCurrentIndex(inspector.variant.findData("small-Q4_0.gguf"))
+    inspector.choice.variant.setCurrentIndex(inspector.choice.variant.findData("small-Q4_0.gguf"))
     with qtbot.waitSignal(window.context.library.changed, timeout=WAIT_MS):
         qtbot.mouseClick(inspector.download, Qt.MouseButton.LeftButton)
         assert window.page("models").downloads.panel.isVisible()
     qtbot.waitUntil(lambda: "small-Q4_0" in library_names(window), timeout=WAIT_MS)
     assert not window.page("models").downloads.panel.isVisible()
-    qtbot.waitUntil(lambda: bool(inspector.page and inspector.chosen().here), timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: bool(inspector.page and inspector.choice.chosen.here), timeout=WAIT_MS)
     assert inspector.local.isVisible()
     qtbot.mouseClick(inspector.local, Qt.MouseButton.LeftButton)
     assert window.page("models").selected().path.endswith("small-Q4_0.gguf")
@@ -149,7 +149,7 @@ def test_filters_pages_favourites_and_states(window: MainWindow, pane, hub, qtbo
     pane.filters.format.setCurrentIndex(pane.filters.format.findData("gguf"))
     qtbot.waitUntil(lambda: rows(pane) == ["owner/quants"], timeout=WAIT_MS)
     find(pane, qtbot, "no model has this name")
-    assert pane.results.state() is pane.none_state
+    assert pane.results.state() is pane.states.none
     assert not inspector.isVisible()
     # offline: at once, and what was kept is still there
     hub.stop()
@@ -157,8 +157,8 @@ def test_filters_pages_favourites_and_states(window: MainWindow, pane, hub, qtbo
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         window.context.hub.renew()
         find(pane, qtbot, "small")
-        assert pane.results.state() is pane.offline_state
-        assert "without a network" in pane.offline_state.words()
+        assert pane.results.state() is pane.states.offline
+        assert "without a network" in pane.states.offline.words()
         pane._scopes.button(1).click()
         assert rows(pane) == [LONG]
     finally:

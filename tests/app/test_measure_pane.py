@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog
 
+from app.widgets.device_box import DeviceBox
 from app.widgets.measure_pane import MeasurePane
 from app.widgets.texts import DatasetDialog
 from core.jobs import QUICK_CHUNKS, EvaluateJob, QuantizeOptions, SensitivityJob
@@ -22,7 +23,9 @@ OTHER = make_summary("/m/other.gguf", layers=9)
 
 @pytest.fixture
 def pane(context, qtbot):
-    made = MeasurePane(context.theme, lambda: (ORIGINAL, SMALL, OTHER), lambda: 3)
+    context.settings.set("threads", 1)
+    device = DeviceBox(context.settings, context.computing)
+    made = MeasurePane(context.theme, lambda: (ORIGINAL, SMALL, OTHER), context.computing, device)
     qtbot.addWidget(made)
     made.show()
     return made
@@ -30,10 +33,10 @@ def pane(context, qtbot):
 
 def test_a_model_leads_to_its_original(pane):
     pane.open(model=SMALL.path)
-    assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=3)
-    assert pane.list.count() == 1  # the other is another network
+    assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=1)
+    assert pane.models.list.count() == 1  # the other is another network
     pane.full.setChecked(True)
-    pane.kinds["chat"].setChecked(False)
+    pane.texts.kinds["chat"].setChecked(False)
     assert pane.job.chunks == 0
     assert pane.job.categories == ("code", "languages", "prose")
 
@@ -44,11 +47,11 @@ def test_what_is_missing_is_said(pane, qtbot):
     assert "original" in pane._missing.text()
     pane._take_original(ORIGINAL.path)
     assert "Tick one model" in pane._missing.text()
-    pane.list.item(0).setCheckState(Qt.CheckState.Checked)
+    pane.models.list.item(0).setCheckState(Qt.CheckState.Checked)
     with qtbot.waitSignal(pane.job_requested) as asked:
         pane.button.click()
     assert asked.args[0].models == (SMALL.path,)
-    for box in pane.kinds.values():
+    for box in pane.texts.kinds.values():
         box.setChecked(False)
     assert not pane.button.isEnabled()
 
@@ -56,19 +59,19 @@ def test_what_is_missing_is_said(pane, qtbot):
 def test_files_and_texts_from_elsewhere(pane, monkeypatch):
     pane.open(ORIGINAL.path)
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (["/x/far.gguf"], ""))
-    pane._browse_model()
-    assert pane.chosen_models() == ("/x/far.gguf",)
+    pane.models._browse_file()
+    assert pane.models.chosen == ("/x/far.gguf",)
     monkeypatch.setattr(QFileDialog, "getOpenFileNames", lambda *_: (["/x/a.txt", "/x/b.txt"], ""))
-    pane.text_button.click()
+    pane.texts.files.click()
     assert (pane.job.text, pane.job.categories) == (("/x/a.txt", "/x/b.txt"), ())
-    pane.text_button.click()
+    pane.texts.files.click()
     assert pane.job.text == ()
-    pane.dataset_button.click()
+    pane.texts.dataset.click()
     dialog = pane.findChild(DatasetDialog)
     dialog.line.setText("owner/name")
     dialog.ok.click()
     assert pane.job.text == ("dataset:owner/name",)
-    assert not pane.dataset_button.isVisibleTo(pane)
+    assert not pane.texts.dataset.isVisibleTo(pane)
 
 
 def test_parts_need_no_models(pane):
@@ -77,10 +80,11 @@ def test_parts_need_no_models(pane):
     pane.target.setCurrentText("Q3_K_S")
     pane.grain.setCurrentIndex(1)
     options = QuantizeOptions(target="Q3_K_S")
-    assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=3)
+    assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=1)
+    assert "16 windows of 128" in pane.quick.text()
     pane.copy.click()
     assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
-    assert not pane.list.isVisible()
+    assert not pane.models.list.isVisible()
 
 
 def test_everything_has_a_name(pane):

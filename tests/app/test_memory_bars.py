@@ -6,7 +6,8 @@ import pytest
 from PySide6.QtGui import QColor
 
 from app.theme import Theme
-from app.widgets.memory_bars import SERIES, SizeBars, readable_on
+from app.widgets.memory_bars import SERIES, SizeBars
+from app.widgets.stacked_bars import readable_on
 from tests.app.values import make_plan, make_result
 
 
@@ -31,10 +32,10 @@ def test_it_shows_plans_and_results_alike(bars, make):
 def test_both_bars_are_drawn_on_one_scale(bars):
     result = make_result(12)
     bars.set_result(result).grab()
-    rows = sorted({area.top() for area, _words in bars._segments})
+    rows = sorted({area.top() for area, _words in bars._parts})
     assert len(rows) == 2
-    before, after = (max(area.right() for area, _words in bars._segments if area.top() == top) for top in rows)
-    left = min(area.left() for area, _words in bars._segments)
+    before, after = (max(area.right() for area, _words in bars._parts if area.top() == top) for top in rows)
+    left = min(area.left() for area, _words in bars._parts)
     assert (after - left) / (before - left) == pytest.approx(result.bytes / result.source_bytes, rel=0.01)
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QPushButton, QToolButton
 
 from app.models.library import describe, facts
 from core.catalog import SAMPLE_NAME
@@ -85,20 +85,35 @@ def test_problems_are_listed_and_the_offer_goes(page, window, qtbot, sample, tmp
     assert page.selected().path == str(tmp_path / "mine.gguf")
 
 
+def of_menu(page, words):
+    """What can be done with the selected model, behind a button that is seen."""
+    more = page.findChild(QToolButton, "inspectorMore")
+    assert more.isVisible()
+    return next(action for action in more.menu().actions() if action.text() == words)
+
+
+def test_a_model_is_measured_from_a_button(page, window, qtbot):
+    page.select(page.context.library.models()[0].path)
+    page.findChild(QPushButton, "inspectorMeasure").click()
+    assert window.current_page() == "results"
+    results = window.page("results")
+    assert results._detail.currentWidget() is results.measure
+
+
 def test_removing_asks_nothing_of_the_disk(page, window, qtbot, sample, tmp_path):
     copy = tmp_path / "mine.gguf"
     shutil.copy(sample, copy)
     with qtbot.waitSignal(window.context.library.arrived, timeout=WAIT_MS):
         window.add_models([str(copy)])
     with qtbot.waitSignal(window.context.library.changed, timeout=WAIT_MS):
-        page.inspector.remove_clicked.emit()
+        of_menu(page, "Remove from list").trigger()
     assert copy.exists()
     assert [row[0] for row in cells(page.table)] == [SAMPLE_NAME]
 
 
 def test_an_empty_list_offers_the_sample(page, window, qtbot):
     with qtbot.waitSignal(window.context.library.changed, timeout=WAIT_MS):
-        page.inspector.remove_clicked.emit()
+        of_menu(page, "Remove from list").trigger()
     again = next(
         button
         for button in page.findChildren(QPushButton)

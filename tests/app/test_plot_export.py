@@ -64,7 +64,7 @@ def test_controls_are_not_in_the_picture_and_come_back(qtbot, tmp_path):
     qtbot.waitExposed(plot)
     save_png(plot, tmp_path / "plot.png")
     assert plot._choice.isVisible()
-    assert plot._readout.isVisible()
+    assert plot.readout.isVisible()
 
 
 def test_the_menu_offers_every_kind(plot):

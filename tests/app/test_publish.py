@@ -39,6 +39,8 @@ def test_a_model_is_published_after_a_look(window: MainWindow, hub, qtbot, sampl
     shutil.copy(sample, path)
     form = open_form(window, str(path), qtbot)
     assert "has to know whose repository" in form.note.text()
+    assert "Made from" in form.warning.text()
+    assert "--" not in form.warning.text()
     assert not form.button.isEnabled()
     form.close()
     monkeypatch.setenv("HF_TOKEN", TOKEN)

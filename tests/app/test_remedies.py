@@ -58,7 +58,7 @@ def test_every_refusal_has_a_button_and_they_lead_to_a_legal_choice(qapp):
         ("Use --group channel", "Use group channel", {"group": -1}),
         ("Use --bits 8 --group tensor", "Use 8 bits group tensor", {"bits": 8, "group": 0}),
         ("Leave --text out", "Leave calibration text out", {"text": ()}),
-        ("Use --prestep smoothquant, or leave it out", "Use pre-step smoothquant", {"prestep": "smoothquant"}),
+        ("Use --prestep smoothquant, or leave it out", "Use pre-step SmoothQuant", {"prestep": "smoothquant"}),
         ("Add --activations static", "Add activations static", {"activations": "static"}),
     ],
 )
@@ -77,3 +77,9 @@ def test_every_option_of_methods_has_a_place_in_the_window():
     assert {field.name for field in FIELDS} | ELSEWHERE == set(MethodOptions.model_fields)
     options = {name for method in METHOD.values() for name in method.options}
     assert options <= {field.name for field in FIELDS} | ELSEWHERE
+
+
+def test_names_have_the_capitals_of_their_titles(qapp):
+    assert in_window("awq cannot be symmetric: AWQ has none") == "AWQ cannot be symmetric: AWQ has none"
+    assert in_window("Use --export gptq, not nf4") == "Use form GPTQ, not NF4"
+    assert in_window("int has its own") == "int has its own"

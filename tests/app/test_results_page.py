@@ -132,6 +132,14 @@ def test_the_export_button_offers_the_plot_in_front(page, at):
     assert [action.text() for action in menu.actions()][:3] == ["Export PNG…", "Export SVG…", "Export CSV…"]
 
 
+def test_all_results_are_one_report(page, tmp_path, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "all"), ""))
+    page.report_button.click()
+    words = (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert all(entry.result.output in words for entry in page.history.records)
+    assert "2 results" in words
+
+
 def test_chat_gets_the_result_and_its_source(page, qtbot, output):
     with qtbot.waitSignal(page.chat_requested) as asked:
         page.head.chat.click()
@@ -154,7 +162,7 @@ def test_plots_follow_the_theme(page, context):
     theme = context.theme
     before = theme.is_dark
     theme.set_mode("light" if before else "dark")
-    assert page.plot("errors")._plot.backgroundBrush().color() == theme.color("base")
+    assert page.plot("errors").plot.backgroundBrush().color() == theme.color("base")
     theme.set_mode("dark" if before else "light")
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from app.theme import Theme
 from app.widgets.before_start import BeforeStart
 from app.widgets.device_bars import PARTS, Bar, DeviceBars, part_word
-from app.widgets.memory_meter import GpuMeter
 from app.widgets.preflight_list import PreflightList, summary, time_words
 from app.widgets.run_memory import RunMemory, contexts
 from core.estimate.fitting import verdict
@@ -127,9 +123,9 @@ def test_parts_are_drawn_in_proportion_and_named(qtbot):
     memory = DeviceMemory(name="Computer", kind="host", weights=400, cache=200, state=0, compute=100, overhead=100)
     bars.set_bars((Bar("Now", memory, 1600), Bar("Then", memory, 700), Bar("Elsewhere", memory, None)))
     bars.grab()
-    first = {words.split(":")[0]: area.width() + 1 for area, words in bars._segments[:6]}
+    first = {words.split(":")[0]: area.width() + 1 for area, words in bars._parts[:6]}
     assert first["Weights"] == pytest.approx(2 * first["Cache"])
-    assert any(words == "Stays free: 800 B" for _, words in bars._segments)
+    assert any(words == "Stays free: 800 B" for _, words in bars._parts)
     assert "Now: 0.0 of 0.0 GiB free" in bars.accessibleDescription()
     assert len({part_word(part) for part in PARTS}) == len(PARTS)
 
@@ -177,26 +173,3 @@ def test_the_time_is_asked_for_where_it_is_missing(qtbot):
     assert before.text() == "nothing in the way · about 2.0 s"
     before.forget()
     assert before.text() == "Checking…"
-
-
-# ---------------------------------------------------------------- the GPU's meter
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the stand-in for the driver's tool is a shell script")
-def test_the_meter_of_a_gpu(qtbot, tmp_path: Path, monkeypatch):
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho 'NVIDIA X, 8192, 2048'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    meter = GpuMeter(Theme("light"))
-    qtbot.addWidget(meter)
-    qtbot.waitUntil(lambda: meter.words() == "GPU 6.0 / 8.0 GiB", timeout=180_000)
-    assert "NVIDIA X" in meter.toolTip()
-
-
-def test_no_meter_without_a_gpu(qtbot, tmp_path: Path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    meter = GpuMeter(Theme("light"))
-    qtbot.addWidget(meter)
-    assert not meter.isVisible()
-    assert not meter._timer.isActive()

@@ -13,6 +13,7 @@ NEW = {
     "model_folders": ("/a", "/b"),
     "output_folder": "/out",
     "threads": 1,
+    "device": "cpu",
     "chat_context": 4096,
     "chat_max_tokens": 7,
     "chat_temperature": 0.25,

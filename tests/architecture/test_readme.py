@@ -83,6 +83,7 @@ def test_every_command_and_target_is_documented() -> None:
         "token",
         "library",
         "trash",
+        "report",
     ],
 )
 def test_every_option_is_documented(command: str) -> None:

@@ -26,7 +26,7 @@ from core.errors import (
 )
 from core.evaluation import run as running
 from core.evaluation import scores as scoring
-from core.evaluation.statistics import figures
+from core.evaluation.statistics import figures, window_error
 from core.evaluation.tiles import Divergence, Softmax
 from core.evaluation.windows import read_windows
 from core.jobs import Category, EvaluateJob, EvaluateResult, EvaluationFigures, QuantizeJob, QuantizeOptions
@@ -141,7 +141,8 @@ def test_the_figures_are_plain_statistics():
     nll_base, kld = chance.exponential(2, 400), chance.exponential(0.1, 400)
     nll, same = nll_base + chance.normal(0.1, 0.3, 400), chance.random(400) < 0.8
     found = figures(nll, nll_base, kld, same)
-    assert set(found) == set(EvaluationFigures.model_fields) - {"tokens"}
+    by_window = {"ln_ratio_window_error", "mean_kld_window_error"}
+    assert set(found) == set(EvaluationFigures.model_fields) - {"tokens"} - by_window
 
     def error(values):
         return values.std() / math.sqrt(399)
@@ -190,6 +191,24 @@ def test_the_figures_are_plain_statistics():
         values = sorted((found[name] for name in order), reverse=True)
         assert values[0] == found[f"max_{prefix}"]
         assert values[-1] == found[f"min_{prefix}"]
+
+
+@pytest.mark.parametrize("windows", [2, 3, 4, 8, 40])
+def test_an_error_over_windows_holds_the_truth_as_often_as_it_says(windows):
+    chance = np.random.default_rng(windows)
+    hard = chance.normal(0, 1, (4000, windows, 1))  # what all tokens of a window share
+    values = hard + chance.normal(0, 1, (4000, windows, 20))
+    held = np.mean([abs(each.mean()) < window_error(each) for each in values])
+    assert held == pytest.approx(0.6827, abs=0.025)
+    alone = np.mean([abs(each.mean()) < each.std() / math.sqrt(each.size - 1) for each in values])
+    assert alone < 0.35
+
+
+def test_of_one_window_or_equal_windows_the_error_is_finite():
+    one = np.random.default_rng(3).normal(0, 1, (1, 400))
+    assert window_error(one) == pytest.approx(one.std() / math.sqrt(399))
+    assert window_error(np.ones((5, 20))) == 0
+    assert window_error(np.ones((1, 1))) == 0
 
 
 def test_figures_of_few_tokens_and_of_equal_models_are_finite():

@@ -26,6 +26,7 @@ from core.jobs import (
     HubPageJob,
     ImatrixJob,
     InspectJob,
+    MeasurePreflightJob,
     MethodOptions,
     Override,
     PlanJob,
@@ -77,6 +78,7 @@ JOBS = [
     UploadJob(source="/m/a.gguf", repo="a/b", private=False, include=("*.gguf",), base="c/d", license="mit"),
     EvaluateJob(source="a.gguf", models=("b.gguf", "/c"), categories=("code", "prose"), chunks=4),
     SensitivityJob(source="a.gguf", options=OPTIONS, by="tensor", categories=("chat",), context=64),
+    MeasurePreflightJob(job=EvaluateJob(source="a.gguf", models=("b.gguf",)), measure=True),
 ]
 
 

@@ -154,3 +154,27 @@ def test_results_of_one_pass_are_taken_together(tmp_path: Path) -> None:
         done_job(store, source, tmp_path / "out.gguf", 5.0)
     (together,) = module.past_passes(store.latest("quantize", 9))
     assert (len(together.outputs), together.seconds) == (3, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("card", "levels", "words"),
+    [
+        ("license: mit", ["fine"], "The licence is mit."),
+        ("license: cc-by-nc-4.0", ["risk"], "allows no commercial use"),
+        ("license: other\nlicense_name: llama3.2\nlicense_link: https://a.b/c", ["risk"], "llama3.2 sets conditions"),
+        ("license: mit\nextra_gated_prompt: Accept this", ["fine", "risk"], "gated"),
+        ("tags: none", ["fine"], "does not name its licence"),
+    ],
+)
+def test_the_card_says_licence_and_gate(card: str, levels: list[str], words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "models--owner--name" / "snapshots" / ("0123456789" * 4)
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text(f"---\n{card}\n---\n# A model\n")
+    for path in (folder, folder / "model.gguf"):
+        found = list(checks.licences(path, ""))
+        assert [check.level for check in found] == levels
+        assert words in found[-1].cause
+        if "gated" in words:
+            assert "owner/name" in found[-1].fix
+        if "llama" in words:
+            assert "https://a.b/c" in found[-1].fix

@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import OutputNotWritable
 from core.jobs import QuantizeManyResult
-from core.report.report import report, write_report
+from core.report.report import report, reports, write_report
 from core.report.svg import Dot, axis, bars, scatter
 from tests.app.evaluations import make_evaluation, make_ranking
 from tests.app.values import make_result
@@ -114,3 +114,14 @@ def test_plots_without_anything_to_show():
     assert scatter([], "x", "y") == ""
     assert scatter([Dot(1, 0.0)], "x", "y") == ""
     assert read(bars(["a"], ["b"], [[(0.0, 0.0)]], "y")).tags.count("rect") == 1
+
+
+def test_several_reports_are_one_page_with_links_to_each():
+    reader = read(reports(list(RESULTS.values()), "Four results"))
+    assert reader.outside == [f"#part{number}" for number in range(1, 5)]
+    assert reader.tags.count("h1") == 5
+    for name, result in RESULTS.items():
+        assert read(report(result)).tags.count("svg") <= reader.tags.count("svg"), name
+    assert "Sensitivity of" in reader.words
+    with pytest.raises(KeyError):
+        reports([make_evaluation(), make_result(2).total], "None")

@@ -56,15 +56,27 @@ def figures_of_file(source: Path, folder: Path, tensors: tuple[PieceTensor, ...]
     options = QuantizeOptions(target="F32", overrides=overrides)
     engine.run(QuantizeJob(source=str(source), output=str(made), options=options))
     (found,) = engine.run(EvaluateJob(source=str(source), models=(str(made),), **TEXT)).models
-    return SensitivityFigures(**{name: getattr(found, name) for name in SensitivityFigures.model_fields})
+    by_window = {name: getattr(found, f"{name}_window_error") for name in ("mean_kld", "ln_ratio")}
+    figures = {name: getattr(found, name) for name in SensitivityFigures.model_fields}
+    return SensitivityFigures(**figures | {f"{name}_error": error for name, error in by_window.items()})
 
 
 @pytest.mark.parametrize("name", ["blk.0.attn_q.weight", "blk.1.ffn_down.weight", "token_embd.weight", "output.weight"])
 def test_a_piece_has_the_figures_of_a_file_with_it_alone_quantized(name, source, by_tensor, tmp_path):
     found = next(piece for piece in by_tensor.pieces if piece.name == name)
     expected = figures_of_file(source, tmp_path, found.tensors)
-    for figure in SensitivityFigures.model_fields:
+    for figure in set(SensitivityFigures.model_fields) - {"same_top_p_error"}:  # over windows only in a ranking
         assert getattr(found, figure) == pytest.approx(getattr(expected, figure), rel=1e-3, abs=1e-6), figure
+
+
+def test_shares_are_those_of_each_window(source, by_tensor):
+    assert sum(piece.share for piece in by_tensor.pieces) == pytest.approx(100)
+    assert all(piece.share_error > 0 for piece in by_tensor.pieces)
+    assert by_tensor.warnings == ()
+    alone = measured(source, by="layer", chunks=1)
+    assert "several" in alone.warnings[0]
+    means = [100 * piece.mean_kld / summed(alone.pieces) for piece in alone.pieces]
+    assert [piece.share for piece in alone.pieces] == pytest.approx(means)
 
 
 @pytest.mark.parametrize(("by", "names"), [("group", 6), ("layer", 4), ("tensor", 16)])

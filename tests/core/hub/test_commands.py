@@ -97,8 +97,20 @@ def test_offline(hub, capsys, monkeypatch):
 def test_offline_names_what_is_here(hub, capsys, monkeypatch):
     assert run(capsys, "download", "owner/small")[0] == 0
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    code, _, err = run(capsys, "download", "owner/small")
-    assert (code, "What was downloaded of owner/small before can be used" in err) == (1, True)
+    for more in ((), ("--include", "*.safetensors", "--include", "config.json")):
+        code, out, _ = run(capsys, "download", "owner/small", *more)
+        assert (code, "all of the model is on this computer" in out) == (0, True)
+    code, out, _ = run(capsys, "download", "owner/small", "--json")
+    answer = json.loads(out)
+    assert (code, answer["fetched"], answer["offline"]) == (0, 0, True)
+    assert "model.safetensors" in [file["name"] for file in answer["files"]]
+    # What may be missing is not taken for complete.
+    (blob,) = [path for path in Path(answer["folder"]).iterdir() if path.name == "config.json"]
+    for more in (("--include", "*.bin"), ("--out", "elsewhere")):
+        code, _, err = run(capsys, "download", "owner/small", *more)
+        assert (code, "What was downloaded of owner/small before can be used" in err) == (1, True)
+    blob.parent.joinpath("model.safetensors").unlink()
+    assert run(capsys, "download", "owner/small")[0] == 1
 
 
 @pytest.mark.parametrize("command", ["search", "page", "download", "upload", "token", "library", "trash"])

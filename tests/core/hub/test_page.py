@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core import engine, errors
+from core import engine, errors, preflight
 from core.estimate.values import Machine, RunOptions
 from core.hub import fit as fit_module
 from core.hub.page import type_in
-from core.jobs import AccountJob, EstimateJob, FitJob, HubPageJob, QuantizeOptions
+from core.jobs import AccountJob, EstimateJob, FitJob, HubPageJob, Plan, PreflightJob, QuantizeOptions
+from core.progress import Progress
 from tests.core import hf_tiny
 from tests.core.hub.conftest import TOKEN, files_of
 from tests.core.small_models import small_model
@@ -136,3 +137,32 @@ def test_of_many_gguf_files_one_header_is_read(hub, tmp_path):
     assert [(form.name, form.estimated) for form in found.forms] == [("m-Q8_0.gguf", True), ("m-Q4_0.gguf", False)]
     assert {request.path.partition("?")[0] for request in hub.contents("cdn")} == {"/owner/quants/m-Q4_0.gguf"}
     assert found.best == "m-Q8_0.gguf"
+
+
+PLAN = Plan(
+    source="hub:owner/gated",
+    architecture="llama",
+    target="Q8_0",
+    tensors=(),
+    source_bytes=1,
+    bytes=1,
+    bits_per_weight=8,
+    memory_bytes=1,
+)
+
+
+def test_a_preflight_says_what_the_hub_says(hub, tmp_path, monkeypatch):
+    def gate() -> list[tuple[str, str]]:
+        job = PreflightJob(
+            source="hub:owner/gated", output=str(tmp_path / "o.gguf"), options=QuantizeOptions(target="Q8_0")
+        )
+        monkeypatch.setattr(preflight, "plan", lambda job, progress: PLAN)
+        found = preflight.preflight(job, Progress())
+        assert any("to be downloaded" in check.cause for check in found.checks)
+        return [(check.level, check.fix) for check in found.checks if check.step == "licence"][1:]
+
+    ((level, fix),) = gate()
+    assert (level, "accept the conditions" in fix) == ("error", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    ((level, fix),) = gate()
+    assert (level, "owner/gated" in fix) == ("risk", True)
