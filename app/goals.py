@@ -307,10 +307,10 @@ class CheckpointGoal:
         return options.model_copy(update={"export": target, "beside": others})
 
     def check(self, target: str, output: str, *, measure: bool) -> Job | None:
-        """The preflight; of what looks at a text only past jobs tell how long it takes."""
-        if measure and self.pane.is_calibrated:
-            return None
-        return CheckpointPreflightJob(source=self.source, output=output, options=self._for(target), measure=measure)
+        """The preflight of one form."""
+        return CheckpointPreflightJob(
+            source=self.source, output=output, options=self._for(target), measure=measure, **self.computed
+        )
 
     def memory(self, target: str) -> Job | None:
         """What other programs take to run it is not known here."""

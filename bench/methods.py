@@ -37,7 +37,7 @@ from bench.skewed import show_skewed
 ORIGINAL = Row("bf16, the original", "")
 FOLDER = ROOT / "build" / "bench-methods"
 # Windows of each category, and of the calibration text; the quick selection's second.
-WINDOWS, SAMPLES = (8, 3), (128, 16)
+WINDOWS, SAMPLES = (4, 2), (32, 16)
 ERROR_WINDOWS = 4
 
 

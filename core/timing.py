@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 
+from core.cuda import require_cuda
 from core.errors import BitwrightError
 from core.estimate.timing import How, Operation, correction, seconds_of
 from core.jobs import Value
@@ -14,6 +15,8 @@ from core.store import JobRecord, Store
 
 JOBS_LOOKED_AT = 24
 JOBS_COUNTED = 8
+# Many small parts are computed, each of which a busy machine can slow down much while it is timed.
+FURTHEST = 20.0
 Amounts = Mapping[Operation, int]
 # What a past job had to do, and what it is one of; None of a job that says nothing here.
 PastWork = Callable[[Value], Amounts | None]
@@ -24,8 +27,11 @@ def expected(
 ) -> tuple[float | None, int]:
     """Seconds for these operations, and how many past jobs of `kind` corrected them; (None, 0): never timed.
 
-    measure: what is told of it while operations are timed that never were; None: they are not.
+    measure: what is told of it while operations are timed that never were; None: they are not. Raises
+    DeviceNotAvailable.
     """
+    if how.device == "cuda":
+        require_cuda()
     try:
         store = Store()
         speeds = store.speeds() if measure is None else time_missing(amounts, how, store, measure)
@@ -36,7 +42,7 @@ def expected(
     if seconds is None:
         return None, 0
     ratios = list(_ratios(records, past, speeds))
-    return seconds * correction(ratios), len(ratios)
+    return seconds * correction(ratios, FURTHEST), len(ratios)
 
 
 def _ratios(records: Iterable[JobRecord], past: PastWork, speeds: Mapping[str, float]) -> Iterable[float]:

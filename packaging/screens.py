@@ -221,11 +221,12 @@ def show_solving(stage: Stage) -> None:
     page.checkpoint.pane.rules.set_rules(())
     stage.wait("the plan", page.button.isEnabled)
     page.button.click()
-    queue = stage.window.context.jobs
-    stage.wait("the job", lambda: queue.running() is not None)
-    stage.solving = queue.running()
+    queue, store = stage.window.context.jobs, stage.window.context.store
+    stage.solving = next(record.id for record in store.summaries() if record.job.kind == "checkpoint")
     stage.window.page("jobs").select(stage.solving)
-    stage.wait("some layers", lambda: len(queue.measured(stage.solving)) > 60 or queue.running() is None)
+    stage.wait(
+        "some layers", lambda: len(queue.measured(stage.solving)) > 60 or bool(store.get(stage.solving).finished)
+    )
 
 
 def show_figures(view: str) -> Callable[[Stage], None]:

@@ -34,7 +34,7 @@ from app.widgets.result_head import ResultHead
 from app.widgets.result_views import VIEW, VIEWS
 from app.widgets.sensitivity_view import SensitivityView
 from app.widgets.view_tables import ViewTables
-from core.jobs import QuantizeResult
+from core.jobs import EvaluateJob, MeasurePreflightJob, QuantizeResult, SensitivityJob
 from core.keeping import Keeping, recipe
 
 _WIDTHS = (200, 64, 56, 64, 96, 72, 72, 72, 72, 72, 72, 80, 72, 220)
@@ -233,6 +233,8 @@ class ResultsPage(QWidget):
         self.head.publish_requested.connect(self.publish_requested)
         self.ranking.rules_requested.connect(self._ask_for_rules)
         self.measure.job_requested.connect(self._leave_measuring)
+        self.measure.check_wanted.connect(self._check_measuring)
+        self.measure.timing_wanted.connect(self._time_measuring)
         self.tabs.currentChanged.connect(self._show_plot)
         self.tables.selected.connect(self._on_row)
         self.head.chat_requested.connect(self._ask_for_chat)
@@ -290,12 +292,24 @@ class ResultsPage(QWidget):
             self._show_plot()
 
     def _leave_measuring(self, job: object) -> None:
+        self.context.timings.drop(self.measure)
         index = self.list.currentIndex()
         self._detail.setCurrentWidget(self._quantization)
         self._pages.setCurrentIndex(1 if self.history.rowCount() else 0)
         if index.isValid():
             self._show_entry(index)
         self.job_requested.emit(job)
+
+    def _check_measuring(self, job: EvaluateJob | SensitivityJob) -> None:
+        self.context.timings.drop(self.measure)
+        if self.measure.isVisible():
+            question = MeasurePreflightJob(job=job)
+            self.context.questions.ask(question, self.measure.show_checks, owner=self.measure)
+
+    def _time_measuring(self, job: EvaluateJob | SensitivityJob) -> None:
+        if self.measure.isVisible():
+            question = MeasurePreflightJob(job=job, measure=True)
+            self.context.timings.ask(question, self.measure.show_checks, owner=self.measure)
 
     def _ask_for_rules(self, keeping: Keeping) -> None:
         ranking = self.ranking.ranking

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -22,9 +23,11 @@ from app import job_kinds
 from app.computing import Computing
 from app.glossary import explain
 from app.models.names import model_title
+from app.widgets import before_start
 from app.widgets.device_box import DeviceBox
 from app.widgets.measured_models import MeasuredModels
 from app.widgets.measured_texts import MeasuredTexts
+from app.widgets.preflight_list import PreflightList
 from app.widgets.side_by_side import column, row
 from app.widgets.source_strip import ModelMenu
 from core.catalog import COPY, TARGETS
@@ -36,23 +39,30 @@ from core.jobs import (
     EvaluateJob,
     Grain,
     ModelSummary,
+    PreflightResult,
     QuantizeOptions,
     SensitivityJob,
 )
 
 USUAL_TARGET = "Q4_K_M"
 MAX_WIDTH = 720
+# After the last change of a choice, before it is looked at.
+CHECK_MS = 300
 
 
 class MeasurePane(QWidget):
     """Chooses an EvaluateJob or a SensitivityJob. Signals: job_requested(job).
 
+    check_wanted(job) when what stands in its way is to be looked at, timing_wanted(job) when its time is not known:
+    `show_checks` takes the answers.
     models: what the library has. device: the choice of `computing`, shown beside the button. For tests: objectNames
     `measure_models`, `measure_parts`, `measure_original`, `measured_models`, `measure_quick`, `measure_full`,
     `measure_button`, `measure_target`, `measure_grain`.
     """
 
     job_requested = Signal(object)
+    check_wanted = Signal(object)
+    timing_wanted = Signal(object)
 
     def __init__(
         self, theme: Any, models: Callable[[], Iterable[ModelSummary]], computing: Computing, device: DeviceBox
@@ -60,6 +70,10 @@ class MeasurePane(QWidget):
         super().__init__()
         self._theme, self._library, self._computing, self._device = theme, models, computing, device
         self._source = ""
+        self._soon = QTimer(self, singleShot=True, interval=CHECK_MS)
+        self._soon.timeout.connect(lambda: self.check_wanted.emit(self.job))
+        self._unknown = QTimer(self, singleShot=True, interval=before_start.PATIENCE_MS)
+        self._unknown.timeout.connect(lambda: self.timing_wanted.emit(self.job))
         self._build()
         self._show_state()
 
@@ -69,6 +83,12 @@ class MeasurePane(QWidget):
         """Begins anew with an original, or with a model whose original is to be chosen."""
         self._source = source or self.models.original_of(model)
         self.models.begin(self._source, model)
+
+    def show_checks(self, result: PreflightResult) -> None:
+        """Shows what stands in the way of the job, and how long it takes where that is known."""
+        self.checks.show_result(result)
+        if result.worst != "error" and result.seconds is None:
+            self._unknown.start()
 
     @property
     def job(self) -> EvaluateJob | SensitivityJob | None:
@@ -86,7 +106,9 @@ class MeasurePane(QWidget):
             chunks = RANKING_CHUNKS if self.quick.isChecked() else 0
             return SensitivityJob(options=QuantizeOptions(target=target), by=grain, chunks=chunks, **common)
         models, chunks = self.models.chosen, QUICK_CHUNKS if self.quick.isChecked() else 0
-        return EvaluateJob(models=models, chunks=chunks, **common) if models else None
+        if not models:
+            return None
+        return EvaluateJob(models=models, chunks=chunks, as_run=self.as_run.isChecked(), **common)
 
     # ------------------------------------------------------------ composition
 
@@ -113,6 +135,12 @@ class MeasurePane(QWidget):
         self.texts.changed.connect(self._show_state)
         form.addRow(self.tr("Text"), self.texts)
         form.addRow(self.tr("How much"), self._make_length())
+        self._as_run_label = QLabel(self.tr("Also count"))
+        self.as_run = QCheckBox(self.tr("what llama.cpp loses by &rounding activations while it runs GGUF files"))
+        self.as_run.setObjectName("measure_as_run")
+        form.addRow(self._as_run_label, self.as_run)
+        self.checks = PreflightList(self._theme)
+        form.addRow(self.checks)
         form.addRow(self._make_foot())
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -154,6 +182,8 @@ class MeasurePane(QWidget):
         }
         for grain in words:
             self.grain.addItem(words[grain], grain)
+        for combo in (self.target, self.grain):
+            combo.currentIndexChanged.connect(self._show_state)
         label = QLabel(self.tr("p&iece by piece:"))
         label.setBuddy(self.grain)
         explain(label, "piece")
@@ -169,6 +199,7 @@ class MeasurePane(QWidget):
         group = QButtonGroup(self)
         group.addButton(self.quick)
         group.addButton(self.full)
+        self.quick.toggled.connect(self._show_state)
         return column(self.quick, self.full)
 
     def _make_foot(self) -> QWidget:
@@ -200,7 +231,7 @@ class MeasurePane(QWidget):
 
     def _show_state(self) -> None:
         parts = self.of_parts.isChecked()
-        for widget in (self._models_label, self.models):
+        for widget in (self._models_label, self.models, self._as_run_label, self.as_run):
             widget.setVisible(not parts)
         for widget in (self._parts_label, self._parts_box):
             widget.setVisible(parts)
@@ -213,6 +244,12 @@ class MeasurePane(QWidget):
         self._missing.setText(missing)
         self.button.setEnabled(not missing)
         self.copy.setEnabled(not missing)
+        self._unknown.stop()
+        self.checks.show_result(None)
+        if missing:
+            self._soon.stop()
+        else:
+            self._soon.start()
 
     def _what_is_missing(self) -> str:
         if not self._source:

@@ -94,9 +94,9 @@ class DatasetDialog(QDialog):
     def _explanation(self) -> QLabel:
         words = QLabel(
             self.tr(
-                "Its first rows are fetched when the job runs: texts, conversations, or questions with their answers, "
-                "from JSONL, JSON, Parquet or text files. For one file or folder of it, write OWNER/NAME/FILE. Rows "
-                "with other columns are refused then."
+                "Its first file is fetched when the job runs, and of its rows as many are read as are needed, some "
+                "4 MiB of text at most: texts, conversations, or questions with their answers, from JSONL, JSON, "
+                "Parquet or text files. For one file or folder of it, write OWNER/NAME/FILE."
             )
         )
         words.setProperty("role", "muted")

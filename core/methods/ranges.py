@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.methods.linear import Floats, Linear, Scheme, assembled, grid
-from core.methods.table import TENSOR
 from kernels.cpu.scales import best_candidates
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
@@ -77,17 +76,16 @@ def percentile(groups: Floats, importance: Floats | None, scheme: Scheme, settin
 def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:
     """The share of the whole range with the least squared error, columns counted by their importance.
 
-    Of the shares every few are tried, and then those beside the best of them.
+    Where that is not known, errors of large weights count more, as in ggml's searches: a few of them meet activations
+    that are larger still, and must not be cut off. Of the shares every few are tried, and then those beside the best.
     """
     low, high = groups.min(axis=1), groups.max(axis=1)
-    weights = (
-        np.ones(groups.shape[1] if scheme.group != TENSOR else 1, np.float32) if importance is None else importance
-    )
     best = np.empty(len(groups), np.int64)
-    per_row = max(1, len(weights) // groups.shape[1])
+    per_row = 1 if importance is None else max(1, len(importance) // groups.shape[1])
     step = max(1, CHUNK_ELEMENTS // (groups.shape[1] * per_row)) * per_row
     for first in range(0, len(groups), step):
         part = slice(first, first + step)
+        weights = _by_size(groups[part]) if importance is None else importance
         ends, found = (low[part, None], high[part, None]), np.zeros((len(low[part]), 1), np.int64)
         for steps in (COARSE, FINE):
             tried = np.clip(found + steps, 0, len(SHRINKS) - 1)
@@ -96,6 +94,13 @@ def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, set
             found = np.take_along_axis(tried, chosen[:, None], axis=1)
         best[part] = found[:, 0]
     return low * SHRINKS[best], high * SHRINKS[best]
+
+
+def _by_size(groups: Floats) -> Floats:
+    """How much the error of each weight counts, from groups (m, g): sqrt(mean w^2 + w^2), float32 (m * g,)."""
+    squares = np.square(groups)
+    sizes: Floats = np.sqrt(squares.mean(axis=1, keepdims=True) + squares).reshape(-1)
+    return sizes
 
 
 def entropy(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:

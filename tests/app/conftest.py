@@ -18,13 +18,16 @@ from core.catalog import SAMPLE_NAME
 def context(qapp: QApplication, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppContext]:
     """The window's objects over folders of this test's own; every worker has ended afterwards.
 
-    Nothing is timed by itself: every test begins without a history, and would load the processor for seconds.
+    Nothing is timed by itself: every test begins without a history, and would load the processor for seconds. Jobs
+    compute on the processor, whatever this machine has.
     """
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     qapp.setStyle("Fusion")
     monkeypatch.setattr("app.widgets.before_start.PATIENCE_MS", 3_600_000)
     made = make_context()
     yield made
     made.jobs.shutdown()
+    made.computing.stop()
     # Widgets that a test closed would otherwise live on, and every later change of the style would repaint them.
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 

@@ -12,10 +12,11 @@ from PySide6.QtWidgets import QFileDialog
 from app.widgets.device_box import DeviceBox
 from app.widgets.measure_pane import MeasurePane
 from app.widgets.texts import DatasetDialog
-from core.jobs import QUICK_CHUNKS, EvaluateJob, QuantizeOptions, SensitivityJob
+from core.jobs import QUICK_CHUNKS, Check, EvaluateJob, PreflightResult, QuantizeOptions, SensitivityJob
 from tests.app.accessibility import nameless, silent
 from tests.app.values import make_summary
 
+WAIT = 180_000
 ORIGINAL = make_summary("/m/original.gguf", quantized=False)
 SMALL = make_summary("/m/small.gguf")
 OTHER = make_summary("/m/other.gguf", layers=9)
@@ -36,6 +37,8 @@ def test_a_model_leads_to_its_original(pane):
     assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=1)
     assert pane.models.list.count() == 1  # the other is another network
     pane.full.setChecked(True)
+    pane.as_run.setChecked(True)
+    assert pane.job.as_run
     pane.texts.kinds["chat"].setChecked(False)
     assert pane.job.chunks == 0
     assert pane.job.categories == ("code", "languages", "prose")
@@ -82,9 +85,38 @@ def test_parts_need_no_models(pane):
     options = QuantizeOptions(target="Q3_K_S")
     assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=1)
     assert "16 windows of 128" in pane.quick.text()
+    assert not pane.as_run.isVisible()
     pane.copy.click()
     assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
     assert not pane.models.list.isVisible()
+
+
+def test_what_stands_in_the_way_is_said_before_it_starts(pane, qtbot):
+    with qtbot.waitSignal(pane.check_wanted, timeout=WAIT) as asked:
+        pane.open(model=SMALL.path)
+    assert asked.args[0] == pane.job
+    fine = Check(step="files", level="fine", cause="All files are complete.")
+    pane.show_checks(PreflightResult(checks=(fine,), seconds=61.0, seconds_basis=2))
+    assert any("1 min" in line for line in pane.checks.lines())
+    assert not pane._unknown.isActive()
+    with qtbot.waitSignal(pane.check_wanted, timeout=WAIT) as again:
+        pane.full.setChecked(True)
+    assert again.args[0].chunks == 0
+    assert pane.checks.lines() == []
+    pane.show_checks(PreflightResult(checks=(fine,)))
+    assert pane._unknown.isActive(), "what was never timed here is timed when nothing changes for a while"
+    with qtbot.waitSignal(pane.timing_wanted, timeout=WAIT):
+        pane._unknown.start(0)
+
+
+def test_the_page_asks_what_a_measurement_needs(window, qtbot):
+    window.measure(window.context.library.models()[0].path)
+    pane = window.page("results").measure
+    pane._take_original(window.context.library.models()[0].path)
+    pane.of_parts.setChecked(True)
+    qtbot.waitUntil(
+        lambda: any("Needs about" in line or "In order" in line for line in pane.checks.lines()), timeout=WAIT
+    )
 
 
 def test_everything_has_a_name(pane):

@@ -153,3 +153,15 @@ def test_what_stands_in_the_way_of_measuring(source: Path, tmp_path: Path) -> No
         assert errors[0].fix
     nowhere = ImatrixJob(source=str(source), output=str(tmp_path / "no" / "i.gguf"), context=32)
     assert "disk" in {check.step for check in needed(MeasurePreflightJob(job=nowhere)).checks if check.level == "error"}
+
+
+def test_a_device_that_is_not_there_is_said(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    solved = MethodOptions(method="gptq", export="gptq", bits=4, group=32, samples=2, length=32)
+    for job in (
+        MeasurePreflightJob(job=EvaluateJob(source=str(source), models=(str(source),), context=32, device="cuda")),
+        CheckpointPreflightJob(source=str(source), output=str(tmp_path / "out"), options=solved, device="cuda"),
+    ):
+        (found,) = [check for check in needed(job).checks if check.level == "error"]
+        assert "cuda" in found.cause
+        assert "Compute on" in found.fix

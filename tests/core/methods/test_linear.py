@@ -93,6 +93,21 @@ def test_importance_lowers_the_weighted_error(group: int) -> None:
     assert weighted < plain
 
 
+@pytest.mark.parametrize("group", [TENSOR, CHANNEL, 64])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_where_importance_is_not_known_large_weights_are_cut_off_less(group: int, symmetric: bool) -> None:
+    w = np.random.default_rng(2).standard_t(4, (8, 256)).astype(np.float32)
+    scheme = Scheme(4, group, symmetric)
+    alike = np.ones(w.shape[1], np.float32)
+    largest = np.abs(w) > 0.7 * np.abs(w).max()
+
+    def loss(importance: np.ndarray | None) -> float:
+        made = quantize(w, scheme, RangeSetting("mse"), importance).values()
+        return float(np.square(made - w)[largest].sum())
+
+    assert loss(None) < loss(alike)
+
+
 @pytest.mark.parametrize("rule", [name for name in RULES if name != "given"])
 @pytest.mark.parametrize("fill", [0.0, 1e-30, 0.7, -3.0])
 def test_constant_rows(rule: str, fill: float) -> None:
