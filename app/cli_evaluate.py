@@ -12,7 +12,7 @@ from app.cli_options import BadUsage, count
 from app.cli_report import add_report_option
 from app.cli_text import duration, facts, table
 from core.errors import size
-from core.jobs import QUICK_CHUNKS, Category, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
+from core.jobs import AS_RUN, QUICK_CHUNKS, Category, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
 
 # Of how many tokens each model's disagreement is printed; --json has more of them.
 PRINTED = 6
@@ -35,6 +35,8 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     length.add_argument("--quick", action="store_const", dest="chunks", const=QUICK_CHUNKS, help="a few windows, one "
         "of each kind of text")  # fmt: skip
     add("--dry-run", action="store_true", help="say what it needs and how long it takes, and compute nothing")
+    add("--as-run", action="store_true", help="GGUF files as llama.cpp runs them: activations rounded to 8 bits where "
+        "they meet a quantized matrix")  # fmt: skip
     add_report_option(parser)
     add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
@@ -51,6 +53,7 @@ def asked_evaluation(options: argparse.Namespace) -> EvaluateJob:
         categories=tuple(dict.fromkeys(options.category)),
         context=options.context,
         chunks=options.chunks,
+        as_run=options.as_run,
         threads=options.threads,
         device=options.device,
     )
@@ -67,6 +70,7 @@ def evaluated(result: EvaluateResult) -> str:
         facts(
             ("Original", f"{result.source} ({size(result.source_bytes)})"),
             ("Its perplexity", with_error(first.ppl_base, first.ppl_base_error, 3)),
+            *([("Activations", AS_RUN)] if result.as_run else []),
             ("Text", ", ".join(result.datasets)),
             ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
             ("Time", duration(result.seconds)),

@@ -64,6 +64,7 @@ def evaluate(job: EvaluateJob) -> list[str]:
     """`evaluate`."""
     words = ["evaluate", *job.models, "--against", job.source]
     words += _repeated("--text", job.text) + _repeated("--category", job.categories)
+    words += ["--as-run"] if job.as_run else []
     return words + _windows(job) + _threads(job) + _device(job)
 
 

@@ -49,7 +49,8 @@ class Comparison:
     @property
     def output(self) -> str:
         """What tells it from other entries of the history."""
-        return "|".join((self.result.source, *self.result.datasets, str(self.result.context), str(self.result.chunks)))
+        found = self.result
+        return "|".join((found.source, *found.datasets, str(found.context), str(found.chunks), str(found.as_run)))
 
     @property
     def models(self) -> tuple[Measured, ...]:
@@ -73,7 +74,8 @@ class Comparison:
     @property
     def length(self) -> str:
         """How much text it is from."""
-        return translate("Comparisons", "{0} tokens").format(text.count(self.result.tokens))
+        words = translate("Comparisons", "{0} tokens").format(text.count(self.result.tokens))
+        return f"{words} · {translate('Comparisons', 'as llama.cpp runs them')}" if self.result.as_run else words
 
 
 def _many(count: int) -> str:
@@ -87,7 +89,7 @@ def comparisons(records: Iterable[JobRecord]) -> list[Comparison]:
     for record in done:
         result = record.result
         assert isinstance(result, EvaluateResult)
-        key = (result.source, result.datasets, result.context, result.chunks)
+        key = (result.source, result.datasets, result.context, result.chunks, result.as_run)
         groups.setdefault(key, []).append(record)
     return [_gathered(group) for group in groups.values()]
 

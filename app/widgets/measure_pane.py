@@ -9,6 +9,7 @@ from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QComboBox,
     QFormLayout,
     QHBoxLayout,
@@ -105,7 +106,9 @@ class MeasurePane(QWidget):
             chunks = RANKING_CHUNKS if self.quick.isChecked() else 0
             return SensitivityJob(options=QuantizeOptions(target=target), by=grain, chunks=chunks, **common)
         models, chunks = self.models.chosen, QUICK_CHUNKS if self.quick.isChecked() else 0
-        return EvaluateJob(models=models, chunks=chunks, **common) if models else None
+        if not models:
+            return None
+        return EvaluateJob(models=models, chunks=chunks, as_run=self.as_run.isChecked(), **common)
 
     # ------------------------------------------------------------ composition
 
@@ -132,6 +135,10 @@ class MeasurePane(QWidget):
         self.texts.changed.connect(self._show_state)
         form.addRow(self.tr("Text"), self.texts)
         form.addRow(self.tr("How much"), self._make_length())
+        self._as_run_label = QLabel(self.tr("Also count"))
+        self.as_run = QCheckBox(self.tr("what llama.cpp loses by &rounding activations while it runs GGUF files"))
+        self.as_run.setObjectName("measure_as_run")
+        form.addRow(self._as_run_label, self.as_run)
         self.checks = PreflightList(self._theme)
         form.addRow(self.checks)
         form.addRow(self._make_foot())
@@ -224,7 +231,7 @@ class MeasurePane(QWidget):
 
     def _show_state(self) -> None:
         parts = self.of_parts.isChecked()
-        for widget in (self._models_label, self.models):
+        for widget in (self._models_label, self.models, self._as_run_label, self.as_run):
             widget.setVisible(not parts)
         for widget in (self._parts_label, self._parts_box):
             widget.setVisible(parts)

@@ -23,6 +23,7 @@ from core.network.network import Network, check_context, open_network
 from core.network.tokenizer import Tokenizer
 from core.progress import Progress
 from core.sources import Source, open_source
+from core.sources.llama_rounding import llama_roundings
 from core.store import data_dir
 
 # Of how many tokens a model is shown where it disagrees most, and how many tokens before and after each.
@@ -55,6 +56,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         )
         source = networks[0].source
         rounding = [network.source.path.name for network in networks if network.source.input_roundings]
+        in_vain = job.as_run and not any(network.source.format == "gguf" for network in networks)
     return EvaluateResult(
         source=job.source,
         source_bytes=source.file_bytes,
@@ -62,6 +64,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         datasets=windows.texts,
         context=job.context,
         chunks=len(windows.ids),
+        as_run=job.as_run,
         tokens=base.nll.size,
         seconds=time.perf_counter() - started,
         peak_memory_bytes=memory.peak_bytes(),
@@ -69,6 +72,7 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
         warnings=(
             *(f"{name} is shorter than a window of {job.context} tokens" for name in windows.short),
             *(f"{name} rounds activations while it runs; its figures count that, too" for name in rounding),
+            *(["none of the models is a GGUF file: nothing is computed as llama.cpp does"] if in_vain else []),
         ),
     )
 
@@ -79,7 +83,8 @@ def evaluate(job: EvaluateJob, progress: Progress) -> EvaluateResult:
 def _opened(stack: ExitStack, path: str, job: EvaluateJob) -> Network:
     source = stack.enter_context(open_source(path))
     check_context(source, job.context)
-    return stack.enter_context(open_network(source, job.device))
+    as_llama = job.as_run and source.format == "gguf"
+    return stack.enter_context(open_network(source, job.device, llama_roundings(source) if as_llama else None))
 
 
 def _check_vocabulary(base: Network, other: Network) -> None:

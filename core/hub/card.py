@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from core.errors import size
 from core.hub.known import Known, settings_of
-from core.jobs import ModelEvaluation, QuantizeResult
+from core.jobs import AS_RUN, ModelEvaluation, QuantizeResult
 from core.methods.table import EXPORT
 
 NAME = "README.md"
@@ -137,6 +137,7 @@ def _measured(known: Known) -> str:
     if model is None or run is None:
         return ""
     text = f"{', '.join(run.datasets)}; {run.tokens} tokens scored, windows of {run.context}"
+    text += f"; activations {AS_RUN}" if run.as_run else ""
     return f"## Measured against the original\n\n{_table(('', ''), _figures(model))}\n\nText: {text}."
 
 

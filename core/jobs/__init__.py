@@ -33,6 +33,7 @@ from core.jobs.checkpoints import MethodRule as MethodRule
 from core.jobs.estimating import EstimateJob as EstimateJob
 from core.jobs.estimating import EstimateResult as EstimateResult
 from core.jobs.estimating import FormEstimate as FormEstimate
+from core.jobs.evaluation import AS_RUN as AS_RUN
 from core.jobs.evaluation import CONTEXT as CONTEXT
 from core.jobs.evaluation import QUICK_CHUNKS as QUICK_CHUNKS
 from core.jobs.evaluation import Category as Category

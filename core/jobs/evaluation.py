@@ -12,6 +12,8 @@ from core.values import Value
 Category = Literal["chat", "code", "languages", "prose"]
 
 
+# What is told of a result of EvaluateJob.as_run.
+AS_RUN = "rounded as llama.cpp rounds them while it runs GGUF files"
 # Tokens of a window, and how many windows, one of each kind, for a quick look.
 CONTEXT, QUICK_CHUNKS = 512, 4
 
@@ -21,7 +23,8 @@ class EvaluateJob(Value):
 
     text: paths of text files, () = the evaluation texts that come with the program, of which `categories` chooses, () =
     all. context: tokens of one window, of which the second half is scored. chunks: how many windows at most, 0 = all
-    that the texts give.
+    that the texts give. as_run: GGUF files, the source too, with activations rounded as llama.cpp rounds them while it
+    runs them on a processor.
     """
 
     kind: Literal["evaluate"] = "evaluate"
@@ -31,6 +34,7 @@ class EvaluateJob(Value):
     categories: tuple[Category, ...] = ()
     context: int = Field(default=CONTEXT, ge=16)
     chunks: int = Field(default=0, ge=0)
+    as_run: bool = False
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
 
@@ -132,7 +136,8 @@ class ModelEvaluation(EvaluationFigures):
 class EvaluateResult(Value):
     """A finished evaluation, its models in the order asked. datasets: the texts read, by name.
 
-    chunks: windows read. tokens: scored in them. warnings: what the user should know, one sentence each.
+    chunks: windows read. tokens: scored in them. as_run: whether GGUF files were run as llama.cpp does. warnings: what
+    the user should know, one sentence each.
     """
 
     source: str
@@ -141,6 +146,7 @@ class EvaluateResult(Value):
     datasets: tuple[str, ...]
     context: int
     chunks: int
+    as_run: bool
     tokens: int
     seconds: float
     peak_memory_bytes: int

@@ -31,7 +31,7 @@ from torch import nn
 from core.cuda import require_cuda
 from core.errors import CannotRun
 from core.network.config import config_values
-from core.network.rounding import input_hook
+from core.network.rounding import Rounding, input_hook, rounded
 from core.network.rows import ROWS, NetworkRow, row_of
 from core.network.tokenizer import Tokenizer
 from core.network.weights import Place, empty, fill, places, prepare, values
@@ -95,12 +95,16 @@ class Layer:
 class Network:
     """See the module's text. Use it as a context manager; the source stays the caller's.
 
-    row: its family. width: length of hidden states. vocabulary: number of tokens. Raises CannotRun where transformers
-    cannot compute this model as it is, and what the source's `metadata` and `read` raise.
+    row: its family. width: length of hidden states. vocabulary: number of tokens. roundings: how what meets a matrix
+    is rounded, by its tensor's name. Raises CannotRun where transformers cannot compute this model as it is, and what
+    the source's `metadata` and `read` raise.
     """
 
-    def __init__(self, source: Source, row: NetworkRow, device: torch.device) -> None:
+    def __init__(
+        self, source: Source, row: NetworkRow, device: torch.device, roundings: Mapping[str, Rounding]
+    ) -> None:
         self.source = source
+        self.roundings = roundings
         self.row = row
         self.device = device
         self._config = _config_of(row, source)
@@ -182,7 +186,7 @@ class Network:
         linears = {place.tensor.name: linear for place, linear in _linears(module, found)}
         hooks = [
             part.register_forward_pre_hook(input_hook(rounding))
-            for name, rounding in self.source.input_roundings.items()
+            for name, rounding in self.roundings.items()
             for part in (linears[name].modules if name in linears else ())
         ]
         try:
@@ -207,8 +211,10 @@ class Network:
 
     def logit_tiles(self, hidden: torch.Tensor, rows: int = VOCABULARY_TILE) -> Iterator[tuple[int, torch.Tensor]]:
         """(first token, logits (…, tokens)) for so many tokens at a time, from what the last layer gave."""
-        normed = self.norm(hidden)
         head = self.head
+        normed = self.norm(hidden)
+        if head.name in self.roundings:
+            normed = rounded(normed, self.roundings[head.name])
         for first in range(0, self.vocabulary, rows):
             count = min(rows, self.vocabulary - first)
             weight = torch.from_numpy(_own(self.source.read(head, first, count))).to(self.device)
@@ -274,8 +280,11 @@ class Network:
             self._body.rotary_emb.to(self.device)
 
 
-def open_network(source: Source, device: str = "cpu") -> Network:
-    """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable."""
+def open_network(source: Source, device: str = "cpu", roundings: Mapping[str, Rounding] | None = None) -> Network:
+    """The network of an open source, on `cpu` or `cuda`. Raises CannotRun, DeviceNotAvailable.
+
+    roundings: how what meets its matrices is rounded, None: as the source itself says.
+    """
     if device == "cuda":
         require_cuda()
     experts = source.hyper.experts
@@ -283,7 +292,7 @@ def open_network(source: Source, device: str = "cpu") -> Network:
     if row is None:
         known = ", ".join(sorted({row.family.name for row in ROWS}))
         raise CannotRun(str(source.path), f"its architecture {source.architecture!r} is not one of {known}")
-    return Network(source, row, torch.device(device))
+    return Network(source, row, torch.device(device), source.input_roundings if roundings is None else roundings)
 
 
 def check_context(source: Source, context: int, option: str = "--context") -> None:

@@ -7,14 +7,19 @@ from typing import Any
 
 import torch
 
+from core.network.ggml_rounding import ROUNDED
 from core.sources.input_rounding import InputRounding
+from core.sources.llama_rounding import GgmlRounding
 
+Rounding = InputRounding | GgmlRounding
 # Of a token that is all zero.
 SMALLEST = 1e-5
 
 
-def rounded(x: torch.Tensor, how: InputRounding) -> torch.Tensor:
+def rounded(x: torch.Tensor, how: Rounding) -> torch.Tensor:
     """Inputs (…, tokens, columns) with the values that their integers stand for."""
+    if isinstance(how, GgmlRounding):
+        return ROUNDED[how.type](x)
     if how.threshold == float("inf"):
         return _rounded(x, x, how)
     # bitsandbytes begins with half precision; the other numbers of the columns that are kept count for a token's scale.
@@ -43,7 +48,7 @@ def _grid(x: torch.Tensor, how: InputRounding, lowest: int, highest: int) -> tup
     return scale, torch.round(lowest - low / scale).clamp(lowest, highest)
 
 
-def input_hook(how: InputRounding) -> Callable[[torch.nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+def input_hook(how: Rounding) -> Callable[[torch.nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
     """A forward pre-hook that rounds the first argument."""
 
     def hook(module: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

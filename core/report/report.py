@@ -10,6 +10,7 @@ from typing import Any
 
 from core.errors import OutputNotWritable, size
 from core.jobs import (
+    AS_RUN,
     Disagreement,
     EvaluateResult,
     ModelEvaluation,
@@ -192,6 +193,7 @@ def _comparison(result: EvaluateResult) -> Report:
         (
             ("Original", f"{result.source} ({size(result.source_bytes)})"),
             ("Its perplexity", f"{first.ppl_base:.4f} ± {first.ppl_base_error:.4f}"),
+            *([("Activations", AS_RUN)] if result.as_run else []),
             ("Text", ", ".join(result.datasets)),
             ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
             ("Time", f"{result.seconds:.0f} s"),

@@ -101,6 +101,7 @@ def make_evaluation(*names: str, chunks: int = 4) -> EvaluateResult:
         datasets=tuple(f"evaluation/{category}.txt" for category in CATEGORIES),
         context=512,
         chunks=chunks,
+        as_run=False,
         tokens=255 * chunks,
         seconds=31.0,
         peak_memory_bytes=900 << 20,

@@ -37,6 +37,8 @@ def test_a_model_leads_to_its_original(pane):
     assert pane.job == EvaluateJob(source=ORIGINAL.path, models=(SMALL.path,), chunks=QUICK_CHUNKS, threads=1)
     assert pane.models.list.count() == 1  # the other is another network
     pane.full.setChecked(True)
+    pane.as_run.setChecked(True)
+    assert pane.job.as_run
     pane.texts.kinds["chat"].setChecked(False)
     assert pane.job.chunks == 0
     assert pane.job.categories == ("code", "languages", "prose")
@@ -83,6 +85,7 @@ def test_parts_need_no_models(pane):
     options = QuantizeOptions(target="Q3_K_S")
     assert pane.job == SensitivityJob(source=ORIGINAL.path, options=options, by="layer", threads=1)
     assert "16 windows of 128" in pane.quick.text()
+    assert not pane.as_run.isVisible()
     pane.copy.click()
     assert shlex.split(QGuiApplication.clipboard().text())[2:6] == ["sensitivity", ORIGINAL.path, "--to", "Q3_K_S"]
     assert not pane.models.list.isVisible()

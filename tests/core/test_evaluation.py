@@ -71,46 +71,18 @@ def golden() -> dict[str, dict[str, float]]:
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-def rounded(x: torch.Tensor) -> torch.Tensor:
-    """What ggml makes of activations that meet a quantized matrix: 32 of them together, 8 bits each (Q8_0)."""
-    blocks = x.reshape(*x.shape[:-1], -1, 32)
-    scale = blocks.abs().amax(-1, keepdim=True) / 127
-    inverse = torch.where(scale > 0, 1 / scale, 0)
-    return ((blocks * inverse).round() * scale.half().float()).reshape(x.shape)
-
-
-def as_llama_computes(network) -> object:
-    """The same network with activations rounded before every matrix, the output layer included."""
-    layer, norm = network.layer, network.norm
-
-    @contextmanager
-    def rounding_layer(number):
-        with layer(number) as found:
-            modules = [module for linear in found.linears.values() for module in linear.modules]
-            handles = [module.register_forward_pre_hook(lambda _, given: (rounded(given[0]),)) for module in modules]
-            yield found
-            for handle in handles:
-                handle.remove()
-
-    network.layer, network.norm = rounding_layer, lambda hidden: rounded(norm(hidden))
-    return network
-
-
 @pytest.fixture(scope="module")
 def measured(sample, tmp_path_factory) -> dict[str, object]:
-    """Every type against the sample in one run, under the golden names: with rounded activations, and as it is."""
-    types = [quantized(name, tmp_path_factory.mktemp("types")) for name in TYPES]
-    opened = iter([False, *[True] * len(TYPES), *[False] * len(TYPES)])
-
-    def opening(source, device):
-        network = open_network(source, device)
-        return as_llama_computes(network) if next(opened) else network
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running, "open_network", opening)
-        result = evaluated(sample, *types, *types, text=(str(TEXT),), context=CONTEXT, chunks=CHUNKS)
-    assert result.tokens == CHUNKS * (CONTEXT // 2 - 1)
-    return dict(zip([*TYPES, *(f"{name}/F32" for name in TYPES)], result.models, strict=True))
+    """Every type against the sample as F32 by the golden names: as llama.cpp runs it, and the same weights in F32."""
+    folder = tmp_path_factory.mktemp("types")
+    base, *types = (quantized(name, folder) for name in ("F32", *TYPES))
+    found: dict[str, object] = {}
+    for as_run, names in ((True, TYPES), (False, [f"{name}/F32" for name in TYPES])):
+        result = evaluated(base, *types, text=(str(TEXT),), context=CONTEXT, chunks=CHUNKS, as_run=as_run)
+        assert result.tokens == CHUNKS * (CONTEXT // 2 - 1)
+        assert result.as_run == as_run
+        found |= dict(zip(names, result.models, strict=True))
+    return found
 
 
 @pytest.mark.parametrize("name", TYPES)
@@ -125,7 +97,7 @@ def test_it_agrees_with_llama_perplexity_on_the_same_weights(name, golden, measu
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_what_remains_is_that_llama_cpp_rounds_activations(name, golden, measured):
+def test_as_run_it_agrees_with_llama_perplexity_on_the_file(name, golden, measured):
     found, expected = measured[name], golden[name]
     assert found.mean_kld == pytest.approx(expected["mean_kld"], rel=0.03, abs=1e-3)
     # Two runs that round differently differ by this much: 512 tokens are few.
@@ -304,8 +276,8 @@ def test_every_layer_is_loaded_once(tiny, monkeypatch):
     loaded = []
     inside = []
 
-    def opening(source, device):
-        network = open_network(source, device)
+    def opening(source, device, roundings):
+        network = open_network(source, device, roundings)
         layer = network.layer
 
         @contextmanager
@@ -324,6 +296,17 @@ def test_every_layer_is_loaded_once(tiny, monkeypatch):
     monkeypatch.setattr(hidden_states, "BATCH_TOKENS", 32)
     evaluated(tiny.source, tiny.Q8_0, tiny.Q4_0)
     assert len(loaded) == len(set(loaded)) == 3 * 2
+
+
+def test_as_run_counts_rounded_activations_of_gguf_files_and_nothing_else(tiny):
+    plain = evaluated(tiny.source, tiny.source, tiny.Q8_0).models
+    rounded = evaluated(tiny.source, tiny.source, tiny.Q8_0, as_run=True)
+    assert rounded.models[0].mean_kld == 0  # a folder, which llama.cpp does not run
+    assert rounded.models[1].mean_kld > 1.2 * plain[1].mean_kld
+    assert rounded.warnings == ()
+    assert "no" in evaluated(tiny.source, tiny.source, as_run=True).warnings[0]
+    (same,) = evaluated(tiny.Q8_0, tiny.Q8_0, as_run=True).models  # the original is run alike
+    assert same.mean_kld == 0
 
 
 # ---------------------------------------------------------------- texts

@@ -84,8 +84,8 @@ def test_measured_figures_are_on_the_card(hub, model):
     figures = dict.fromkeys(ModelEvaluation.model_fields, 0.5) | {
         "model": str(model), "bytes": 1, "tokens": 9, "categories": (), "disagreements": ()}  # fmt: skip
     answer = EvaluateResult(
-        source="s", source_bytes=1, architecture="llama", datasets=("prose",), context=512, chunks=4, tokens=1024,
-        seconds=1.0, peak_memory_bytes=1, models=(ModelEvaluation.model_validate(figures),),
+        source="s", source_bytes=1, architecture="llama", datasets=("prose",), context=512, chunks=4,
+        as_run=True, tokens=1024, seconds=1.0, peak_memory_bytes=1, models=(ModelEvaluation.model_validate(figures),),
     )  # fmt: skip
     from core.jobs import EvaluateJob
 
@@ -93,7 +93,7 @@ def test_measured_figures_are_on_the_card(hub, model):
     store.finish(store.add(EvaluateJob(source="s", models=(str(model),))), answer)
     card = upload(model, dry_run=True).card
     assert "| KL divergence, mean | 0.50000 ± 0.50000 nats |" in card
-    assert "prose; 1024 tokens scored, windows of 512" in card
+    assert "prose; 1024 tokens scored, windows of 512; activations rounded as llama.cpp" in card
 
 
 def test_a_second_file_keeps_the_first_on_the_card(hub, model, tmp_path):
