@@ -3,6 +3,11 @@
 Usage: `python -m bench.gptq [--rows N] [--columns N]`. One 4096 x 4096 layer in 4 bits, groups of 128: blocks of 128
 columns, each rounded column by column. Both loops do the same arithmetic in the same run, in turns, with the same
 threads, medians; the matrix products between the blocks, which are torch's in either case, are timed apart.
+
+The plain loop is the inner loop of the published implementation, all rows at once, one column after another: round,
+error, product of error and factor's row off the columns behind. What that has beside it is left out here: copies of the
+block, each column's loss, the fit of a group's scale. The product is taken off in place, where the published one makes
+a matrix of it first.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Order:
         ]
 
     def excused(self, found: Mapping[str, Measured]) -> list[str]:
-        """What is against the order in a figure that another one stands in for."""
+        """What is against the order in a figure that another one stands in for; not what could not be measured."""
         every = [
             words
             for better, worse in pairwise(self.rows)
@@ -69,7 +69,7 @@ class Order:
             for figure in figures.split("|")
             for words in self.against(found, better, worse, figure)
         ]
-        return [words for words in every if words not in self.misses(found)]
+        return [words for words in every if words not in self.misses(found) and " nan" not in words]
 
     def against(self, found: Mapping[str, Measured], better: str, worse: str, figure: str) -> list[str]:
         """Where a figure is not in order, in words."""
@@ -137,8 +137,17 @@ ORDERS: tuple[Order, ...] = (
     Order("HQQ <= min/max, 4 bits, asymmetric", ("hqq4 g64 asym", "int4 g64 asym"), QUALITY),
     Order("HQQ <= min/max, 3 bits, asymmetric", ("hqq3 g64 asym", "int3 g64 asym"), QUALITY),
     Order("NF4 <= FP4", ("nf4", "fp4"), SQUARES),
-    Order("AWQ < MSE < rounding, 4 bits", ("awq4 g64 asym", "int4 g64 asym mse", "int4 g64 asym"), QUALITY, True),
-    Order("AWQ < MSE < rounding, 3 bits", ("awq3 g64 asym", "int3 g64 asym mse", "int3 g64 asym"), QUALITY, True),
+    *(
+        Order(
+            f"AWQ < {word}, {bits} bits, asymmetric",
+            (f"awq{bits} g64 asym", f"int{bits} g64 asym{rule}"),
+            QUALITY,
+            True,
+        )
+        for bits in (4, 3)
+        for word, rule in (("min/max", ""), ("MSE", " mse"))
+    ),
+    Order("MSE <= min/max, 3 bits, per group, asymmetric", ("int3 g64 asym mse", "int3 g64 asym"), SQUARES),
     Order("SmoothQuant <= plain, W8A8 with one scale", ("smoothquant a8 static", "int8 channel a8 static"), QUALITY),
     Order("SmoothQuant <= plain, W8A8 token by token", ("smoothquant a8", "int8 channel a8"), QUALITY),
     Order("token by token <= one scale, W8A8", ("int8 channel a8", "int8 channel a8 static"), QUALITY),

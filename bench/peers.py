@@ -54,9 +54,13 @@ class Run:
 
 
 def run(command: Sequence[str], log: Path) -> Run:
-    """Runs a command to its end; its output goes to a file. Raises CalledProcessError, and prints its end."""
+    """Runs a command to its end in the folder of a file that its output goes to, where it may leave what it likes.
+
+    Raises CalledProcessError, and prints the output's end.
+    """
     began, peak, before = time.perf_counter(), 0, _processor_seconds()
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as child:
+    settings: dict[str, Any] = {"stderr": subprocess.STDOUT, "cwd": log.parent}
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, **settings) as child:
         while child.poll() is None:
             peak = max(peak, _peak(child.pid))
             time.sleep(POLL_S)
@@ -196,7 +200,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     missed = 0
     with tempfile.TemporaryDirectory(prefix="bitwright-bench-") as folder:
-        comparison = Comparison(Path(folder), options.peer_python, options.samples, options.windows)
+        peer_python = str(Path(options.peer_python).absolute())
+        comparison = Comparison(Path(folder), peer_python, options.samples, options.windows)
         for case in options.cases.split(","):
             bits, group = (int(number) for number in case.split(":"))
             figures = comparison.case(bits, group)

@@ -15,6 +15,8 @@ from core.store import JobRecord, Store
 
 JOBS_LOOKED_AT = 24
 JOBS_COUNTED = 8
+# Many small parts are computed, each of which a busy machine can slow down much while it is timed.
+FURTHEST = 20.0
 Amounts = Mapping[Operation, int]
 # What a past job had to do, and what it is one of; None of a job that says nothing here.
 PastWork = Callable[[Value], Amounts | None]
@@ -40,7 +42,7 @@ def expected(
     if seconds is None:
         return None, 0
     ratios = list(_ratios(records, past, speeds))
-    return seconds * correction(ratios), len(ratios)
+    return seconds * correction(ratios, FURTHEST), len(ratios)
 
 
 def _ratios(records: Iterable[JobRecord], past: PastWork, speeds: Mapping[str, float]) -> Iterable[float]:

@@ -9,6 +9,8 @@ from typing import Any
 import pyqtgraph as pg
 
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+# So near to an end of an axis, as a share of it, the words of a tick may have no room.
+EDGE = 0.06
 Ticks = list[tuple[float, list[float]]]
 
 
@@ -81,7 +83,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     best: list[float] = []
     decades = range(math.floor(low), math.ceil(high) + 1)
     step = max(1, math.ceil((high - low) / most))
-    while step > 1 and sum(low <= e <= high and e % step == 0 for e in decades) < 2:
+    edge = EDGE * (high - low)
+    while step > 1 and sum(low + edge <= e <= high - edge and e % step == 0 for e in decades) < 2:
         step -= 1
     for mantissas in _MANTISSAS[: len(_MANTISSAS) if step == 1 else 1]:  # between decades left out there is nothing
         ticks = [e + math.log10(m) for e in decades if e % step == 0 for m in mantissas]

@@ -28,6 +28,8 @@ FLOATS = ("F32", "F16", "BF16")
 BYTES_PER_WEIGHT = 20
 # Of a tensor that is not quantized so many bytes are held, and as many of its numbers.
 RUN_BYTES = 8 << 20
+# Windows are computed together up to so many tokens (core.network.states), whose activations are as wide as a matrix.
+BATCH_TOKENS = 2048
 # Moments, what their factor is made from, and the factor.
 MATRICES = 3
 # transformers and llama.cpp's tokenizer, rows that are solved at a time in several forms, activations of a few windows.
@@ -202,7 +204,7 @@ def _target(settings: Settings, quantized: Sequence[Item]) -> str:
 
 
 def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
-    """Of a method that looks at activations: two layers in float32, moments with their factor, and hidden states.
+    """Of a method that looks at activations: two layers in float32, moments with their factor, hidden states, a batch.
 
     Of the two layers one is held, and beside it either the moments of experts, the copy that is the original, or what
     the work on a matrix takes.
@@ -215,7 +217,8 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states)
+    batch = min(settings.tokens, BATCH_TOKENS) * widest
+    held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states + batch)
     return held + _kept(linear, settings) + NETWORK_BYTES
 
 

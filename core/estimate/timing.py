@@ -108,7 +108,10 @@ def seconds_of(amounts: Mapping[Operation, int], how: How, speeds: Mapping[str, 
     return START_S + sum(speeds[how.key(operation)] * amount for operation, amount in amounts.items())
 
 
-def correction(ratios: Sequence[float]) -> float:
-    """What to multiply a prediction by: the median of measured through predicted of past jobs, 1 without any."""
-    sound = [ratio for ratio in ratios if 1 / FURTHEST < ratio < FURTHEST]
+def correction(ratios: Sequence[float], furthest: float = FURTHEST) -> float:
+    """What to multiply a prediction by: the median of measured through predicted of past jobs, 1 without any.
+
+    furthest: what is further off than that is not counted.
+    """
+    sound = [ratio for ratio in ratios if 1 / furthest < ratio < furthest]
     return median(sound) if sound else 1.0

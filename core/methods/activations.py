@@ -37,10 +37,10 @@ class Observed:
     def add(self, x: torch.Tensor) -> None:
         """Counts a batch in."""
         x = x.detach().to("cpu", torch.float32)
-        magnitudes = x.abs()
-        self._largest = torch.maximum(self._largest, magnitudes.amax(0))
-        self._sum += magnitudes.sum(0, dtype=torch.float64)
-        self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
+        low, high = x.amin(0), x.amax(0)
+        self._largest = torch.maximum(self._largest, torch.maximum(-low, high))
+        self._sum += x.abs().sum(0)
+        self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
         self._widen(max(-self.low, self.high))
         if 0 < self.reach < np.inf:
             # An odd step is in time with no window, so that first tokens are counted as often as they are there.

@@ -29,6 +29,8 @@ from kernels.column_loop import quantize_columns
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
+# What must be left of the squares of errors, without the damping, for their rounding not to matter.
+LEFT = 1e-2
 # Weights that are worked on at a time.
 CHUNK = 1 << 22
 
@@ -167,16 +169,29 @@ class _Work:
             wanted += turned @ self.factored.upper.T @ self.factored.upper
         current = wanted.clone()
         current[:, self.factored.dead] = 0
-        codes, grids = _Loop(current, self, natural).run()
+        loop = _Loop(current, self, natural)
+        codes, grids = loop.run()
         compensated = self.grid.assembled(codes, grids)
         rounded = self.grid.assembled(self._rounded(w, natural), natural)
         target = torch.empty_like(wanted)
         target[:, order.to(device)] = wanted
-        losses = [
-            loss(target - torch.from_numpy(made.values()).to(device), self.hessian) for made in (compensated, rounded)
-        ]
+        left, plain = (target - torch.from_numpy(made.values()).to(device) for made in (compensated, rounded))
+        losses = self._loss(left, loop.squares), loss(plain, self.hessian)
         energy = loss(np.ascontiguousarray(w), self.hessian)
-        return _Rows((compensated, rounded), (losses[0], losses[1]), energy)
+        return _Rows((compensated, rounded), losses, energy)
+
+    def _loss(self, difference: torch.Tensor, squares: float) -> float:
+        """tr(dW H dW') of what the loop has made, of whose errors the squares are known: with W - Q = E U, those of E.
+
+        They count the damping in, which is taken off; where that is most of them, the product is formed.
+        """
+        alive = torch.ones(difference.shape[1], dtype=torch.bool)
+        alive[self.plan.columns] = ~self.factored.dead.cpu()
+        damping = self.factored.added * float(
+            difference.square().sum(dim=0, dtype=torch.float64)[alive.to(difference.device)].sum()
+        )
+        found = squares - damping
+        return found if found > LEFT * squares else loss(difference, self.hessian)
 
     def _fit(self, w: Floats, place: int) -> Fitted:
         part = slice(place * self.grid.length, (place + 1) * self.grid.length)
@@ -198,11 +213,16 @@ def _tables(grids: list[Fitted]) -> tuple[Floats, Floats]:
 
 
 class _Loop:
-    """Rows (rows, columns) in the order of the loop on their way through the columns, which changes them."""
+    """Rows (rows, columns) in the order of the loop on their way through the columns, which changes them.
+
+    squares: of all errors over the factor's diagonal, without those of columns that no input reached.
+    """
 
     def __init__(self, w: torch.Tensor, work: _Work, grids: list[Fitted]) -> None:
         self._w, self._plan, self._grid, self._importance = w, work.plan, work.grid, work.importance
         self._upper = work.factored.upper
+        self._alive = (~work.factored.dead).to(w.device)
+        self.squares = 0.0
         self._grids = list(grids)
         self._scales, self._offsets = (torch.from_numpy(table).to(w.device) for table in _tables(grids))
 
@@ -213,6 +233,7 @@ class _Loop:
         for start in range(0, columns, BLOCK):
             end = min(start + BLOCK, columns)
             errors = self._block(start, end, codes)
+            self.squares += float(errors.square()[:, self._alive[start:end]].sum(dtype=torch.float64))
             self._w[:, end:].addmm_(errors, self._upper[start:end, end:], alpha=-1)
         natural = np.empty(codes.shape, np.int8)
         natural[:, self._plan.columns] = codes.cpu().numpy()

@@ -79,12 +79,30 @@ def blocks(columns: int) -> list[slice]:
 class Factor:
     """U, upper triangular with inverse (H + damping) = U'U. damp: the share of the mean diagonal that was added.
 
-    dead: the columns that no input reached, bool (columns,). Both in the order that was asked for.
+    added: what was. dead: the columns that no input reached, bool (columns,). U and dead in the order asked for.
     """
 
     upper: torch.Tensor
     damp: float
+    added: float
     dead: torch.Tensor
+
+
+def _invert(lower: torch.Tensor) -> None:
+    """Puts a lower triangular matrix' inverse in its place: both halves' own, and what follows of the square below.
+
+    Half of the work of solving it for the unit matrix, of which most is a product of matrices.
+    """
+    if len(lower) <= LEAST_BLOCK:
+        unit = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
+        lower.copy_(torch.linalg.solve_triangular(lower, unit, upper=False))
+        return
+    half = len(lower) // 2
+    first, square, second = lower[:half, :half], lower[half:, :half], lower[half:, half:]
+    between = torch.linalg.solve_triangular(second, square, upper=False)
+    _invert(first)
+    _invert(second)
+    square.copy_(between @ first).neg_()
 
 
 class NotDefinite(ValueError):
@@ -110,9 +128,7 @@ def factor(hessian: torch.Tensor, damp: float = DAMP, columns: torch.Tensor | No
         lower, failed = torch.linalg.cholesky_ex(turned)
         del turned, diagonal
         if not failed and bool(torch.isfinite(lower.diagonal()).all()):
-            inverse = torch.eye(len(lower), dtype=lower.dtype, device=lower.device)
-            torch.linalg.solve_triangular(lower, inverse, upper=False, out=inverse)
-            del lower
-            return Factor(inverse.flip(0, 1), damp, dead[order.to(dead.device)])
+            _invert(lower)
+            return Factor(lower.flip(0, 1), damp, float(damp * mean), dead[order.to(dead.device)])
         damp += DAMP_STEP if damp < 10 * DAMP_STEP else damp
     raise NotDefinite("the moments of the inputs are not positive definite")

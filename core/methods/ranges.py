@@ -17,8 +17,9 @@ from kernels.cpu.scales import best_candidates
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
 SHRINKS = np.linspace(1.0, 0.2, 81, dtype=np.float32)
-# Steps from the first of them, and then from the best that was found.
-COARSE = np.arange(0, len(SHRINKS), 4)
+# Steps from the first of them, and then from the best that was found; a likely one comes first, since what turns out to
+# be worse is left early.
+COARSE = np.roll(np.arange(0, len(SHRINKS), 4), -4)
 FINE = np.array([0, -1, 1, -2, 2, -3, 3])
 HISTOGRAM_BINS = 2048
 THRESHOLDS = 128

@@ -15,7 +15,7 @@ from kernels.cpu.vectors import LANES, larger, rint, smaller, splat, total_of
 Floats = npt.NDArray[np.float32]
 
 # Weights after whose errors it is asked whether a candidate can still be the best.
-STRETCH = 64
+STRETCH = 32
 
 
 def best_candidates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -220,5 +221,6 @@ def test_the_memory_is_announced(source: Path) -> None:
     ]
     assert all(isinstance(plan, Plan) for plan in plans)
     small, large = (plan.memory_bytes for plan in plans if isinstance(plan, Plan))
-    assert large - small == 4000 * 32 * 128 * 4
+    widest = json.loads((source / "config.json").read_text())["intermediate_size"]
+    assert large - small == 4000 * 32 * (128 + 128 + widest) * 4, "hidden states, and what is kept of them"
     assert np.isfinite(small)
