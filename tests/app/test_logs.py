@@ -96,7 +96,9 @@ def test_the_mark_of_a_window_that_is_open(own_folders):
     assert marker.look() == "unclean"
 
 
-@pytest.mark.parametrize("content", ["", "{}", json.dumps({"pid": os.getpid(), "started": 1.0})])
+@pytest.mark.parametrize(
+    "content", ["", "{}", json.dumps({"pid": os.getpid(), "started": 1.0})], ids=["empty", "nothing", "later"]
+)
 def test_a_mark_that_fits_no_process_is_an_unclean_end(own_folders, content):
     data_dir().mkdir(parents=True)
     (data_dir() / "window.json").write_text(content)
