@@ -93,6 +93,7 @@ def test_a_file_that_unpacks_to_too_much_is_left(tmp_path: Path, monkeypatch: py
         ("a.jsonl", b'{"text": "a"}\n\xff', "no text in UTF-8"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n{"label": 1}'), "line 2: it has none of the keys"),
     ],
+    ids=["gzip", "gzip cut", "zstd", "zstd cut", "parquet", "letters", "keys"],
 )
 def test_damage_is_told_in_words(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
