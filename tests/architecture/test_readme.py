@@ -1,4 +1,4 @@
-"""The README keeps its promises: every command, JSON key, target and variable stands in its reference."""
+"""README and docs keep their promises: every command, option, JSON key, target and variable stands there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -14,7 +15,8 @@ from core.catalog import MIXES
 from core.jobs import RESULT_TYPES
 from tests.architecture.tree import CODE, ROOT, python_files
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = tuple(ROOT / name for name in ("README.md", "docs/command-line.md"))
+README = "".join(page.read_text(encoding="utf-8") for page in PAGES)
 # Answers that only the window asks for.
 COMMANDS = (
     "inspect",
@@ -104,6 +106,8 @@ def test_every_variable_is_documented() -> None:
     assert [name for name in sorted(found) if f"| `{name}` |" not in README] == []
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert [link for link in links if not link.startswith("http") and not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not link.startswith("http") and not (page.parent / link).exists()] == []
