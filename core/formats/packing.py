@@ -28,10 +28,14 @@ def stream(codes: Codes, bits: int) -> Words:
     Codes may cross from one word into the next; the last word is filled with zeros.
     """
     rows, count = codes.shape
-    unpacked = np.unpackbits(codes[..., None], axis=-1, count=bits, bitorder="little").reshape(rows, count * bits)
-    packed = np.packbits(unpacked, axis=1, bitorder="little")
+    padded = np.pad(codes, ((0, 0), (0, -count % 8)))
+    eights = np.zeros((rows, padded.shape[1] // 8), "<u8")
+    for place in range(8):  # eight codes are so many bytes as a code has bits
+        eights |= padded[:, place::8].astype(np.uint64) << np.uint64(bits * place)
+    packed = eights.view(np.uint8).reshape(rows, -1, 8)[:, :, :bits].reshape(rows, -1)
     out = np.zeros((rows, 4 * words_for(count, bits)), np.uint8)
-    out[:, : packed.shape[1]] = packed
+    held = min(packed.shape[1], out.shape[1])
+    out[:, :held] = packed[:, :held]
     return out.view("<i4").astype(np.int32, copy=False)
 
 

@@ -26,6 +26,7 @@ from core.methods.grids import Codes, Fitted, Grid
 from core.methods.hessian import Factor, blocks, factor
 from core.methods.linear import Floats
 from kernels.column_loop import quantize_columns
+from kernels.cpu.parallel import map_ranges, ranges
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
@@ -162,7 +163,7 @@ class _Work:
     def rows(self, w: Floats, drift: Floats | None) -> _Rows:
         """Both ways for a few rows."""
         device, order = self.hessian.device, torch.from_numpy(self.plan.columns)
-        natural = [self._fit(w, place) for place in range(w.shape[1] // self.grid.length)]
+        natural = self._fitted(w)
         wanted = torch.from_numpy(np.ascontiguousarray(w[:, self.plan.columns])).to(device)
         if drift is not None:
             turned = torch.from_numpy(np.ascontiguousarray(drift[:, self.plan.columns])).to(device)
@@ -192,6 +193,14 @@ class _Work:
         )
         found = squares - damping
         return found if found > LEFT * squares else loss(difference, self.hessian)
+
+    def _fitted(self, w: Floats) -> list[Fitted]:
+        """The grids of all blocks of columns as the weights are, several at a time."""
+        threads = torch.get_num_threads()
+        places = w.shape[1] // self.grid.length
+        spans = ranges(places, w.shape[0] * self.grid.length, threads)
+        parts = map_ranges(lambda first, end: [self._fit(w, at) for at in range(first, end)], spans, threads)
+        return [fitted for part in parts for fitted in part]
 
     def _fit(self, w: Floats, place: int) -> Fitted:
         part = slice(place * self.grid.length, (place + 1) * self.grid.length)

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float32]
 
 # Weights after whose errors it is asked whether a candidate can still be the best.
 STRETCH = 32
+# Weights of which a candidate's error takes as long as a single step of other loops.
+SHARE = 4
 
 
 def best_candidates(
@@ -31,7 +33,7 @@ def best_candidates(
     def run(first: int, end: int) -> None:
         _best(flat, weights, scales, zeros, np.float32(lowest), np.float32(highest), length, first, end, best)
 
-    map_ranges(run, ranges(m, length * scales.shape[1] // LANES, threads), threads)
+    map_ranges(run, ranges(m, length * scales.shape[1] // SHARE, threads), threads)
     return best
 
 
