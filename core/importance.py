@@ -81,7 +81,6 @@ def imatrix(job: ImatrixJob, progress: Progress) -> ImatrixResult:
     open_source and reading raise, and Cancelled; then nothing is left behind.
     """
     started = time.perf_counter()
-    memory.return_large_buffers()
     memory.reset_peak()
     if job.threads:
         torch.set_num_threads(job.threads)

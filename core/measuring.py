@@ -21,6 +21,8 @@ from core.walk_work import LAYER, tokens_in, work_of
 
 # Python with torch, transformers and llama.cpp's tokenizer, and the activations of the windows computed together.
 BASE_BYTES = 700 << 20
+# What the C library keeps of buffers that were freed, where it is not told to give them back, measured on Linux.
+HEAP_BYTES = 200 << 20
 # What hidden states may take before they go to disk (core.evaluation.scores, core.network.states).
 STATES_BYTES = 256 << 20
 # Numbers of the vocabulary's tiles, of every model, with what is computed from them.
@@ -39,7 +41,7 @@ def preflight(job: MeasurePreflightJob, progress: Progress) -> PreflightResult:
             sources = [stack.enter_context(open_source(path)) for path in paths]
             purpose = "calibration" if isinstance(own, ImatrixJob) else "evaluation"
             tokens = tokens_in(own.text, purpose, own.context, own.chunks, getattr(own, "categories", ()))
-            needed = _memory(sources, tokens)
+            needed = _memory(sources, tokens) + (HEAP_BYTES if isinstance(own, ImatrixJob) else 0)
             written = _matrix_bytes(sources[0]) if isinstance(own, ImatrixJob) else 0
             checks = tuple(_checks(job, sources, tokens, (needed, written)))
         amounts = work_of(own)

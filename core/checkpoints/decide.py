@@ -33,7 +33,7 @@ BATCH_TOKENS = 2048
 # Moments, what their factor is made from, and the factor.
 MATRICES = 3
 # transformers and llama.cpp's tokenizer, rows that are solved at a time in several forms, activations of a few windows.
-NETWORK_BYTES = 320 << 20
+NETWORK_BYTES = 400 << 20
 BASE_BYTES = 450 << 20  # Python with numpy, numba and torch, measured on Linux
 DEQUANTIZED = (
     "transformers loads packed zero points only with "
