@@ -19,6 +19,7 @@ from core.formats.safetensors_reader import DTYPE_BYTES, INDEX_NAME
 from core.formats.safetensors_writer import Slot, header_bytes
 from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, MethodOptions, Plan, TensorPlan
+from core.methods.calibration import BATCH_TOKENS
 from core.methods.linear import Scheme
 from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
 from core.progress import Progress
@@ -28,8 +29,6 @@ FLOATS = ("F32", "F16", "BF16")
 BYTES_PER_WEIGHT = 20
 # Of a tensor that is not quantized so many bytes are held, and as many of its numbers.
 RUN_BYTES = 8 << 20
-# Windows are computed together up to so many tokens (core.network.states), whose activations are as wide as a matrix.
-BATCH_TOKENS = 2048
 # Moments, what their factor is made from, and the factor.
 MATRICES = 3
 # transformers and llama.cpp's tokenizer, rows that are solved at a time in several forms, activations of a few windows.
@@ -217,7 +216,7 @@ def _calibration_bytes(source: CheckpointSource, settings: Settings) -> int:
     widest = max(entry.stored.shape[1] for entry in linear)
     width = next(entry.stored.shape[1] for entry in source.entries if entry.gguf == "token_embd.weight")
     states = settings.tokens * width * (2 if settings.calibration.target else 1)
-    batch = min(settings.tokens, BATCH_TOKENS) * widest
+    batch = min(settings.tokens, BATCH_TOKENS) * widest  # activations are as wide as a matrix
     held = 4 * (2 * weights // max(1, len(layers)) + MATRICES * widest**2 + states + batch)
     return held + _kept(linear, settings) + NETWORK_BYTES
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.estimate.timing import Operation
-from core.methods.calibration import KEPT_BYTES, STAGES
+from core.methods.calibration import BATCH_TOKENS, KEPT_BYTES, STAGES
 
 Amounts = Counter[Operation]
 MACS, FACTOR, SPREAD = Operation("macs"), Operation("factor"), Operation("spread")
@@ -95,7 +95,7 @@ class Walk:
     def scored(self, models: int) -> Amounts:
         """The second half of each window through the output layers of so many models, and their statistics."""
         tokens, (vocabulary, width) = self.tokens // 2, self.head
-        batches = -(-self.tokens // max(2048, self.length))
+        batches = -(-self.tokens // max(BATCH_TOKENS, self.length))
         return Counter(
             {
                 MACS: models * tokens * vocabulary * width,

@@ -17,6 +17,8 @@ STAGES = (
     ("ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps", "ffn_gate_shexp", "ffn_up_shexp"),
     ("ffn_down", "ffn_down_exps", "ffn_down_shexp"),
 )
+# Windows are computed together up to so many tokens.
+BATCH_TOKENS = 2048
 # What may be kept of the windows between two passes through a layer; where it would be more it is computed again.
 KEPT_BYTES = 512 << 20
 # Measured with the first 8 layers of that model, 4 bits, groups of 64, searched ranges, on other prose, code, chat:

@@ -16,11 +16,10 @@ import psutil
 import torch
 
 from core.errors import DiskFull, OutputNotWritable
+from core.methods.calibration import BATCH_TOKENS
 
 # The share of the memory that is free which hidden states may take before they go to disk.
 SHARE = 0.25
-# Windows are computed together up to so many tokens.
-BATCH_TOKENS = 2048
 
 
 class HiddenStates:
