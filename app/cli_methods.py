@@ -156,7 +156,7 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
         help="text for a calibrated method, or dataset:OWNER/NAME (the program's own)",
     )
     add("--samples", type=int, default=128, metavar="N", help="at most so many windows of the text (128)")
-    add("--length", type=int, default=512, metavar="N", help="tokens of a window (512)")
+    add("--length", type=int, metavar="N", help="tokens of a window (512, or the model's context where shorter)")
     add_gptq_options(add)
     add(
         "--rule",

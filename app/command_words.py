@@ -118,7 +118,7 @@ def _option_words(options: QuantizeOptions) -> list[str]:
         words += ["--split-max-size", part_words(options.split_max_bytes)]
     if options.gptq is not None:
         words += ["--method", "gptq", *_repeated("--text", options.gptq.text), *_gptq_words(options.gptq)]
-        words += ["--samples", str(options.gptq.samples), "--length", str(options.gptq.length)]
+        words += _looked_at(options.gptq)
     flags = ("leave_output_tensor", "pure", "strict", "allow_requantize", "keep_split", "keep_unquantized")
     return words + [_option(name) for name in flags if getattr(options, name)]
 
@@ -139,6 +139,10 @@ def _windows(job: ImatrixJob | EvaluateJob) -> list[str]:
     return ["--context", str(job.context), *(["--chunks", str(job.chunks)] if job.chunks else [])]
 
 
+def _looked_at(options: GptqOptions | MethodOptions) -> list[str]:
+    return ["--samples", str(options.samples), *(["--length", str(options.length)] if options.length else [])]
+
+
 def _repeated(option: str, values: tuple[str, ...]) -> list[str]:
     return [word for value in values for word in (option, value)]
 
@@ -151,7 +155,7 @@ def _method_words(options: MethodOptions, forms: str) -> list[str]:
     words += ["--imatrix", options.imatrix] if options.imatrix else []
     words += _repeated("--skip", options.skip) + _repeated("--text", options.text)
     words += [word for rule in options.rules for word in ("--rule", _rule(rule))]
-    words += ["--samples", str(options.samples), "--length", str(options.length)]
+    words += _looked_at(options)
     words += ["--activations", options.activations] if options.activations else []
     words += ["--activation-range", _activation_range(options)] if options.activation_range else []
     words += ["--prestep", options.prestep] if options.prestep else []

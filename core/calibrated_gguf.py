@@ -28,11 +28,11 @@ from core.methods.block_grids import BlockGrid, Blocks
 from core.methods.calibration import Calibration
 from core.methods.gptq import Solved
 from core.methods.grids import Values
-from core.network.network import Layer, check_context, open_network
+from core.network.network import Layer, open_network
 from core.plan import Prepared, is_solved
 from core.progress import Progress
 from core.sources import Source
-from core.texts import windows_of
+from core.texts import window_length, windows_of
 from core.weighting import means_of
 from kernels import dispatch
 
@@ -92,8 +92,8 @@ def solve(job: QuantizeJob, source: Source, prepared: Prepared, progress: Progre
     given = given_texts(options.text, "calibration", progress)
     progress.stage("Reading the text")
     with open_network(source, job.device) as network:
-        check_context(source, options.length, "--length")
-        ids, _ = windows_of(given, network.tokenizer, options.length, options.samples)
+        length = window_length(str(source.path), options.length, source.hyper.context_length)
+        ids, _ = windows_of(given, network.tokenizer, length, options.samples)
         folder = folder_for(Path(job.output).absolute())
         solutions = Solutions(folder, fingerprint(job.options, source.files, ids))
         calibration = Calibration(options.act_order, options.damp, options.sinks, options.target)

@@ -37,6 +37,7 @@ from core.rules import Model, Tensor
 from core.sources import KeyValue, Source, SourceTensor
 from core.sources.converter import open_or_convert
 from core.sources.pruned import matrix_renumbered, without_layers
+from core.texts import shortened, window_length
 from core.weighting import expected_matrix, selected_matrix, weights_for
 from kernels.block_levels import LEVELS
 from kernels.blocks import FORMATS
@@ -111,8 +112,8 @@ def prepare(source: Source, options: QuantizeOptions, matrix: ImportanceMatrix |
 
     source: already without the layers that are to be dropped; the matrix is that of the whole model.
     Raises UnknownType, UnknownTensor, InvalidPattern, IllegalType, TensorIsKept, UnsupportedType, FallbackRefused,
-    InvalidMetadata, CopyKeepsTypes; with an importance matrix what read_imatrix raises, and ImatrixNeeded,
-    NotInImatrix, ImatrixDoesNotFit.
+    InvalidMetadata, CopyKeepsTypes, CannotRun (windows longer than the context); with an importance matrix what
+    read_imatrix raises, and ImatrixNeeded, NotInImatrix, ImatrixDoesNotFit.
     """
     mix = find_mix(options.target)
     if mix is COPY:
@@ -161,14 +162,15 @@ def _walk_bytes(source: Source, rows: Sequence[TensorPlan], options: GptqOptions
     hyper = source.hyper
     matrices = [row for row in rows if SOLVED.fullmatch(row.name)]
     widest = max(row.shape[-1] for row in matrices)
-    states = options.samples * options.length * (hyper.embedding_length or widest) * (2 if options.target else 1)
+    tokens = options.samples * window_length(str(source.path), options.length, hyper.context_length)
+    states = tokens * (hyper.embedding_length or widest) * (2 if options.target else 1)
     layer = sum(row.elements for row in matrices) // max(1, hyper.layers or 1)
     ends = {
         Matrix(row.name.split(".")[2], row.shape[-2], row.shape[-1], "", setup="gptq")
         for row in matrices
         if is_solved(row)
     }
-    kept = 0 if options.target else sum(kept_bytes(ends, options.samples * options.length).values())
+    kept = 0 if options.target else sum(kept_bytes(ends, tokens).values())
     return 4 * (2 * layer + 3 * widest**2 + states) + kept + NETWORK_BYTES
 
 
@@ -319,6 +321,9 @@ def _warnings(
 ) -> Iterable[str]:
     """What the user should know before starting, a sentence each."""
     yield from source.warnings
+    if options.gptq is not None:
+        wanted, context = options.gptq.length, source.hyper.context_length
+        yield from shortened(wanted, window_length(str(source.path), wanted, context))
     if options.leave_output_tensor and all(row.name != OUTPUT for row in made.tensors):
         yield "The model has no output layer of its own to leave as it is: it uses the token embedding."
     if matrix is not None:

@@ -16,12 +16,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from core.errors import DatasetUnusable, ReadFailed, SourceNotFound, TextTooShort
+from core.errors import CannotRun, DatasetUnusable, ReadFailed, SourceNotFound, TextTooShort
 from core.jobs import Message
 from core.text_files import ROWS, plain_text, rows_in
 from core.text_packed import ending
 from core.text_rows import BadRow
 
+# Tokens of a window where nothing is said.
+USUAL_LENGTH = 512
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 
 
@@ -54,6 +56,26 @@ class Text:
     def is_chat(self) -> bool:
         """Whether it holds rows, texts or conversations, instead of plain text."""
         return ending(self.path) in ROWS
+
+
+def window_length(path: str, wanted: int | None, context: int | None) -> int:
+    """Tokens of a window that methods look at: those asked for, else the usual number as far as the context reaches.
+
+    wanted: None where nothing was asked for. context: what the model was trained for, None or 0 where it does not say.
+    Raises CannotRun for more than that.
+    """
+    if wanted is None:
+        return min(USUAL_LENGTH, context or USUAL_LENGTH)
+    if context and wanted > context:
+        problem = f"windows of {wanted} tokens are longer than its context of {context}"
+        raise CannotRun(path, problem, f"Use --length {context}")
+    return wanted
+
+
+def shortened(wanted: int | None, length: int) -> Iterator[str]:
+    """What a plan says of windows that are shorter than usual without being asked for."""
+    if wanted is None and length < USUAL_LENGTH:
+        yield f"Windows of {length} tokens are looked at: the model's context is no longer."
 
 
 def own_texts(purpose: str) -> tuple[Text, ...]:

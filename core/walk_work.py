@@ -21,7 +21,7 @@ from core.methods.table import METHOD
 from core.plan import is_solved, prepare
 from core.sources import Source, SourceTensor, open_source
 from core.sources.pruned import without_layers
-from core.texts import own_texts
+from core.texts import own_texts, window_length
 
 LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 # Of a text in UTF-8, for a vocabulary of some 50,000 tokens; a dataset is fetched up to so many bytes.
@@ -150,8 +150,9 @@ def of_file(source: Source, plan: Plan, options: GptqOptions, fit: str) -> Amoun
         row = rows.get(tensor.name)
         return {"setup": f"block {row.target_type} {fit} {options.act_order}"} if row and is_solved(row) else {}
 
-    tokens = tokens_in(options.text, "calibration", options.length, options.samples)
-    walk = walk_of(source, tokens, options.length, made)
+    length = window_length(str(source.path), options.length, source.hyper.context_length)
+    tokens = tokens_in(options.text, "calibration", length, options.samples)
+    walk = walk_of(source, tokens, length, made)
     return solving(walk, prestep="", target=bool(options.target), watched=False)
 
 

@@ -64,7 +64,7 @@ class Field:
     """One row of the form. name: of the field of MethodOptions and of the widget. term: its glossary entry.
 
     words: of a switch's box, else of the label. choices: values in words, for a choice; what a method does not have is
-    left out. limits, decimals, step: of a number.
+    left out. limits, decimals, step: of a number; unset: what it says below its limits, where it may have no value.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Field:
     limits: tuple[float, float] = (0, 1)
     decimals: int = 0
     step: float = 1
+    unset: str = ""
 
 
 def _symmetry(method: Method) -> dict[Any, str]:
@@ -245,6 +246,7 @@ FIELDS: tuple[Field, ...] = (
         "number",
         lambda chosen: chosen.is_calibrated,
         limits=(16, 131_072),
+        unset=_T("MethodFields", "Automatic"),
     ),
 )
 

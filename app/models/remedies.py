@@ -29,6 +29,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--double-quant": ("double_quant", "", _T("Remedies", "scales in 8 bits")),
     "--imatrix": ("imatrix", "", _T("Remedies", "importance matrix")),
     "--text": ("text", "", _T("Remedies", "calibration text")),
+    "--length": ("length", _T("Remedies", "windows of {0} tokens"), _T("Remedies", "tokens of each window")),
     "--skip": ("skip", "", _T("Remedies", "Leave out")),
 }
 _VALUED = re.compile(r"(--[a-z-]+) ([\w.-]*\w)")
@@ -77,7 +78,7 @@ def _valued(match: re.Match[str]) -> str:
 
 
 def _value(option: str, value: str) -> Any:
-    if option == "--bits":
+    if option in ("--bits", "--length"):
         return int(value)
     if option == "--group":
         return _NAMED_GROUPS[value] if value in _NAMED_GROUPS else int(value)

@@ -57,6 +57,8 @@ class FieldForm(QWidget):
             return editor.currentData()
         if isinstance(editor, QCheckBox):
             return editor.isChecked()
+        if editor.specialValueText() and editor.value() == editor.minimum():
+            return None
         return round(editor.value()) if editor.decimals() == 0 else editor.value()
 
     def count(self) -> int:
@@ -119,11 +121,13 @@ class FieldForm(QWidget):
     def _make_number(self, field: Field) -> QDoubleSpinBox:
         box = QDoubleSpinBox()
         box.setDecimals(field.decimals)
-        box.setRange(*field.limits)
+        low, high = field.limits
+        box.setRange(low - field.step if field.unset else low, high)
+        box.setSpecialValueText(words_of(field.unset))
         box.setSingleStep(field.step)
         box.setGroupSeparatorShown(True)
         box.lineEdit().setTextMargins(_TEXT_MARGIN, 0, 0, 0)
-        box.setValue(float(self._options.model_fields[field.name].default))
+        _set(box, self._options.model_fields[field.name].default)
         box.valueChanged.connect(self.soon.start)
         return box
 
@@ -147,4 +151,4 @@ def _set(editor: Editor, value: Any) -> None:
     elif isinstance(editor, QCheckBox):
         editor.setChecked(bool(value))
     else:
-        editor.setValue(float(value))
+        editor.setValue(editor.minimum() if value is None else float(value))

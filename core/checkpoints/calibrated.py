@@ -28,8 +28,7 @@ from core.jobs import CheckpointJob, LayerFigures
 from core.methods.gptq import Solved, loss
 from core.methods.grids import PARTS, IntegerGrid, Values
 from core.methods.linear import Linear
-from core.methods.table import LOOKING
-from core.network.network import Layer, check_context, open_network
+from core.network.network import Layer, open_network
 from core.progress import Progress
 from core.sources import open_source
 from core.texts import windows_of
@@ -47,11 +46,7 @@ def solve(
     given = given_texts(options.text, "calibration", progress)
     progress.stage("Reading the text")
     with open_source(job.source) as model, open_network(model, job.device) as network:
-        length = options.length
-        if options.method in LOOKING:
-            length = min(length, model.hyper.context_length or length)
-        check_context(model, length, "--length")
-        ids, _ = windows_of(given, network.tokenizer, length, decided.settings.samples)
+        ids, _ = windows_of(given, network.tokenizer, decided.settings.length, decided.settings.samples)
         solutions = Solutions(folder, fingerprint(options, source.files, ids))
         target = _Checkpoint(source, decided, solutions, progress)
         try:

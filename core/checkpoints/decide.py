@@ -23,6 +23,7 @@ from core.methods.calibration import BATCH_TOKENS
 from core.methods.linear import Scheme
 from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
 from core.progress import Progress
+from core.texts import shortened
 
 FLOATS = ("F32", "F16", "BF16")
 # What is held of the largest matrix at once: its numbers, their copy in groups, what they became, and codes.
@@ -150,10 +151,12 @@ def packed(path: str, options: MethodOptions) -> Decided:
 def decide(source: CheckpointSource, settings: Settings) -> Decided:
     """What becomes of every tensor, exact sizes, and the memory needed (an estimate).
 
-    Raises IllegalMethod, NothingToQuantize, ImatrixDoesNotFit, and what read_imatrix raises.
+    Raises IllegalMethod, CannotRun (windows longer than the context), NothingToQuantize, ImatrixDoesNotFit, and what
+    read_imatrix raises.
     """
     importance = read_imatrix(Path(settings.imatrix)) if settings.imatrix else None
     _check(source, settings)
+    settings = settings.within(str(source.path), source.dimensions.positions)
     items = tuple(_item(source, entry, settings, importance) for entry in source.entries)
     quantized = [item for item in items if item.matrix is not None]
     if not quantized:
@@ -373,4 +376,6 @@ def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
         )
     if any(item.entry.is_expert for item in quantized):
         warnings += WARNINGS.get(settings.choice.export, ())
+    if settings.is_calibrated:
+        warnings += shortened(settings.length if settings.own_length else None, settings.length)
     return tuple(warnings)

@@ -33,6 +33,7 @@ from core.methods.table import EXPORT, GGUF_FORM, LOOKING, METHOD
 from core.progress import Progress
 from core.speed import machine_name, time_operation
 from core.store import JobRecord, Store
+from core.texts import USUAL_LENGTH
 from core.timing import expected
 
 # Past jobs of the same method that say how long one takes.
@@ -161,7 +162,7 @@ def _rate(record: JobRecord, settings: Settings) -> float | None:
     ):
         return None
     samples = min(job.options.samples, LOOKING.get(job.options.method, job.options.samples))
-    tokens = samples * job.options.length if settings.is_calibrated else 1
+    tokens = samples * (job.options.length or USUAL_LENGTH) if settings.is_calibrated else 1
     return result.seconds / max(1, _work(result.tensors) * tokens)
 
 

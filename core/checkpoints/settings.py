@@ -30,6 +30,7 @@ from core.methods.table import (
     refusal,
     shared_remedy,
 )
+from core.texts import USUAL_LENGTH, window_length
 
 # Up to so many bits a range that cuts the outermost weights off is better than the whole of it.
 SEARCHED_BITS = 4
@@ -55,9 +56,9 @@ class Settings:
     """A legal choice, with everything else that decides about the numbers.
 
     inputs: of activations. prestep: what is folded into the weights first, '' = nothing. samples, length: windows that
-    are looked at, of so many tokens, at most. own_text: it is the user's. skip: names that stay as they are. rules:
-    what names that a pattern finds get instead, None where they stay as they are. calibration: how a method that is
-    calibrated works. beside: other forms that must hold the same numbers.
+    are looked at, of so many tokens, at most. own_length, own_text: the user's. skip: names that stay as they are.
+    rules: what names that a pattern finds get instead, None where they stay as they are. calibration: how a method that
+    is calibrated works. beside: other forms that must hold the same numbers.
     """
 
     choice: Choice
@@ -69,6 +70,7 @@ class Settings:
     imatrix: str
     samples: int
     length: int
+    own_length: bool
     own_text: bool
     skip: tuple[re.Pattern[str], ...]
     rules: tuple[tuple[re.Pattern[str], Settings | None], ...] = ()
@@ -121,6 +123,12 @@ class Settings:
         made = (choice.method, choice.export, choice.bits, choice.group, int(choice.symmetric))
         how = (choice.activations or "-", self.ranges.rule, flags or "-", self.calibration.order)
         return " ".join(map(str, (*made, *how)))
+
+    def within(self, path: str, context: int) -> Settings:
+        """The same for a model of such a context, 0 where it says none. Raises CannotRun where windows are longer."""
+        looks = self.is_calibrated or self.choice.method in LOOKING
+        wanted = self.length if self.own_length else None
+        return replace(self, length=window_length(path, wanted, context)) if looks else self
 
     @property
     def tokens(self) -> int:
@@ -247,7 +255,8 @@ def _settled(options: MethodOptions) -> Settings:
         options.double_quant,
         options.imatrix,
         min(options.samples, LOOKING.get(options.method, options.samples)),
-        options.length,
+        options.length or USUAL_LENGTH,
+        options.length is not None,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
         calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),

@@ -44,7 +44,8 @@ class MethodOptions(Value):
     weights beforehand, "" = nothing, or the method's own; alpha: SmoothQuant's. imatrix: path of an importance matrix
     for the search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that
     `skip` leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the
-    program's own; samples: at most so many windows of `length` tokens. act_order, damp, sinks, target: as in
+    program's own; samples: at most so many windows of `length` tokens, None = 512, or the model's context where
+    that is shorter. act_order, damp, sinks, target: as in
     core.methods.calibration.Calibration. beside: other forms that hold the same numbers: scales and zero points
     are such as all of them can store.
     """
@@ -71,7 +72,7 @@ class MethodOptions(Value):
     rules: tuple[MethodRule, ...] = ()
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
-    length: int = Field(default=512, ge=16)
+    length: int | None = Field(default=None, ge=16)
     act_order: Literal["groups", "static", "off"] = "groups"
     damp: float = Field(default=0.01, gt=0, le=1)
     sinks: float = Field(default=64.0, ge=1, le=1e6)

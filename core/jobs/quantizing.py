@@ -39,7 +39,7 @@ class GptqOptions(Value):
 
     text: tuple[str, ...] = ()
     samples: int = Field(default=128, ge=1)
-    length: int = Field(default=512, ge=16)
+    length: int | None = Field(default=None, ge=16)
     act_order: Literal["static", "groups", "off"] = "static"
     damp: float = Field(default=0.01, gt=0, le=1)
     sinks: float = Field(default=64.0, ge=1, le=1e6)

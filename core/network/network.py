@@ -295,12 +295,12 @@ def open_network(source: Source, device: str = "cpu", roundings: Mapping[str, Ro
     return Network(source, row, torch.device(device), source.input_roundings if roundings is None else roundings)
 
 
-def check_context(source: Source, context: int, option: str = "--context") -> None:
-    """Raises CannotRun, with the option to change, for windows longer than what the model was trained for."""
+def check_context(source: Source, context: int) -> None:
+    """Raises CannotRun for windows longer than what the model was trained for."""
     trained = source.hyper.context_length
     if trained and context > trained:
         problem = f"windows of {context} tokens are longer than its context of {trained}"
-        raise CannotRun(str(source.path), problem, f"Choose smaller windows ({option})")
+        raise CannotRun(str(source.path), problem, f"Use --context {trained}")
 
 
 # ---------------------------------------------------------------- pieces

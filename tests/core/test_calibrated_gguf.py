@@ -11,7 +11,7 @@ import torch
 
 from core import engine
 from core.checkpoints.solutions import Solutions, folder_for
-from core.errors import Cancelled, IllegalMethod
+from core.errors import Cancelled, CannotRun, IllegalMethod
 from core.jobs import (
     ChatJob,
     GptqOptions,
@@ -134,5 +134,9 @@ def test_the_plan(source: Path) -> None:
     assert plans[1].memory_bytes > plans[0].memory_bytes + (400 << 20)
     solved = [row.name for row in plans[1].tensors if "GPTQ" in row.reason]
     assert len(solved) == 14
+    unset, long = (QuantizeOptions(target="Q4_0", gptq=GptqOptions(length=length)) for length in (None, 129))
+    assert "Windows of 128 tokens" in engine.run(PlanJob(source=str(source), options=unset)).warnings[0]
+    with pytest.raises(CannotRun, match="Use --length 128"):
+        engine.run(PlanJob(source=str(source), options=long))
     with pytest.raises(IllegalMethod, match="nothing to do"):
         engine.run(PlanJob(source=str(source), options=QuantizeOptions(target="BF16", gptq=GPTQ)))

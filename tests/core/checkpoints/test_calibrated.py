@@ -15,7 +15,7 @@ from core import engine
 from core.checkpoints import calibrated
 from core.checkpoints.solutions import Solutions, folder_for
 from core.errors import Cancelled, CannotRun, DeviceNotAvailable, IllegalMethod, OutputNotWritable, ReadFailed
-from core.jobs import CheckpointJob, CheckpointResult, MethodOptions
+from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, Plan
 from core.methods import gptq
 from core.network.network import open_network
 from core.progress import Progress, Snapshot
@@ -204,17 +204,24 @@ def test_a_cancelled_job_leaves_nothing(source: Path, tmp_path: Path) -> None:
 
 
 def test_refusals(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match="context"):
+    with pytest.raises(CannotRun, match="context") as refused:
         made(source, tmp_path / "out", GPTQ.model_copy(update={"length": 4096}))
+    assert refused.value.remedy == "Use --length 128", "the nearest that can be had"
     for update in ({"range": "entropy"}, {"method": "int", "text": ("a.txt",)}, {"bits": 6}):
         with pytest.raises(IllegalMethod):
             made(source, tmp_path / "out", GPTQ.model_copy(update=update))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_memory_is_announced(source: Path) -> None:
-    from core.jobs import CheckpointPlanJob, Plan
+def test_windows_are_no_longer_than_the_context(source: Path, tmp_path: Path) -> None:
+    options = GPTQ.model_copy(update={"length": None, "samples": 2})
+    plan = engine.run(CheckpointPlanJob(source=str(source), options=options))
+    assert isinstance(plan, Plan)
+    assert plan.warnings == ("Windows of 128 tokens are looked at: the model's context is no longer.",)
+    assert made(source, tmp_path / "out", options).warnings == plan.warnings
 
+
+def test_the_memory_is_announced(source: Path) -> None:
     plans = [
         engine.run(CheckpointPlanJob(source=str(source), options=GPTQ.model_copy(update={"samples": samples})))
         for samples in (64, 4064)  # both are more than one batch of windows
