@@ -46,6 +46,9 @@ STALL_S = 20.0
 FIRST_BYTES = 1 << 20
 FIRST_BYTES_SAFETENSORS = 1 << 16
 POLL_S = 0.05
+# What may be kept of the model read last.
+MOST_KEPT_BYTES = 64 << 20
+_last_read: list[tuple[tuple[Listing, str], dict[RemoteFile, bytes]]] = []
 T = TypeVar("T")
 
 
@@ -183,16 +186,33 @@ def hollow_copy(source: str, progress: Progress) -> Iterator[Path]:
     """
     listed, file = _listed(source, progress)
     with tempfile.TemporaryDirectory(prefix="bitwright-headers-") as made:
-        try:
-            weights = model_files(listed, file, progress)
-            beside = [] if file else [entry for entry in listed.files if is_descriptive(entry.name)]
-            heads = [*read_each(listed, weights, _whole_head, progress), *read_each(listed, beside, _whole, progress)]
-        except ContentChanged as error:
-            raise ChangedOnHub(listed.repo) from error
+        files = _beginnings(listed, file, progress)
         folder = Path(made) / listed.repo.partition("/")[2]
-        for entry, data in zip([*weights, *beside], heads, strict=True):
+        for entry, data in files.items():
             _write_hollow(listed.repo, folder, entry, data)
-        yield folder / Path(weights[0].name).name if weights[0].name.lower().endswith(".gguf") else folder
+        first = Path(next(iter(files)).name).name
+        yield folder / first if first.lower().endswith(".gguf") else folder
+
+
+def _beginnings(listed: Listing, file: str, progress: Progress) -> dict[RemoteFile, bytes]:
+    """Of a model's files of weights, in order, the headers, and of those that describe it everything.
+
+    A plan and a preflight of a model follow one another, so those of the last one are kept; what they are of is in the
+    listing, by its hash. Raises what `read_each` and `model_files` raise.
+    """
+    for kept_of, kept in _last_read:
+        if kept_of == (listed, file):
+            return kept
+    try:
+        weights = model_files(listed, file, progress)
+        beside = [] if file else [entry for entry in listed.files if is_descriptive(entry.name)]
+        heads = [*read_each(listed, weights, _whole_head, progress), *read_each(listed, beside, _whole, progress)]
+    except ContentChanged as error:
+        raise ChangedOnHub(listed.repo) from error
+    found = dict(zip([*weights, *beside], heads, strict=True))
+    if sum(map(len, heads)) <= MOST_KEPT_BYTES:
+        _last_read[:] = [((listed, file), found)]
+    return found
 
 
 def _write_hollow(repo: str, folder: Path, file: RemoteFile, data: bytes) -> None:

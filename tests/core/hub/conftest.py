@@ -11,7 +11,7 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
-from core.hub import token
+from core.hub import headers, token
 from core.hub.fetch import Manners
 from tests.hub_server import HubServer, Repo
 
@@ -78,6 +78,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     }
     with HubServer(repos) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        monkeypatch.setattr(headers, "_last_read", [])
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("NO_PROXY", "*")
         monkeypatch.setattr("core.hub.client.FIRST_WAIT_S", 0.02)

@@ -222,3 +222,18 @@ def test_inspected_and_planned_by_id_before_it_is_downloaded(hub, tmp_path, monk
         assert remote[key] == local[key], key
     assert hub.sent < len(repo.files["model.safetensors"]) / 4
     assert not os.path.exists(os.environ["HF_HUB_CACHE"])
+
+
+def test_headers_are_read_once_until_the_files_are_others(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def times_read() -> int:
+        hub.log.clear()
+        assert cli.main(["plan", "owner/tiny", "--to", "Q8_0,Q4_0", "--json"]) == 0
+        capsys.readouterr()
+        return sum(request.path.endswith("/model.safetensors") for request in hub.contents("hub"))
+
+    put(hub, folder_of(tmp_path / "tiny"))
+    assert (times_read(), times_read()) == (1, 0)
+    put(hub, hf_tiny.build(tmp_path / "other", {"vocab_size": 4032}))
+    assert times_read() == 1
