@@ -249,37 +249,36 @@ def _checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob |
 
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:
     """The plan of every target with its preflight; as JSON one object, or {"plans": [...]} where there are several."""
-    plans = [_checked_plan(options, target, measure) for target in targets]
+    plans = [_checked_plan(options, target, targets, measure) for target in targets]
     if options.json:
         return _print_plans(plans)
     print("\n\n".join(cli_estimate.planned(made) for made in plans))
     return 0
 
 
-def _checked_plan(options: argparse.Namespace, target: str, measure: bool) -> Plan:
-    """A plan that carries its preflight. Raises what planning raises."""
+def _checked_plan(options: argparse.Namespace, target: str, targets: Sequence[str], measure: bool) -> Plan:
+    """A plan that carries its preflight, which is that of a job of all targets. Raises what planning raises."""
     made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
     assert isinstance(made, Plan)
-    return made.model_copy(update={"preflight": run_job(_preflight(options, target, measure))})
-
-
-def _preflight(options: argparse.Namespace, target: str, measure: bool) -> PreflightJob:
-    return PreflightJob(
+    check = PreflightJob(
         source=options.source,
         output=output_path(options.source, getattr(options, "out", None) or os.curdir, target),
         options=quantize_options(options, target),
+        beside=tuple(other for other in targets if other != target),
         threads=getattr(options, "threads", 0),
         device=getattr(options, "device", "cpu"),
         measure=measure,
     )
+    return made.model_copy(update={"preflight": run_job(check)})
 
 
 def _say_risks(jobs: Sequence[QuantizeJob]) -> None:
     """A line for every risk; what is an error, the job itself will say."""
     said: dict[str, None] = {}
     for job in jobs:
-        check = PreflightJob(source=job.source, output=job.output, options=job.options, device=job.device)
-        result = run_job(check)
+        beside = tuple(other.options.target for other in jobs if other is not job)
+        own = {"source": job.source, "output": job.output, "options": job.options, "device": job.device}
+        result = run_job(PreflightJob.model_validate(own | {"beside": beside}))
         assert isinstance(result, PreflightResult)
         said |= dict.fromkeys(cli_estimate.risks(result) if result.worst == "risk" else [])
     for line in said:

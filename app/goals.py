@@ -177,7 +177,12 @@ class GgufGoal:
     def check(self, target: str, output: str, *, measure: bool) -> Job | None:
         """The preflight of one type."""
         return PreflightJob(
-            source=self.source, output=output, options=self._for(target), measure=measure, **self.computed
+            source=self.source,
+            output=output,
+            options=self._for(target),
+            beside=tuple(other for other in self.targets if other != target),
+            measure=measure,
+            **self.computed,
         )
 
     def memory(self, target: str) -> Job | None:

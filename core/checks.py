@@ -79,8 +79,9 @@ def folder_problem(output: str) -> Check | None:
     return check_of(errors.OutputNotWritable(output, reason))
 
 
-def room(output: str, needed: int) -> Check:
-    """Whether `needed` bytes fit where the output goes."""
+def room(output: str, needed: int, outputs: int = 1) -> Check:
+    """Whether `needed` bytes fit where the output goes, or several outputs together."""
+    words = "The output takes" if outputs == 1 else f"The {outputs} outputs together take"
     free = shutil.disk_usage(Path(os.path.abspath(output)).parent).free
     if needed > free:
         return check_of(errors.DiskFull(output, needed, free))
@@ -88,10 +89,10 @@ def room(output: str, needed: int) -> Check:
         return Check(
             step="disk",
             level="risk",
-            cause=f"The output takes {size(needed)} and leaves only {size(free - needed)} free.",
+            cause=f"{words} {size(needed)}, which leaves only {size(free - needed)} free.",
             fix="Free some space, or choose a folder on another disk",
         )
-    return Check(step="disk", level="fine", cause=f"The output takes {size(needed)}; {size(free)} are free.")
+    return Check(step="disk", level="fine", cause=f"{words} {size(needed)}; {size(free)} are free.")
 
 
 def memory(made: Plan) -> Check:

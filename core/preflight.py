@@ -33,10 +33,11 @@ from core.jobs import (
     PreflightJob,
     PreflightResult,
     QuantizeJob,
+    QuantizeOptions,
     QuantizeResult,
 )
 from core.parts import path_of
-from core.plan import Prepared, plan, prepare, quantized_types
+from core.plan import Prepared, make_plan, plan, prepare, quantized_types
 from core.progress import Progress
 from core.sources import Source, open_source
 from core.sources.converter import CONVERTIBLE
@@ -87,19 +88,26 @@ def _on_the_hub(job: PreflightJob, progress: Progress) -> PreflightResult:
     from core.hub.page import page  # the Hub's client takes a while to import
 
     found = page(HubPageJob(repo="/".join(job.source.removeprefix(REMOTE).split("/")[:2])), progress)
-    made = plan(PlanJob(source=job.source, options=job.options), progress)
+    plans = [plan(PlanJob(source=job.source, options=each), progress) for each in _every_options(job)]
+    made = plans[0]
     words = f"It is on the Hub: {size(found.needed_bytes)} are to be downloaded first."
     checks = [
         Check(step="choice", level="fine", cause=f"{made.target} can be made of this model."),
         Check(step="files", level="fine", cause=words),
         architecture(made.architecture),
-        folder_problem(job.output) or room(job.output, made.bytes + found.needed_bytes),
+        folder_problem(job.output)
+        or room(job.output, found.needed_bytes + sum(each.bytes for each in plans), len(plans)),
         memory(made),
         _tensors(made),
         licence(found.model.license),
         *_access(found),
     ]
     return PreflightResult(checks=tuple(checks), bytes=made.bytes, memory_bytes=made.memory_bytes)
+
+
+def _every_options(job: PreflightJob) -> list[QuantizeOptions]:
+    """Those of its own target, and those of the targets beside it."""
+    return [job.options, *(job.options.model_copy(update={"target": target}) for target in job.beside)]
 
 
 def _access(found: HubPage) -> Iterator[Check]:
@@ -153,7 +161,8 @@ def _disk(job: PreflightJob, source: Source, prepared: Prepared) -> Iterator[Che
     if any(path.exists() and os.path.samefile(path, file) for path in paths for file in source.files):
         yield check_of(errors.OutputIsSource(job.output))
         return
-    yield room(job.output, prepared.plan.bytes)
+    beside = [make_plan(source, options).bytes for options in _every_options(job)[1:]]
+    yield room(job.output, prepared.plan.bytes + sum(beside), 1 + len(beside))
     replaced = [path.name for path in paths if path.exists()]
     if replaced:
         yield Check(

@@ -24,6 +24,7 @@ from core.jobs import (
     CheckpointJob,
     CheckpointPreflightJob,
     CheckpointResult,
+    MethodOptions,
     PreflightResult,
     TensorPlan,
     TensorResult,
@@ -71,11 +72,14 @@ def preflight(job: CheckpointPreflightJob, progress: Progress) -> PreflightResul
 def _of_file(job: CheckpointPreflightJob) -> PreflightResult:
     """Of a GGUF file beside a folder, whose own preflight says the rest."""
     form = job.options.export
-    made = planned_file(packed(job.source, job.options), form)
+    folder = packed(job.source, job.options)
+    made = planned_file(folder, form)
+    with CheckpointSource(Path(job.source)) as source:
+        needed = _bytes_of_all(source, folder, job.options)
     runs = f"Made for {' and '.join(GGUF_FORM[form].runs_in)}, from the folder beside it."
     checks = (
         Check(step="choice", level="fine", cause=f"{form} holds the integers of this solution."),
-        folder_problem(job.output) or room(job.output, made.bytes),
+        folder_problem(job.output) or room(job.output, *needed),
         memory(made),
         Check(step="running", level="fine", cause=runs),
     )
@@ -112,7 +116,21 @@ def _disk(job: CheckpointPreflightJob, source: CheckpointSource, decided: Decide
         reason = "a file of that name exists" if target.is_file() else "a folder of that name exists and is not empty"
         yield check_of(errors.OutputNotWritable(job.output, reason))
     else:
-        yield room(job.output, decided.plan.bytes)
+        yield room(job.output, *_bytes_of_all(source, decided, job.options))
+
+
+def _bytes_of_all(source: CheckpointSource, folder: Decided, options: MethodOptions) -> tuple[int, int]:
+    """What all forms of one job take together, and how many they are. folder: as one of those that are folders."""
+    forms, sizes = (options.export, *options.beside), []
+    for form in forms:
+        if form in GGUF_FORM:
+            sizes.append(planned_file(folder, form).bytes)
+        elif form == folder.settings.choice.export:
+            sizes.append(folder.plan.bytes)
+        else:
+            own = options.model_copy(update={"export": form, "beside": tuple(f for f in forms if f != form)})
+            sizes.append(decide(source, settled(own)).plan.bytes)
+    return sum(sizes), len(sizes)
 
 
 def _running(settings: Settings) -> Check:

@@ -153,14 +153,15 @@ class QuantizeManyJob(Value):
 class PreflightJob(Value):
     """What a quantization needs and what stands in its way, before it starts. Answer: PreflightResult.
 
-    measure: types that were never timed on this machine are timed now (about a second each); else the time may stay
-    unknown.
+    beside: other targets that the same job writes to the same disk. measure: types that were never timed on this
+    machine are timed now (about a second each); else the time may stay unknown.
     """
 
     kind: Literal["preflight"] = "preflight"
     source: str
     output: str
     options: QuantizeOptions
+    beside: tuple[str, ...] = ()
     threads: int = Field(default=0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     measure: bool = False

@@ -92,6 +92,18 @@ def test_fallbacks_are_a_risk(tmp_path: Path) -> None:
     assert level(check(source, tmp_path / "out.gguf", "Q4_K_M"), "tensors") == "risk"
 
 
+def test_the_disk_is_that_of_all_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, usage = small_model(tmp_path / "m.gguf"), checks.shutil.disk_usage(tmp_path)
+    one, other = (check(source, tmp_path / "o.gguf", target).bytes for target in ("Q8_0", "Q4_0"))
+    job = PreflightJob(source=str(source), output=str(tmp_path / "o.gguf"), options=QuantizeOptions(target="Q8_0"))
+    for free, wanted in ((one + other - 1, "error"), (one + other, "risk")):
+        monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
+        found = preflight(job.model_copy(update={"beside": ("Q4_0",)}), Progress())
+        assert (level(found, "disk"), found.bytes) == (wanted, one)
+    assert level(preflight(job, Progress()), "disk") == "risk", "one of them alone has room"
+    assert "The 2 outputs together take" in next(row.cause for row in found.checks if row.step == "disk")
+
+
 @pytest.mark.parametrize(
     ("name", "restricted"),
     [

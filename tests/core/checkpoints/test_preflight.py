@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from core import checks, engine
-from core.jobs import CheckpointJob, CheckpointPreflightJob, CheckpointResult, MethodOptions, PreflightResult
+from core.jobs import (
+    CheckpointJob,
+    CheckpointManyJob,
+    CheckpointPreflightJob,
+    CheckpointResult,
+    MethodOptions,
+    PreflightResult,
+)
 from core.store import Store
 from tests.core import hf_tiny
 
@@ -58,6 +65,22 @@ def test_little_room_and_untrained_forms_are_risks(
     usage = checks.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path: usage._replace(free=1 << 29))
     assert level(check(source, tmp_path / "out"), "disk") == "risk"
+
+
+def test_the_disk_is_that_of_all_forms(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = ("gptq", "compressed-tensors", "Q4_0")
+    job = CheckpointManyJob(
+        source=str(source),
+        output=str(tmp_path / "out"),
+        exports=forms,
+        options=MethodOptions(method="int", export="gptq", bits=4, group=32),
+    )
+    total = sum(check(source, tmp_path / "out", job.options_of(form)).bytes for form in forms)
+    usage = checks.shutil.disk_usage(tmp_path)
+    for free, wanted in ((total - 1, "error"), (total, "risk")):
+        monkeypatch.setattr(checks.shutil, "disk_usage", lambda _path, free=free: usage._replace(free=free))
+        found = [check(source, tmp_path / "out", job.options_of(form)) for form in forms]
+        assert {level(one, "disk") for one in found} == {wanted}
 
 
 def test_past_jobs_of_the_method_tell_the_time(source: Path, tmp_path: Path) -> None:
