@@ -308,7 +308,7 @@ class TextTooShort(BadInput):
         super().__init__(
             f"{text} is too short",
             f"it has {tokens} tokens, and one window takes {context}",
-            "Use a longer text, or a smaller context (--context)",
+            "Use a longer text, or shorter windows (--context, of calibration --length)",
         )
 
 
@@ -494,7 +494,7 @@ class CannotResume(BadInput):
         super().__init__(
             f"The interrupted job for {path} cannot be continued",
             reason,
-            "Undo that change, or begin anew: leave out --resume (in the window: Retry)",
+            "Undo that change, or begin anew: leave out --resume",
         )
 
 
@@ -578,9 +578,7 @@ class DeviceNotAvailable(BadInput):
     """The compute device asked for is not on this machine."""
 
     def __init__(self, device: str, reason: str) -> None:
-        super().__init__(
-            f"The device {device} is not available", reason, "Use --device cpu (in the window: Compute on, in Settings)"
-        )
+        super().__init__(f"The device {device} is not available", reason, "Use --device cpu")
 
 
 class OutOfMemory(BitwrightError):

@@ -7,6 +7,7 @@ from PySide6.QtGui import QDesktopServices, QFont, QFontDatabase, QGuiApplicatio
 from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from app.logs import log_path
+from app.models.window_words import report_in_window
 from app.widgets.error_words import sentences
 from core.errors import ErrorReport
 
@@ -21,7 +22,7 @@ class ErrorDialog(QDialog):
         self.setWindowTitle(self.tr("Bitwright: something went wrong"))
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setMinimumWidth(WIDTH)
-        self._report = report
+        self._report = report = report_in_window(report)
         self._details = self._make_details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(24, 24, 24, 16)

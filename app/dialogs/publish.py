@@ -25,6 +25,7 @@ from app import job_kinds, text
 from app.context import AppContext
 from app.models.columns import RowsFilter
 from app.models.upload import UploadFiles
+from app.models.window_words import in_window
 from app.widgets.column_widths import Columns
 from app.widgets.error_words import sentences
 from app.widgets.filter_table import TableView, monospace
@@ -207,9 +208,7 @@ class PublishDialog(QDialog):
             self._written = self.card.toPlainText()  # as the editor keeps it
         self.files.show_preview(answer)
         self.amount.setText(self.tr("{0} files, {1}").format(len(answer.files), text.size(answer.bytes)))
-        # They name options of the command line.
-        under = self.tr("under “Made from”")
-        self.warning.say("\n".join(words.replace("with --base OWNER/NAME", under) for words in answer.warnings))
+        self.warning.say("\n".join(map(in_window, answer.warnings)))
         self.problem.say("")
         self._show_button()
 

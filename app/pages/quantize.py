@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QObject, QSignalBlocker, Qt, QTimer, Signal
@@ -12,7 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSplitter, QStac
 from app import job_kinds, text
 from app.context import AppContext
 from app.goals import CheckpointGoal, GgufGoal, Goal
-from app.models.remedies import Fix, fix_of, in_window
+from app.models.remedies import Fix, fix_of
 from app.planner import Planner
 from app.widgets.device_box import DeviceBox
 from app.widgets.empty_state import EmptyState
@@ -343,17 +342,10 @@ class QuantizePage(QWidget):
             self.pane.show_plan(plan, None, "" if plan else words)
         else:
             fix = self._fix()
-            self.pane.show_plan(plan, self._in_window(fault), fix=fix.words if fix else "")
+            self.pane.show_plan(plan, fault, fix=fix.words if fix else "")
         self._show_before(plan)
         self.pane.show_table()
         self._show_state()
-
-    def _in_window(self, fault: ErrorReport | None) -> ErrorReport | None:
-        """A refusal of a method in the words of the window."""
-        if fault is None or self.goal is not self.checkpoint:
-            return fault
-        said = {name: in_window(getattr(fault, name)) for name in ("what", "why", "remedy")}
-        return replace(fault, **said)
 
     def _show_state(self) -> None:
         """Says what would be written and whether it can be started; the button is live only where it can."""

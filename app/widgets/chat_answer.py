@@ -7,6 +7,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
 from app import text
+from app.models.window_words import report_in_window
 from app.theme import Theme
 from app.widgets.chat_label import Caption
 from app.widgets.chat_markdown import MarkdownView
@@ -177,6 +178,7 @@ class ErrorNote(QWidget):
         self._icon.setFixedWidth(ICON)
         words = QVBoxLayout()
         words.setSpacing(4)
+        report = report_in_window(report)
         for part, role in ((report.what, "section"), (report.why, ""), (report.remedy, "muted")):
             if part:
                 words.addWidget(_sentence(part, role))

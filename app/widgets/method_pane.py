@@ -13,7 +13,7 @@ from app.glossary import explain
 from app.models.cards import card_of_method
 from app.models.method_fields import Chosen, recommended_method
 from app.models.method_rules import group_title
-from app.models.remedies import in_window
+from app.models.window_words import in_window
 from app.widgets.choice_card import ChoiceCards
 from app.widgets.choice_pane import scrolled
 from app.widgets.further_forms import FurtherForms

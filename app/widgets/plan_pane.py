@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLa
 from app import text
 from app.glossary import explain
 from app.models.sentences import fallback_sentence, size_sentence
+from app.models.window_words import in_window
 from app.widgets.before_start import BeforeStart
 from app.widgets.memory_bars import SizeBars
 from app.widgets.note_line import NoteLine
@@ -92,7 +93,7 @@ class PlanPane(QWidget):
         self.table.setVisible(has_rows and not (self.before.isVisibleTo(self) and self.before.button.isChecked()))
 
     def _show_remarks(self, remarks: Sequence[str]) -> None:
-        self.remarks.setText("\n".join(f"• {remark}" for remark in remarks))
+        self.remarks.setText("\n".join(f"• {in_window(remark)}" for remark in remarks))
         self.remark_button.setText(self.tr("Remarks ({0})").format(len(remarks)))
         self.remark_button.setVisible(bool(remarks))
         self.remarks.setVisible(bool(remarks) and self.remark_button.isChecked())

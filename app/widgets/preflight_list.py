@@ -9,6 +9,7 @@ from PySide6.QtCore import QCoreApplication, QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app import text
+from app.models.window_words import in_window
 from core.jobs import PreflightResult
 
 # level: (icon, colour); the icon's shape says it too.
@@ -89,7 +90,7 @@ class PreflightList(QWidget):
         order = list(LOOKS)
         for check in sorted(result.checks, key=lambda check: order.index(check.level)):
             if check.level != "fine":
-                self._add(check.level, check.cause, check.fix)
+                self._add(check.level, in_window(check.cause), in_window(check.fix))
         fine = [check for check in result.checks if check.level == "fine"]
         if fine:
             steps = ", ".join(step_word(check.step) for check in fine)

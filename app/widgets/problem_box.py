@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from app.models.window_words import report_in_window
 from core.errors import ErrorReport
 
 
@@ -56,6 +57,7 @@ class ProblemBox(QFrame):
         self._fix.setVisible(bool(fix))
         if report is None:
             return
+        report = report_in_window(report)
         remedy = "" if fix else report.remedy
         for label, words in ((self._what, report.what), (self._why, report.why), (self._remedy, remedy)):
             label.setText(f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else "")

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.glossary import explain
+from app.models.window_words import in_window
 from app.widgets.elided_label import ElidedLabel
 from app.widgets.note_line import NoteLine
 from core.errors import BitwrightError
@@ -168,7 +169,7 @@ class RecipeRow(QWidget):
         try:
             self._choose(read_recipe(path))
         except BitwrightError as error:
-            self.problem.say(error.line)
+            self.problem.say(in_window(error.line))
 
     def _open_form(self, is_open: bool) -> None:
         self._form.setVisible(is_open)

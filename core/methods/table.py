@@ -357,7 +357,7 @@ def list_refusal(forms: Sequence[str]) -> Refusal | None:
     if not files or any(form in PACKED for form in forms):
         return None
     why = "it is a type of GGUF files, which are written from such a form (alone, it is an argument of --to)"
-    return Refusal(f"{files[0]} needs a packed form in --export", why, f"Add one of {', '.join(PACKED)} to --export")
+    return Refusal(f"{files[0]} needs a packed form beside it", why, f"Add one of {', '.join(PACKED)} to --export")
 
 
 def companions(choice: Choice) -> tuple[str, ...]:

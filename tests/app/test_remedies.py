@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+import re
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from app.models.method_fields import FIELDS
-from app.models.remedies import fix_of, in_window
+from app.models.remedies import fix_of
+from app.models.window_words import OPTIONS, in_window, report_in_window
+from core.errors import ErrorReport
 from core.jobs import MethodOptions
 from core.methods.table import EXPORT, GROUPS, METHOD, ROUNDED, Choice, refusal
+from tests.core.test_errors import leaves, made
 
 # Fields that have a place of their own in the pane of methods.
 ELSEWHERE = {"method", "export", "beside", "bits", "group", "rules", "skip", "text", "imatrix"}
@@ -18,6 +25,13 @@ CHOICES = [
     Choice(*values)
     for values in itertools.product(METHOD, EXPORT, (1, 4, 5, 8), (*GROUPS, 48), (True, False), ("", *ROUNDED))
 ]
+
+
+# Of the command line: an option, or a command between backticks.
+COMMANDED = re.compile(r"(?<![\w-])--[a-z]|main\.py|`(plan|search|download|imatrix|token|inspect)\b")
+# Where strings with dashes are no words to a user: style sheets, other programs' arguments.
+NO_WORDS = {"report/page.py", "report/report.py", "report/svg.py", "estimate/machine.py", "sources/converter.py"}
+CORE = Path(__file__).parents[2] / "core"
 
 
 def mended(choice: Choice, changes: dict) -> Choice:
@@ -83,3 +97,34 @@ def test_names_have_the_capitals_of_their_titles(qapp):
     assert in_window("awq cannot be symmetric: AWQ has none") == "AWQ cannot be symmetric: AWQ has none"
     assert in_window("Use --export gptq, not nf4") == "Use form GPTQ, not NF4"
     assert in_window("int has its own") == "int has its own"
+
+
+def strings_in(tree: ast.AST) -> Iterator[str]:
+    """Those of a module but for docstrings, with a letter for what is filled in."""
+    docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)} - docs
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docs | inside:
+            yield node.value
+
+
+def test_the_window_names_no_option_and_no_command(qapp):
+    """Neither in errors, nor in anything else that the engine may say."""
+    errors = [made(kind, words) for kind in leaves() for words in ("thing", "")]
+    reports = [report_in_window(ErrorReport.of(error)) for error in errors]
+    said = [words for report in reports for words in (report.what, report.why, report.remedy)]
+    for path in CORE.rglob("*.py"):
+        if path.relative_to(CORE).as_posix() not in NO_WORDS | {"errors.py"}:
+            found = filter(COMMANDED.search, strings_in(ast.parse(path.read_text(encoding="utf-8"))))
+            said += [in_window(words) for words in found if words not in OPTIONS]
+    left = [words for words in said if COMMANDED.search(words)]
+    assert left == []
+    assert len(said) > 250
+
+
+def test_paths_stay_as_they_are(qapp):
+    path = "/hub/models--owner--text/awq/model-nf4.gguf"
+    assert in_window(f"{path} does not exist") == f"{path} does not exist"
+    assert in_window(f"It is damaged ({path})") == f"It is damaged ({path})"

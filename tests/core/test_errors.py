@@ -24,9 +24,9 @@ def leaves() -> list[type[BitwrightError]]:
     return [kind for kind in members if issubclass(kind, BitwrightError) and kind not in (BitwrightError, BadInput)]
 
 
-def made(kind: type[BitwrightError]) -> BitwrightError:
+def made(kind: type[BitwrightError], words: str = "thing") -> BitwrightError:
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
-    return kind(*(SAMPLES[parameter.annotation] for parameter in parameters))
+    return kind(*((SAMPLES | {"str": words})[parameter.annotation] for parameter in parameters))
 
 
 @pytest.mark.parametrize("kind", leaves())
