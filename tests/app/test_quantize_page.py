@@ -227,7 +227,7 @@ def test_an_unknown_family_can_be_left_to_llama_cpp(page, qtbot, tmp_path):
     qtbot.waitUntil(page.problem.isVisible, timeout=WAIT)
     button = child(page, QAbstractButton, "quantize_button")
     assert "StrangeForCausalLM" in page.problem.text()
-    assert "settings" in page.problem.text()
+    assert "Settings" in page.problem.text()
     assert not button.isEnabled()
     page.context.settings.set("converter", "/programs/llama.cpp")
     qtbot.waitUntil(button.isEnabled, timeout=WAIT)
