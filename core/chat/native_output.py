@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import IO
 
 OUT, ERR = 1, 2
 QUIET_S, PATIENCE_S = 0.03, 1.0
+# Two threads must not stop and start the printing thread at once.
+_flushing = threading.Lock()
 _ERROR_LINE = re.compile(r"^(?:\d+\.)+\d+ E +(?P<message>.*)$")
 _FUNCTION_NAME = re.compile(r"^(?:[a-z]{3,5} +)?[\w~]+: +")
 _CAUSE = "error loading model: "
@@ -38,7 +41,12 @@ class NativeLog:
         return _FUNCTION_NAME.sub("", (causes or messages or [""])[0])
 
     def settle(self) -> None:
-        """Waits until nothing more is being written: llama.cpp prints from a thread of its own."""
+        """Has llama.cpp, which prints from a thread of its own, print what it has; where it cannot be told to, waits.
+
+        The waiting ends when the file has not grown for a while.
+        """
+        if _flush_native_log():
+            return
         until = time.monotonic() + PATIENCE_S
         size = -1
         while (now := os.fstat(self._file.fileno()).st_size) != size and time.monotonic() < until:
@@ -77,6 +85,26 @@ def _moved(name: str, descriptor: int, file: IO[bytes]) -> Iterator[None]:
         if twin is not None:
             setattr(sys, name, stream)
             twin.close()
+
+
+def _flush_native_log() -> bool:
+    """Whether llama.cpp has been told to print everything in its queue, and has; also where it is not loaded at all.
+
+    Its functions for this (common/log.h) are in the module that holds it, under the names that compilers of C++ give
+    them but on Windows.
+    """
+    library = sys.modules.get("xllamacpp.xllamacpp")
+    if library is None:
+        return True
+    native = ctypes.CDLL(str(library.__file__))
+    try:
+        main, flush = native._Z15common_log_mainv, native._Z16common_log_flushP10common_log
+    except AttributeError:
+        return False
+    main.restype, flush.argtypes, flush.restype = ctypes.c_void_p, (ctypes.c_void_p,), None
+    with _flushing:
+        flush(main())
+    return True
 
 
 def _writes_to(stream: IO[str] | None, descriptor: int) -> bool:

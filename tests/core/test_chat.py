@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -265,3 +266,19 @@ def test_captured_output_is_kept_and_everything_is_put_back(capfd):
         assert log.lines() == ["native out", "native error"]
     os.write(1, b"after\n")
     assert capfd.readouterr() == ("after\n", "")
+
+
+def test_everything_that_llama_cpp_has_logged_is_there_at_once():
+    """Its own thread prints it, and may be slow: what is in its queue counts."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    native = ctypes.CDLL(xllamacpp.xllamacpp.__file__)
+    if not hasattr(native, "_Z14common_log_addP10common_log14ggml_log_levelPKcz"):
+        pytest.skip("its functions have other names here")
+    native._Z15common_log_mainv.restype = ctypes.c_void_p
+    main = ctypes.c_void_p(native._Z15common_log_mainv())
+    with captured() as log:
+        for _ in range(3):
+            for number in range(3000):
+                native._Z14common_log_addP10common_log14ggml_log_levelPKcz(main, 4, b"line %d\n", number)
+            assert log.lines()[-1].endswith("line 2999")
+        assert len(log.lines()) == 9000
