@@ -58,7 +58,7 @@ class MethodOptions(Value):
     asymmetric: bool = False
     restricted: bool = False
     range: Literal["", "minmax", "percentile", "mse", "entropy", "given"] = ""
-    percentile: float = Field(default=99.9, gt=50, le=100)
+    percentile: float = Field(default=99.95, gt=50, le=100)
     range_low: float = Field(default=0.0, le=0, allow_inf_nan=False)
     range_high: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     double_quant: bool = False

@@ -33,10 +33,13 @@ class RangeSetting:
     """How a range is chosen. rule: a name of RULES. percentile: of the weights kept on each side, in percent.
 
     low, high: the range given by hand.
+
+    The percentile's default lies between the two largest weights of a row of a thousand: a percentile of 99.9 cuts off
+    whole weights that meet massive activations, and at 4 bits loses more by that than finer steps win.
     """
 
     rule: str = "minmax"
-    percentile: float = 99.9
+    percentile: float = 99.95
     low: float = 0.0
     high: float = 0.0
 
