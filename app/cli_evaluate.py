@@ -12,7 +12,16 @@ from app.cli_options import BadUsage, count
 from app.cli_report import add_report_option
 from app.cli_text import duration, facts, table
 from core.errors import size
-from core.jobs import AS_RUN, QUICK_CHUNKS, Category, Disagreement, EvaluateJob, EvaluateResult, ModelEvaluation
+from core.jobs import (
+    AS_RUN,
+    QUICK_CHUNKS,
+    Category,
+    Disagreement,
+    EvaluateJob,
+    EvaluateResult,
+    ModelEvaluation,
+    SensitivityResult,
+)
 
 # Of how many tokens each model's disagreement is printed; --json has more of them.
 PRINTED = 6
@@ -71,14 +80,21 @@ def evaluated(result: EvaluateResult) -> str:
             ("Original", f"{result.source} ({size(result.source_bytes)})"),
             ("Its perplexity", with_error(first.ppl_base, first.ppl_base_error, 3)),
             *([("Activations", AS_RUN)] if result.as_run else []),
-            ("Text", ", ".join(result.datasets)),
-            ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
-            ("Time", duration(result.seconds)),
-            ("Peak memory", size(result.peak_memory_bytes)),
+            *measured(result),
         )
     )
     parts += [f"note: {warning}." for warning in result.warnings]
     return "\n\n".join(parts)
+
+
+def measured(result: EvaluateResult | SensitivityResult) -> tuple[tuple[str, str], ...]:
+    """What was read, and what that took."""
+    return (
+        ("Text", ", ".join(result.datasets)),
+        ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
+        ("Time", duration(result.seconds)),
+        ("Peak memory", size(result.peak_memory_bytes)),
+    )
 
 
 def _figures(models: Sequence[ModelEvaluation]) -> str:

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import get_args
 
-from app.cli_evaluate import with_error
+from app.cli_evaluate import measured, with_error
 from app.cli_options import BadUsage, count, target_names
 from app.cli_report import add_report_option
-from app.cli_text import duration, facts, table
+from app.cli_text import facts, table
 from core.catalog import TARGETS
 from core.errors import OutputNotWritable, size
 from core.jobs import (
@@ -122,10 +122,7 @@ def ranked(result: SensitivityResult, wanted: str, percent: float) -> str:
         facts(
             ("All together", f"{with_error(together.mean_kld, together.mean_kld_error, 5)} mean KLD"),
             ("Sum of the pieces", f"{summed(result.pieces):.5f}"),
-            ("Text", ", ".join(result.datasets)),
-            ("Scored", f"{result.tokens:,} tokens in {result.chunks:,} windows of {result.context}"),
-            ("Time", duration(result.seconds)),
-            ("Peak memory", size(result.peak_memory_bytes)),
+            *measured(result),
         )
     )
     parts += [f"note: {warning}." for warning in result.warnings]

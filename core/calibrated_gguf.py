@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.calibration.layers import devices_for, solve_layers
-from core.calibration.units import STAGES, Target, Unit
+from core.calibration.units import Target, Unit
 from core.checkpoints import findings
 from core.checkpoints.figures import report
 from core.checkpoints.findings import Findings
@@ -25,7 +25,7 @@ from core.errors import Cancelled
 from core.given_texts import given_texts
 from core.jobs import LayerFigures, QuantizeJob, TensorPlan
 from core.methods.block_grids import BlockGrid, Blocks
-from core.methods.calibration import Calibration
+from core.methods.calibration import STAGES, Calibration
 from core.methods.gptq import Solved
 from core.methods.grids import Values
 from core.network.network import Layer, open_network

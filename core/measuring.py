@@ -12,7 +12,7 @@ from core.errors import BitwrightError
 from core.estimate.timing import How
 from core.hub.names import DATASET
 from core.jobs import Check, EvaluateJob, ImatrixJob, MeasurePreflightJob, PreflightResult
-from core.methods.calibration import BATCH_TOKENS
+from core.methods.calibration import BATCH_TOKENS, STATES_BYTES
 from core.network.rows import ROWS, row_of
 from core.progress import Progress
 from core.sources import Source, open_source
@@ -24,8 +24,6 @@ from core.walk_work import LAYER, tokens_in, work_of
 BASE_BYTES = 700 << 20
 # What the C library keeps of buffers that were freed, where it is not told to give them back, measured on Linux.
 HEAP_BYTES = 200 << 20
-# What hidden states may take before they go to disk (core.evaluation.scores, core.network.states).
-STATES_BYTES = 256 << 20
 # Numbers of the vocabulary's tiles, of every model, with what is computed from them.
 TILE_BYTES = 4 * 4 * BATCH_TOKENS * 1024
 # The file of an importance matrix: a number for each column and expert.

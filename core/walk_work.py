@@ -15,7 +15,7 @@ from core.checkpoints.source import CheckpointSource
 from core.estimate.timing import Operation, Work, operations
 from core.estimate.walking import Amounts, Matrix, Walk, evaluating, importance, joined, ranking, solving
 from core.evaluation.pieces import cut
-from core.hub.names import DATASET
+from core.hub.names import DATASET, ENOUGH_BYTES
 from core.jobs import CheckpointJob, EvaluateJob, GptqOptions, ImatrixJob, Plan, QuantizeJob, SensitivityJob, Value
 from core.methods.table import METHOD
 from core.plan import is_solved, prepare
@@ -24,8 +24,8 @@ from core.sources.pruned import without_layers
 from core.texts import own_texts, window_length
 
 LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
-# Of a text in UTF-8, for a vocabulary of some 50,000 tokens; a dataset is fetched up to so many bytes.
-BYTES_PER_TOKEN, DATASET_BYTES = 3.5, 4 << 20
+# Of a text in UTF-8, for a vocabulary of some 50,000 tokens.
+BYTES_PER_TOKEN = 3.5
 Made = Callable[[SourceTensor], Mapping[str, str]]
 
 
@@ -48,7 +48,7 @@ def work_of(job: Value) -> Amounts | None:
 def tokens_in(texts: Sequence[str], purpose: str, length: int, most: int, categories: Sequence[str] = ()) -> int:
     """Tokens of all whole windows that texts give, about; at most `most` windows, 0 = all."""
     if texts:
-        sizes = [DATASET_BYTES if name.startswith(DATASET) else _size(Path(name)) for name in texts]
+        sizes = [ENOUGH_BYTES if name.startswith(DATASET) else _size(Path(name)) for name in texts]
     else:
         own = [text for text in own_texts(purpose) if not categories or text.name in categories]
         sizes = [_size(text.path) for text in own]

@@ -24,8 +24,8 @@ RANGE_WORDS = {
 ACTIVATION_WORDS = {"": _T("MethodFields", "16 bits")} | {row.name: row.title for row in ACTIVATIONS}
 ACTIVATION_RANGES = ("", "minmax", "percentile", "mse", "entropy")
 ORDER_WORDS = {
-    "groups": _T("MethodFields", "By importance, group by group"),
-    "static": _T("MethodFields", "By importance, grids first"),
+    "groups": _T("MethodFields", "Sorted inside groups"),
+    "static": _T("MethodFields", "Sorted over all"),
     "off": _T("MethodFields", "As they are"),
 }
 

@@ -11,6 +11,7 @@ from app.context import AppContext
 from app.panes.downloads import Downloads
 from app.panes.local_models import LocalModels
 from app.widgets.page_header import MARGIN, PageHeader
+from app.widgets.side_by_side import tools
 from core.jobs import ModelSummary
 
 if TYPE_CHECKING:
@@ -140,14 +141,8 @@ class ModelsPage(QWidget):
 
     def _add_tools(self, number: int, widgets: list[QWidget]) -> None:
         """The buttons of a pane, in the head of the page while the pane is shown."""
-        box = QWidget()
-        row = QHBoxLayout(box)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        for widget in widgets:
-            row.addWidget(widget)
-        self._tools[number] = box
-        self._header.add(box)
+        self._tools[number] = tools(*widgets)
+        self._header.add(self._tools[number])
 
     def _show_here(self, place: str) -> None:
         """A model on this computer, or just the list."""

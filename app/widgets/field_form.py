@@ -10,11 +10,11 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout,
 
 from app.glossary import explain
 from app.models.method_fields import Chosen, Field, words_of
+from app.widgets.spin_boxes import inset
 from core.methods.table import Method
 from core.values import Value
 
 TYPING_MS = 400
-_TEXT_MARGIN = 6
 Editor = QCheckBox | QComboBox | QDoubleSpinBox
 
 
@@ -41,8 +41,14 @@ class FieldForm(QWidget):
         self._grid.setHorizontalSpacing(8)
         self._grid.setVerticalSpacing(8)
         self._grid.setColumnStretch(1, 1)
+        self._grid.setColumnMinimumWidth(0, self.label_width)
         for field in fields:
             self.add_row(self.labels.get(field.name), self.editors[field.name])
+
+    @property
+    def label_width(self) -> int:
+        """Of the column of labels, however many of them are shown."""
+        return max((label.sizeHint().width() for label in self.labels.values()), default=0)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -126,7 +132,7 @@ class FieldForm(QWidget):
         box.setSpecialValueText(words_of(field.unset))
         box.setSingleStep(field.step)
         box.setGroupSeparatorShown(True)
-        box.lineEdit().setTextMargins(_TEXT_MARGIN, 0, 0, 0)
+        inset(box)
         _set(box, self._options.model_fields[field.name].default)
         box.valueChanged.connect(self.soon.start)
         return box

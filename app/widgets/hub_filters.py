@@ -7,17 +7,20 @@ from typing import Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from app import text
 from app.glossary import explain
 from app.theme import Theme
 from app.widgets.flow import FlowLayout
+from app.widgets.side_by_side import tools
 from core.jobs import SearchJob
 
 CONTEXTS = (2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072)
 BILLION = 10**9
 LETTERS = 7
+# What a line has on both sides of its text, and some room for longer names.
+AROUND_TEXT = 56
 # The Hub's own names; what the list does not have can be typed.
 TASKS = (
     "text-generation",
@@ -137,8 +140,9 @@ class HubFilters(QWidget):
 
     def _compose(self) -> None:
         self.author.setObjectName("hub_author")
-        self.author.setPlaceholderText(self.tr("Any owner"))
-        self.author.setFixedWidth(112)
+        words = self.tr("Any owner")
+        self.author.setPlaceholderText(words)
+        self.author.setFixedWidth(self.author.fontMetrics().horizontalAdvance(words) + AROUND_TEXT)
         for box, words in (
             (self.author, self.tr("Owner of the models")),
             (self.format, self.tr("Format of the files")),
@@ -153,12 +157,7 @@ class HubFilters(QWidget):
         label.setProperty("role", "muted")
         label.setBuddy(self.context)
         explain(label, "context")
-        self.judged = QWidget()
-        row = QHBoxLayout(self.judged)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(8)
-        row.addWidget(label)
-        row.addWidget(self.context)
+        self.judged = tools(label, self.context)
         flow = FlowLayout(spacing=8, line_spacing=8)
         for part in (self.sort, self.format, self.size, self.task, self.library, self.author):
             flow.addWidget(part)

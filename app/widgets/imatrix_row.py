@@ -85,7 +85,7 @@ class ImatrixRow(QWidget):
         if self.path:
             name, tip = Path(self.path).name, self.path
         elif self.text is not None:
-            name = ", ".join(text_word(text) for text in self.text) or self.tr("Own texts")
+            name = ", ".join(text_word(text) for text in self.text) or self.tr("Built-in texts")
             tip = self.tr("Computed before the quantization, once, and kept for the next time")
         self.choose_button.setText(name.replace("&", "&&"))
         self.choose_button.setAccessibleName(self.tr("Importance matrix: {0}").format(name))

@@ -28,7 +28,7 @@ from app.widgets.device_box import DeviceBox
 from app.widgets.measured_models import MeasuredModels
 from app.widgets.measured_texts import MeasuredTexts
 from app.widgets.preflight_list import PreflightList
-from app.widgets.side_by_side import column, row
+from app.widgets.side_by_side import column, foot, row
 from app.widgets.source_strip import ModelMenu
 from core.catalog import COPY, TARGETS
 from core.jobs import (
@@ -123,7 +123,8 @@ class MeasurePane(QWidget):
         title = QLabel(self.tr("Measure what a quantization costs"))
         title.setProperty("role", "section")
         form.addRow(title)
-        form.addRow(self.tr("What"), self._make_kind())
+        kind = self._make_kind()
+        form.addRow(_beside(self.of_models, self.tr("What")), kind)
         form.addRow(self.tr("Original"), self._make_original())
         self._models_label = QLabel(self.tr("Models made from it"))
         self.models = MeasuredModels(self._theme, self._library)
@@ -133,8 +134,9 @@ class MeasurePane(QWidget):
         form.addRow(self._parts_label, self._make_parts())
         self.texts = MeasuredTexts()
         self.texts.changed.connect(self._show_state)
-        form.addRow(self.tr("Text"), self.texts)
-        form.addRow(self.tr("How much"), self._make_length())
+        form.addRow(_beside(next(iter(self.texts.kinds.values())), self.tr("Text")), self.texts)
+        length = self._make_length()
+        form.addRow(_beside(self.quick, self.tr("How much")), length)
         self._as_run_label = QLabel(self.tr("Also count"))
         self.as_run = QCheckBox(self.tr("what llama.cpp loses by &rounding activations while it runs GGUF files"))
         self.as_run.setObjectName("measure_as_run")
@@ -213,15 +215,7 @@ class MeasurePane(QWidget):
         self._missing = QLabel()
         self._missing.setProperty("role", "muted")
         self._missing.setWordWrap(True)
-        box = QWidget()
-        line = QHBoxLayout(box)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(8)
-        line.addWidget(self._missing, 1)
-        line.addWidget(self._device)
-        line.addWidget(self.copy)
-        line.addWidget(self.button)
-        return box
+        return foot(self._missing, self._device, self.copy, self.button)
 
     # ------------------------------------------------------------ reactions
 
@@ -264,3 +258,10 @@ class MeasurePane(QWidget):
         job = self.job
         if job is not None:
             QGuiApplication.clipboard().setText(job_kinds.command(job))
+
+
+def _beside(first: QWidget, words: str) -> QLabel:
+    """The label of a field of several lines, on the height of its first one; a form would place it lower."""
+    label = QLabel(words)
+    label.setMaximumHeight(first.sizeHint().height())
+    return label

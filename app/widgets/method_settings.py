@@ -37,6 +37,7 @@ class MethodSettings(QWidget):
         self.imatrix = ImatrixRow(theme, "method_")
         self.imatrix.changed.connect(self.changed)
         self.text = TextRow(theme)
+        self.text.label.setMinimumWidth(self.form.label_width)
         self.text.changed.connect(self.changed)
         self.skip = self._make_skip()
         layout = QVBoxLayout(self)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QSlid
 
 from app.glossary import explain
 from app.widgets.device_bars import Bar, DeviceBars
+from app.widgets.spin_boxes import inset
 from core.estimate.fitting import free_bytes, layers_that_fit, longest_context, verdict
 from core.estimate.running import estimate_run
 from core.estimate.values import CacheType, ModelFacts, RunEstimate, RunOptions, Verdict
@@ -98,6 +99,7 @@ class RunMemory(QWidget):
             self.cache_type.addItem(name, name)
         self.cache_type.setCurrentText("f16")
         self.gpu_layers = QSpinBox()
+        inset(self.gpu_layers)
         self.gpu_layers.setObjectName("gpu_layers")
         context, cache = QLabel(self.tr("Conte&xt")), QLabel(self.tr("Cac&he"))
         self._layers_label = QLabel(self.tr("&Layers on the GPU"))

@@ -22,6 +22,7 @@ from app.widgets.elided_label import ElidedLabel
 from app.widgets.export_button import ExportButton, csv_button
 from app.widgets.filter_table import FilterTable
 from app.widgets.plan_table import NameDelegate
+from app.widgets.spin_boxes import inset
 from core.jobs import Piece
 from core.keeping import Keeping, keep, summed
 from kernels.blocks import FORMATS
@@ -135,6 +136,7 @@ class SensitivityView(QWidget):
         self.keep_type.addItems([name for name in FORMATS if name not in ("F32",)])
         self.keep_type.setCurrentText(USUAL_TYPE)
         self.percent = QDoubleSpinBox()
+        inset(self.percent)
         self.percent.setObjectName("keep_percent")
         self.percent.setRange(0.5, 200)
         self.percent.setSingleStep(0.5)

@@ -23,10 +23,9 @@ from PySide6.QtWidgets import (
 
 from app.settings import Setting
 from app.theme import Theme
+from app.widgets.spin_boxes import inset
 
 NARROW = 200
-# A style sheet's padding does not reach the line inside a spin box.
-TEXT_MARGIN = 6
 
 
 class Editor(QWidget):
@@ -100,7 +99,7 @@ class SpinEditor(Editor):
         """Makes this box the one that is edited."""
         self.box = box
         box.setKeyboardTracking(False)
-        box.lineEdit().setTextMargins(TEXT_MARGIN, 0, 0, 0)
+        inset(box)
         box.valueChanged.connect(lambda value: self.edited.emit(value))
         self.place(box, NARROW)
 

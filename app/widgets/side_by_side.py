@@ -15,6 +15,19 @@ def row(*widgets: QWidget) -> QWidget:
     return box
 
 
+def tools(*widgets: QWidget) -> QWidget:
+    """From left to right, in all the room there is."""
+    return _filled(QHBoxLayout(), widgets)
+
+
+def foot(words: QWidget, *widgets: QWidget) -> QWidget:
+    """From left to right; the first takes the room that the others leave."""
+    line = QHBoxLayout()
+    box = _filled(line, (words, *widgets))
+    line.setStretchFactor(words, 1)
+    return box
+
+
 def column(*widgets: QWidget) -> QWidget:
     """From top to bottom."""
     return _filled(QVBoxLayout(), widgets)

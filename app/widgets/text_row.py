@@ -33,13 +33,13 @@ class TextRow(QWidget):
         self.button.setMenu(self.menu)
         self.button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         theme.decorate(self.button, "file")
-        label = QLabel(self.tr("Calibration text"))
-        label.setBuddy(self.button)
-        explain(label, "calibration")
+        self.label = QLabel(self.tr("Calibration text"))
+        self.label.setBuddy(self.button)
+        explain(self.label, "calibration")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(8)
-        layout.addWidget(label)
+        layout.addWidget(self.label)
         layout.addWidget(self.button, 1)
         self._show()
 
@@ -51,7 +51,7 @@ class TextRow(QWidget):
             self.changed.emit()
 
     def _show(self) -> None:
-        names = ", ".join(text_word(text) for text in self.text) or self.tr("Own texts")
+        names = ", ".join(text_word(text) for text in self.text) or self.tr("Built-in texts")
         self.button.setText(names.replace("&", "&&"))
         self.button.setAccessibleName(self.tr("Calibration text: {0}").format(names))
         self.button.setToolTip("\n".join(self.text) or self.tr("A mixture of prose, code and chat"))

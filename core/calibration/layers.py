@@ -28,10 +28,10 @@ from torch import nn
 
 from core.calibration.moments import Inputs, blend_experts, runs, watched
 from core.calibration.shortcuts import Parts, Shortcuts, parts_of
-from core.calibration.units import STAGES, Target, Unit
+from core.calibration.units import Target, Unit
 from core.errors import NonFiniteActivations, NonFiniteWeights
 from core.methods import gptq
-from core.methods.calibration import KEPT_BYTES, Calibration
+from core.methods.calibration import KEPT_BYTES, STAGES, Calibration
 from core.methods.hessian import NotDefinite
 from core.methods.linear import Floats
 from core.network.network import Layer, Network
@@ -142,8 +142,8 @@ class _LayerWork:
         self._target.prepare(self._layer, self.units, self._run)
         self._remember()
         found: dict[str, tuple[Unit, gptq.Solved, int]] = {}
-        for stage, parts in enumerate(STAGES):
-            units = [unit for unit in self.units if unit.part in parts]
+        for stage in range(len(STAGES)):
+            units = [unit for unit in self.units if unit.stage == stage]
             looked = [unit for unit in units if self._target.grid(unit) is not None]
             for groups in runs(looked, self._room):
                 inputs = [self._inputs(group, stage) for group in groups]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.calibration.units import STAGES, Unit
+from core.calibration.units import Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Shortcuts:
         inside = set(self._layer.get_submodule(part.path).modules())
         others = [other for other in self._units if other.module in inside and other is not unit]
         bytes_held = 4 * tokens * max(unit.module.get_parameter("weight").shape)
-        if bytes_held > self._room or any(_stage(other) >= _stage(unit) for other in others):
+        if bytes_held > self._room or any(other.stage >= unit.stage for other in others):
             return False
         self._room -= bytes_held
         return True
@@ -123,7 +123,3 @@ class _Shortcut:
             self._kept[window] = known.cpu()
             self._done.add(window)
         return (known, *(None for _ in range(self._length - 1))) if self._length else known
-
-
-def _stage(unit: Unit) -> int:
-    return next(number for number, parts in enumerate(STAGES) if unit.part in parts)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from core.methods.calibration import STAGES as STAGES
+from core.methods.calibration import stage_of
 from core.methods.gptq import Solved
 from core.methods.grids import Grid, Values
 from core.methods.linear import Floats
@@ -40,6 +40,11 @@ class Unit:
         return self.gguf.split(".")[2]
 
     @property
+    def stage(self) -> int:
+        """When data meets it, a number of core.methods.calibration.STAGES."""
+        return stage_of(self.part)
+
+    @property
     def is_expert(self) -> bool:
         """Whether only some of the tokens meet it."""
         return self.part.endswith(EXPERTS)
@@ -59,6 +64,15 @@ class Unit:
         """Its numbers as they are in memory now; they are not to be changed."""
         numbers: Floats = self.module.get_parameter("weight").detach().cpu().numpy()
         return numbers
+
+
+def seeing_the_same(units: Sequence[Unit]) -> dict[tuple[int, tuple[str, int]], list[Unit]]:
+    """Matrices by stage and inputs, in the order in which data meets them; experts are left out."""
+    groups: dict[tuple[int, tuple[str, int]], list[Unit]] = {}
+    for unit in sorted(units, key=lambda unit: unit.stage):
+        if not unit.is_expert:
+            groups.setdefault((unit.stage, unit.inputs), []).append(unit)
+    return groups
 
 
 class Target(Protocol):

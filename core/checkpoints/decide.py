@@ -10,7 +10,7 @@ from core.checkpoints.experts import WARNINGS, check_experts
 from core.checkpoints.fold_rows import folded_norms
 from core.checkpoints.layouts import LAYOUTS, Contents, Matrix, input_slots
 from core.checkpoints.names import torn
-from core.checkpoints.settings import Settings, settled
+from core.checkpoints.settings import Settings, check_together, settled
 from core.checkpoints.source import CheckpointSource, Entry
 from core.errors import IllegalMethod, ImatrixDoesNotFit, NothingToQuantize
 from core.estimate.walking import Matrix as Met
@@ -21,7 +21,7 @@ from core.imatrix import ImportanceMatrix, read_imatrix
 from core.jobs import CheckpointPlanJob, MethodOptions, Plan, TensorPlan
 from core.methods.calibration import BATCH_TOKENS
 from core.methods.linear import Scheme
-from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label, list_refusal
+from core.methods.table import EXPORT, FORM, GGUF_FORM, METHOD, PACKED, TENSOR, group_word, label
 from core.progress import Progress
 from core.texts import shortened
 
@@ -139,9 +139,7 @@ def packed(path: str, options: MethodOptions) -> Decided:
     Raises what `settled`, `decide` and CheckpointSource raise.
     """
     forms = (options.export, *options.beside)
-    refused = list_refusal(forms)
-    if refused is not None:
-        raise IllegalMethod(refused.what, refused.why, refused.remedy)
+    check_together(forms)
     own = next(form for form in forms if form in PACKED)
     beside = tuple(form for form in forms if form != own)
     with CheckpointSource(Path(path)) as source:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core.calibration.moments import Inputs
-from core.calibration.units import STAGES, Unit
+from core.calibration.units import Unit, seeing_the_same
 from core.checkpoints.decide import Decided, Item
 from core.checkpoints.folds import Changes, Fold, changes_of, folds_of, realized, together
 from core.checkpoints.solve import SOLVERS
@@ -99,13 +99,8 @@ def _watched(decided: Decided, units: Sequence[Unit], run: Callable[[], None]) -
     """What meets the matrices of a layer; experts, into which nothing is folded, are left out."""
     settings = decided.settings
     has_moments = settings.prestep == "awq"
-    groups: dict[tuple[int, tuple[str, int]], list[Unit]] = {}
-    for stage, parts in enumerate(STAGES):
-        for unit in units:
-            if unit.part in parts and not unit.is_expert:
-                groups.setdefault((stage, unit.inputs), []).append(unit)
     seen, handles = [], []
-    for (stage, _), members in groups.items():
+    for (stage, _), members in seeing_the_same(units).items():
         module = members[0].module
         device = module.get_parameter("weight").device
         inputs = Inputs(members, device, settings.calibration.sinks if stage == 0 else 1.0, crossed=False)

@@ -32,7 +32,7 @@ from core.checkpoints.findings import Findings
 from core.checkpoints.folds import FoldedSource
 from core.checkpoints.gguf_files import planned_file, write_file
 from core.checkpoints.layouts import LAYOUTS, input_arrays, stored_floats
-from core.checkpoints.settings import settled
+from core.checkpoints.settings import check_together, settled
 from core.checkpoints.solutions import folder_for
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.cuda import require_cuda
@@ -59,7 +59,6 @@ from core.jobs import (
     QuantizeJob,
     QuantizeResult,
 )
-from core.methods.table import list_refusal
 from core.metrics import figures, tensor_result
 from core.progress import Progress
 from kernels import dispatch
@@ -83,9 +82,7 @@ def quantize(job: CheckpointJob, progress: Progress) -> CheckpointResult:
 
 def quantize_many(job: CheckpointManyJob, progress: Progress) -> CheckpointManyResult:
     """Makes a folder of checkpoints that hold the same numbers in several forms. Raises what quantize raises."""
-    refused = list_refusal(job.exports)
-    if refused is not None:
-        raise IllegalMethod(refused.what, refused.why, refused.remedy)
+    check_together(job.exports)
     return CheckpointManyResult(results=_made(job.output, job.jobs, progress, _inside))
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from core.calibration.units import STAGES, Hook, Unit
+from core.calibration.units import Hook, Unit, seeing_the_same
 from core.checkpoints.decide import Item
 from core.checkpoints.figures import layer_of
 from core.jobs import ActivationFigures, Histogram
@@ -25,11 +25,7 @@ class Watch:
     """Counts what meets a layer's matrices, each set of which sees the same; experts are left out."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self._groups: dict[tuple[int, tuple[str, int]], list[Unit]] = {}
-        for stage, parts in enumerate(STAGES):
-            for unit in units:
-                if unit.part in parts and not unit.is_expert:
-                    self._groups.setdefault((stage, unit.inputs), []).append(unit)
+        self._groups = seeing_the_same(units)
         self._observed = {key: Observed(members[0].linear.columns) for key, members in self._groups.items()}
         self._left = set(self._groups)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from core.errors import IllegalMethod, InvalidPattern, did_you_mean
@@ -161,9 +161,7 @@ def settled(options: MethodOptions) -> Settings:
     forms = (options.export, *options.beside)
     for form in forms:
         _known(form, FORM if form in GGUF_FORM else EXPORT, "export")
-    alone = list_refusal(forms)
-    if alone is not None:
-        raise IllegalMethod(alone.what, alone.why, alone.remedy)
+    check_together(forms)
     for rule in options.rules:
         _known(rule.method or options.method, METHOD, "method")
     own = _settled(options)
@@ -179,6 +177,13 @@ def settled(options: MethodOptions) -> Settings:
         names = "--act-order, --damp, --sinks and --asymmetric-target"
         raise IllegalMethod(f"{options.method} does not solve layers", "", f"Leave {names} out")
     return made
+
+
+def check_together(forms: Sequence[str]) -> None:
+    """Raises IllegalMethod for forms that cannot be made by one job."""
+    refused = list_refusal(forms)
+    if refused is not None:
+        raise IllegalMethod(refused.what, refused.why, refused.remedy)
 
 
 def _ruled(options: MethodOptions, rule: MethodRule) -> Settings | None:

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.estimate.timing import Operation
-from core.methods.calibration import BATCH_TOKENS, KEPT_BYTES, STAGES
+from core.methods.calibration import AWQ_EXPONENTS, AWQ_ROWS, BATCH_TOKENS, KEPT_BYTES, STAGES, stage_of
 
 Amounts = Counter[Operation]
 MACS, FACTOR, SPREAD = Operation("macs"), Operation("factor"), Operation("spread")
 WATCH, SQUARES, START = Operation("watch"), Operation("squares"), Operation("start")
 # The matrices that end attention and feed-forward, with their stage.
 ENDS = {"attn_output": 1, "ffn_down": 3}
-# Of AWQ's search: candidates, and rows of a matrix that they are compared by.
-CANDIDATES, COMPARED_ROWS = 20, 256
 
 
 class Matrix(NamedTuple):
@@ -46,8 +44,8 @@ class Matrix(NamedTuple):
 
     @property
     def stage(self) -> int:
-        """When data meets it: STAGES' number, the last one's for what stands in none."""
-        return next((number for number, parts in enumerate(STAGES) if self.part in parts), len(STAGES) - 1)
+        """When data meets it, a number of STAGES."""
+        return stage_of(self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +188,8 @@ def _folded(walk: Walk, layer: Sequence[Matrix], prestep: str) -> Iterable[Amoun
     for matrix in _inputs(layer):
         yield Counter({MACS: walk.tokens * matrix.columns**2})
     for matrix in layer:
-        rows = min(matrix.rows, COMPARED_ROWS)
-        compared = CANDIDATES * rows * matrix.columns
+        rows = min(matrix.rows, AWQ_ROWS)
+        compared = 2 * AWQ_EXPONENTS * rows * matrix.columns
         yield Counter({MACS: (compared + 4 * matrix.weights) * matrix.columns, SPREAD: 4 * compared})
 
 

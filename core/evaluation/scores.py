@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from core.errors import NonFiniteActivations
 from core.evaluation.tiles import Divergence, Softmax
 from core.evaluation.windows import first_scored
+from core.methods.calibration import STATES_BYTES
 from core.network.network import Network
 from core.network.states import SHARE, HiddenStates
 from core.progress import Progress
@@ -43,8 +44,6 @@ class Scores:
 
 # Tokens of the vocabulary whose logits are in memory together, of every model: a batch of them takes 8 MiB.
 TILE = 2048
-# What hidden states may take on the processor before they go to disk, where reading them costs little beside computing.
-STATES_BYTES = 256 << 20
 
 
 def states_bytes(device: torch.device) -> int:

@@ -11,7 +11,7 @@ from core.hub import client
 from core.hub.address import endpoint
 from core.hub.cache import RepoCache, cache_root
 from core.hub.download import LISTINGS, into_cache
-from core.hub.names import DATASET, is_repo, split_id
+from core.hub.names import DATASET, ENOUGH_BYTES, is_repo, split_id
 from core.hub.transfer import ContentChanged
 from core.progress import Progress
 from core.texts import Text
@@ -28,9 +28,6 @@ SPLITS = {
     "calibration": frozenset({"train", "training"}),
     "evaluation": frozenset({"test", "validation", "valid", "val", "dev", "eval"}),
 }
-# Files are taken until they have so many bytes together, for a calibration many times what it reads; of a larger one
-# so many letters are read where nobody says how many tokens.
-ENOUGH_BYTES = 4 << 20
 # Larger ones are taken only where they are asked for by name: a file is fetched whole.
 LARGEST_BYTES = 1 << 30
 _ABOUT = re.compile(

@@ -11,6 +11,9 @@ LONGEST_NAME = 1024
 REMOTE = "hub:"
 # Before an id, where a dataset on the Hub is meant: dataset:OWNER/NAME, dataset:OWNER/NAME/FILE.
 DATASET = "dataset:"
+# Files of one are taken until they have so many bytes together, for a calibration many times what it reads; of a larger
+# one so many letters are read where nobody says how many tokens.
+ENOUGH_BYTES = 4 << 20
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

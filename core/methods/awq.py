@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from core.methods.calibration import AWQ_EXPONENTS, AWQ_ROWS
 from core.methods.linear import Floats, Linear, Scheme, assembled, grid
 from core.methods.table import CHANNEL, TENSOR
 
-RATIOS = np.linspace(0.1, 1.0, 10)
-# Rows of a matrix by which candidates are compared: whole rows, evenly spaced.
-ROWS = 256
+RATIOS = np.linspace(0.1, 1.0, AWQ_EXPONENTS)
 SHRINKS = np.linspace(1.0, 0.5, 11, dtype=np.float32)
 # Numbers of a chunk of rows whose ranges are cut together.
 CHUNK_ELEMENTS = 1 << 22
@@ -168,7 +167,7 @@ def _values(groups: torch.Tensor, scales: Floats, zeros: Floats, scheme: Scheme)
 
 
 def _sampled(w: Floats) -> Floats:
-    rows = np.linspace(0, len(w) - 1, min(len(w), ROWS)).astype(np.int64)
+    rows = np.linspace(0, len(w) - 1, min(len(w), AWQ_ROWS)).astype(np.int64)
     return w[rows]
 
 

@@ -19,8 +19,12 @@ STAGES = (
 )
 # Windows are computed together up to so many tokens.
 BATCH_TOKENS = 2048
+# What hidden states may take on the processor before they go to disk, where reading them costs little beside computing.
+STATES_BYTES = 256 << 20
 # What may be kept of the windows between two passes through a layer; where it would be more it is computed again.
 KEPT_BYTES = 512 << 20
+# Of AWQ's search: exponents of each of its two families of candidates, and rows of a matrix to compare them by.
+AWQ_EXPONENTS, AWQ_ROWS = 10, 256
 # Measured with the first 8 layers of that model, 4 bits, groups of 64, searched ranges, on other prose, code, chat:
 # mean KL divergence .357, .051, .046 by groups, .430, .058, .052 static. With min/max static has the smaller error.
 Order = Literal["groups", "static", "off"]
@@ -41,3 +45,8 @@ class Calibration:
 
 
 USUAL = Calibration()
+
+
+def stage_of(part: str) -> int:
+    """Which of STAGES a part of a layer belongs to; the last one for what stands in none."""
+    return next((number for number, parts in enumerate(STAGES) if part in parts), len(STAGES) - 1)

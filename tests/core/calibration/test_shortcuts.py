@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from core.calibration.shortcuts import Part, Shortcuts, parts_of
+from core.methods.calibration import stage_of
 
 
 class Attention(nn.Module):
@@ -34,7 +35,7 @@ class Layer(nn.Module):
 
 
 def unit(module: nn.Module, part: str) -> Any:
-    return SimpleNamespace(module=module, part=part)
+    return SimpleNamespace(module=module, stage=stage_of(part))
 
 
 @pytest.fixture
