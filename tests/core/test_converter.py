@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from core import engine, errors
@@ -180,8 +181,6 @@ def is_running(pid: int) -> bool:
 
 
 def test_cancelling_kills_it_and_what_it_started(tmp_path: Path, checkout: Path) -> None:
-    import psutil
-
     source = strange(tmp_path / "model", "waits")
     stop = threading.Event()
     job = QuantizeJob(source=str(source), output=str(tmp_path / "o.gguf"), options=options_with(checkout))
