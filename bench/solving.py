@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 
 from bench.report import Figure, machine, show
 from tests.core.hf_sample import build_hf_sample
+from tests.core.hf_tiny import layer_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, FEED_FORWARD, HEADS, KV_HEADS, HEAD, VOCABULARY = 3072, 8192, 24, 6, 128, 49152
@@ -52,28 +53,16 @@ class Measured:
     planned_seconds: float
 
 
-def layer_shapes() -> Shapes:
-    """The tensors of a layer by the ends of their names."""
-    attention, keys = HEADS * HEAD, KV_HEADS * HEAD
-    return {
-        "input_layernorm": (WIDTH,),
-        "self_attn.q_proj": (attention, WIDTH),
-        "self_attn.k_proj": (keys, WIDTH),
-        "self_attn.v_proj": (keys, WIDTH),
-        "self_attn.o_proj": (WIDTH, attention),
-        "post_attention_layernorm": (WIDTH,),
-        "mlp.gate_proj": (FEED_FORWARD, WIDTH),
-        "mlp.up_proj": (FEED_FORWARD, WIDTH),
-        "mlp.down_proj": (WIDTH, FEED_FORWARD),
-    }
+def shapes_of(number: int) -> Shapes:
+    """The tensors of a layer by their names."""
+    return layer_shapes(number, WIDTH, FEED_FORWARD, HEADS * HEAD, KV_HEADS * HEAD)
 
 
 def files(layers: int) -> Iterator[tuple[str, Shapes]]:
     """Every shard with its tensors: one for each layer, and the ends."""
     count = layers + 1
     for number in range(layers):
-        shapes = {f"model.layers.{number}.{name}.weight": shape for name, shape in layer_shapes().items()}
-        yield f"model-{number + 1:05}-of-{count:05}.safetensors", shapes
+        yield f"model-{number + 1:05}-of-{count:05}.safetensors", shapes_of(number)
     table = (VOCABULARY, WIDTH)
     ends: Shapes = {"model.embed_tokens.weight": table, "model.norm.weight": (WIDTH,), "lm_head.weight": table}
     yield f"model-{count:05}-of-{count:05}.safetensors", ends
@@ -113,7 +102,7 @@ def _numbers(shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
 
 def allowed(samples: int, length: int) -> int:
     """Bytes that a job may take: two layers in float32, the largest moments three times, hidden states, the program."""
-    layer = sum(shape[0] * shape[1] for shape in layer_shapes().values() if len(shape) > 1)
+    layer = sum(shape[0] * shape[1] for shape in shapes_of(0).values() if len(shape) > 1)
     return 4 * (2 * layer + 3 * FEED_FORWARD**2 + samples * length * WIDTH) + PROGRAM_BYTES
 
 

@@ -96,7 +96,7 @@ def _computable(source: Source, context: int) -> Iterator[Check]:
             step="choice",
             level="error",
             cause=f"Windows of {context} tokens are longer than the {trained} that {source.path.name} was trained for",
-            fix="Choose smaller windows (--context)",
+            fix=f"Use --context {trained}",
         )
     else:
         yield Check(step="architecture", level="fine", cause=f"{source.path.name} can be computed here.")

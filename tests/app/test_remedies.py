@@ -124,6 +124,10 @@ def test_the_window_names_no_option_and_no_command(qapp):
     assert len(said) > 250
 
 
+def test_the_device_is_called_as_in_settings(qapp):
+    assert in_window("Use --device cpu") == "Choose the processor under “Compute on”"
+
+
 def test_paths_stay_as_they_are(qapp):
     path = "/hub/models--owner--text/awq/model-nf4.gguf"
     assert in_window(f"{path} does not exist") == f"{path} does not exist"

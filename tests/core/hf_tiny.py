@@ -29,13 +29,9 @@ SPECIAL = ("<|begin|>", "<|end|>")
 TEXT = ["the quick brown fox jumps over the lazy dog", "one two three 1 22 333", "ünïcödé 🚀 text, with 'marks'!"]
 
 
-def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
-    """Random weights under Hugging Face's names, in the shapes that `config` gives."""
-    chance = np.random.default_rng(seed)
-    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    hidden, inner = config["hidden_size"], config["intermediate_size"]
-    query, key = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
-    layer = {
+def layer_shapes(number: int, hidden: int, inner: int, query: int, key: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of a layer of a Llama. query, key: numbers of all heads together."""
+    layer: dict[str, tuple[int, ...]] = {
         "input_layernorm": (hidden,),
         "self_attn.q_proj": (query, hidden),
         "self_attn.k_proj": (key, hidden),
@@ -46,9 +42,18 @@ def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
         "mlp.up_proj": (inner, hidden),
         "mlp.down_proj": (hidden, inner),
     }
+    return {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
+
+
+def tensors(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
+    """Random weights under Hugging Face's names, in the shapes that `config` gives."""
+    chance = np.random.default_rng(seed)
+    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    query, key = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
     shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
     for number in range(config["num_hidden_layers"]):
-        shapes |= {f"model.layers.{number}.{name}.weight": shape for name, shape in layer.items()}
+        shapes |= layer_shapes(number, hidden, inner, query, key)
     if not config.get("tie_word_embeddings"):
         shapes["lm_head.weight"] = (config["vocab_size"], hidden)
     return {name: chance.normal(0, 0.05, shape).astype(np.float16) for name, shape in shapes.items()}
