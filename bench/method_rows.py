@@ -79,7 +79,7 @@ ROWS: tuple[Row, ...] = (
     Row("gptq4 g64 weighted", _gptq(4, "64", "mse"), quick=True, calibrated=True),
     Row("gptq4 g32 weighted", _gptq(4, "32", "mse"), calibrated=True),
     Row("gptq4 g64 asym weighted", _gptq(4, "64", "mse", "--asymmetric"), calibrated=True),
-    Row("gptq4 g64 target", _gptq(4, "64", "mse", "--asymmetric-target 0.5"), calibrated=True),
+    Row("gptq4 g64 target", _gptq(4, "64", "mse", "--asymmetric-target 0.25"), calibrated=True),
     Row("awq4 g64 asym", "--method awq --bits 4 --group 64", calibrated=True),
     Row("gptq4 g64 weighted awq", _gptq(4, "64", "mse", "--prestep awq"), calibrated=True),
     Row("int3 channel", _integers(3, "channel", "minmax")),

@@ -178,6 +178,7 @@ ORDERS: tuple[Order, ...] = (
         )
         for bits in (4, 3)
     ),
+    Order("GPTQ towards the original's outputs <= without", ("gptq4 g64 target", "gptq4 g64 weighted"), QUALITY),
     Order(
         "GPTQ with weighted scales < rounding with weighted scales, 2 bits",
         ("gptq2 g32 asym weighted", "int2 g32 asym weighted"),
