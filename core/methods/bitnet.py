@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.methods.linear import Floats, rounded
+from core.methods.linear import Floats
+from kernels.reference.scales import rounded
 
 SMALLEST_SCALE = np.float32(1e-5)
 

@@ -68,6 +68,11 @@ class BlockGrid:
         scales, offsets = tables(self.type, data)
         return Fitted(np.where(scales == 0, HUGE, scales), offsets, (data,))
 
+    def fits(self, w: Floats, importance: Floats) -> list[Fitted]:
+        """All blocks of every row."""
+        places = [slice(first, first + self.length) for first in range(0, w.shape[1], self.length)]
+        return [self.fit(w[:, part], importance[part]) for part in places]
+
     def assembled(self, codes: Codes, fitted: Sequence[Fitted]) -> Blocks:
         """As blocks."""
         rows = len(codes)

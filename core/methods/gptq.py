@@ -15,25 +15,27 @@ Rows do not know each other, so a few are worked on at a time, and what is held 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.methods.at_once import at_once
 from core.methods.calibration import DAMP, Order
 from core.methods.grids import Codes, Fitted, Grid
 from core.methods.hessian import Factor, blocks, factor
 from core.methods.linear import Floats
 from kernels.column_loop import quantize_columns
-from kernels.cpu.parallel import map_ranges, ranges
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
 # What must be left of the squares of errors, without the damping, for their rounding not to matter.
 LEFT = 1e-2
-# Weights that are worked on at a time.
+# Weights that are worked on at a time, by all threads together, and the fewest rows that are worth a thread.
 CHUNK = 1 << 22
+LEAST_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +92,33 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
     drift: W (X0 X' - X X') as above, as much of it as is wanted, (rows, columns). Raises NotDefinite.
     """
     plan = _Plan.of(inputs.importance, grid, setting.order)
-    factored = inputs.factored(plan.columns, setting.damp)
-    work = _Work(inputs.hessian, factored, plan, grid, inputs.importance)
-    step = max(1, CHUNK // w.shape[1])
-    parts = [
-        work.rows(w[first : first + step], None if drift is None else drift[first : first + step])
-        for first in range(0, len(w), step)
-    ]
-    losses = [sum(part.losses[kind] for part in parts) for kind in range(2)]
-    guarded = not losses[0] < losses[1]
-    made = grid.joined([part.made[int(guarded)] for part in parts])
-    energy = sum(part.energy for part in parts)
-    return Solved(made, min(losses), losses[1], energy, factored.damp, guarded)
+    work = _Work(inputs.hessian, plan, grid, inputs.importance)
+    threads = torch.get_num_threads() if inputs.hessian.device.type == "cpu" else 1
+    parts = _shares(w, threads)
+    # The factor takes about as long as all that can be done without it.
+    factored, *plain = at_once(
+        [partial(inputs.factored, plan.columns, setting.damp), *(partial(work.rounded, w[part]) for part in parts)],
+        threads,
+    )
+    found = at_once(
+        [
+            partial(work.compensated, w[part], None if drift is None else drift[part], own.grids, factored)
+            for part, own in zip(parts, plain, strict=True)
+        ],
+        threads,
+    )
+    compensated, rounded = sum(part.loss for part in found), sum(part.loss for part in plain)
+    guarded = not compensated < rounded
+    made = grid.joined([part.made for part in (plain if guarded else found)])
+    energy = sum(part.energy for part in plain)
+    return Solved(made, min(compensated, rounded), rounded, energy, factored.damp, guarded)
+
+
+def _shares(w: Floats, threads: int) -> list[slice]:
+    """Rows that are worked on together: as many shares as threads, or more where they would be too large."""
+    rows, columns = w.shape
+    step = max(1, min(max(LEAST_ROWS, -(-rows // threads)), CHUNK // threads // columns))
+    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def loss(difference: Floats | torch.Tensor, hessian: torch.Tensor) -> float:
@@ -142,12 +159,21 @@ class _Plan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """Some rows. made, losses: compensated, and plainly rounded."""
+class _Rounded:
+    """Some rows, plainly rounded. grids: of all blocks of columns, as the weights are. energy: of the weights."""
 
-    made: tuple[Any, Any]
-    losses: tuple[float, float]
+    made: Any
+    grids: list[Fitted]
+    loss: float
     energy: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Compensated:
+    """The same rows as the loop makes them."""
+
+    made: Any
+    loss: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,58 +181,46 @@ class _Work:
     """A matrix' inputs, and the grid its rows are to be brought to. importance: H's diagonal, (columns,)."""
 
     hessian: torch.Tensor
-    factored: Factor
     plan: _Plan
     grid: Grid
     importance: Floats
 
-    def rows(self, w: Floats, drift: Floats | None) -> _Rows:
-        """Both ways for a few rows."""
-        device, order = self.hessian.device, torch.from_numpy(self.plan.columns)
-        natural = self._fitted(w)
-        wanted = torch.from_numpy(np.ascontiguousarray(w[:, self.plan.columns])).to(device)
-        if drift is not None:
-            turned = torch.from_numpy(np.ascontiguousarray(drift[:, self.plan.columns])).to(device)
-            wanted += turned @ self.factored.upper.T @ self.factored.upper
-        current = wanted.clone()
-        current[:, self.factored.dead] = 0
-        loop = _Loop(current, self, natural)
-        codes, grids = loop.run()
-        compensated = self.grid.assembled(codes, grids)
-        rounded = self.grid.assembled(self._rounded(w, natural), natural)
-        target = torch.empty_like(wanted)
-        target[:, order.to(device)] = wanted
-        left, plain = (target - torch.from_numpy(made.values()).to(device) for made in (compensated, rounded))
-        losses = self._loss(left, loop.squares), loss(plain, self.hessian)
-        energy = loss(np.ascontiguousarray(w), self.hessian)
-        return _Rows((compensated, rounded), losses, energy)
+    def rounded(self, w: Floats) -> _Rounded:
+        """A few rows without any compensation."""
+        grids = self.grid.fits(w, self.importance)
+        made = self.grid.assembled(self._codes(w, grids), grids)
+        return _Rounded(made, grids, loss(w - made.values(), self.hessian), loss(w, self.hessian))
 
-    def _loss(self, difference: torch.Tensor, squares: float) -> float:
+    def compensated(self, w: Floats, drift: Floats | None, grids: list[Fitted], factored: Factor) -> _Compensated:
+        """A few rows column by column. grids: of the weights as they are."""
+        device = self.hessian.device
+        order = torch.from_numpy(self.plan.columns).to(device)
+        wanted = torch.from_numpy(w).to(device)[:, order]
+        if drift is not None:
+            wanted += torch.from_numpy(drift).to(device)[:, order] @ factored.upper.T @ factored.upper
+        current = wanted.clone()
+        current[:, factored.dead] = 0
+        loop = _Loop(current, self, factored, grids)
+        made = self.grid.assembled(*loop.run())
+        difference = torch.empty_like(wanted)
+        difference[:, order] = wanted
+        difference -= torch.from_numpy(made.values()).to(device)
+        return _Compensated(made, self._loss(difference, loop.squares, factored))
+
+    def _loss(self, difference: torch.Tensor, squares: float, factored: Factor) -> float:
         """tr(dW H dW') of what the loop has made, of whose errors the squares are known: with W - Q = E U, those of E.
 
         They count the damping in, which is taken off; where that is most of them, the product is formed.
         """
         alive = torch.ones(difference.shape[1], dtype=torch.bool)
-        alive[self.plan.columns] = ~self.factored.dead.cpu()
-        damping = self.factored.added * float(
+        alive[self.plan.columns] = ~factored.dead.cpu()
+        damping = factored.added * float(
             difference.square().sum(dim=0, dtype=torch.float64)[alive.to(difference.device)].sum()
         )
         found = squares - damping
         return found if found > LEFT * squares else loss(difference, self.hessian)
 
-    def _fitted(self, w: Floats) -> list[Fitted]:
-        """The grids of all blocks of columns as the weights are, several at a time."""
-        threads = torch.get_num_threads()
-        places = w.shape[1] // self.grid.length
-        spans = ranges(places, w.shape[0] * self.grid.length, threads)
-        parts = map_ranges(lambda first, end: [self._fit(w, at) for at in range(first, end)], spans, threads)
-        return [fitted for part in parts for fitted in part]
-
-    def _fit(self, w: Floats, place: int) -> Fitted:
-        part = slice(place * self.grid.length, (place + 1) * self.grid.length)
-        return self.grid.fit(w[:, part], self.importance[part])
-
-    def _rounded(self, w: Floats, grids: list[Fitted]) -> Codes:
+    def _codes(self, w: Floats, grids: list[Fitted]) -> Codes:
         scales, offsets = _tables(grids)
         scale, offset = (np.repeat(table, self.grid.step, axis=1) for table in (scales, offsets))
         codes: Codes = np.clip(np.rint((w - offset) / scale), *self.grid.ends).astype(np.int8)
@@ -227,10 +241,10 @@ class _Loop:
     squares: of all errors over the factor's diagonal, without those of columns that no input reached.
     """
 
-    def __init__(self, w: torch.Tensor, work: _Work, grids: list[Fitted]) -> None:
+    def __init__(self, w: torch.Tensor, work: _Work, factored: Factor, grids: list[Fitted]) -> None:
         self._w, self._plan, self._grid, self._importance = w, work.plan, work.grid, work.importance
-        self._upper = work.factored.upper
-        self._alive = (~work.factored.dead).to(w.device)
+        self._upper = factored.upper
+        self._alive = (~factored.dead).to(w.device)
         self.squares = 0.0
         self._grids = list(grids)
         self._scales, self._offsets = (torch.from_numpy(table).to(w.device) for table in _tables(grids))

@@ -54,6 +54,9 @@ class Grid(Protocol):
     def fit(self, w: Floats, importance: Floats) -> Fitted:
         """The grid of weights (rows, length), whose columns' errors count as importance (length,) says."""
 
+    def fits(self, w: Floats, importance: Floats) -> list[Fitted]:
+        """The grids of all pieces of weights (rows, columns), with importance (columns,)."""
+
     def assembled(self, codes: Codes, fitted: Sequence[Fitted]) -> Values:
         """A matrix from q (rows, columns) and its columns' grids, in order."""
 
@@ -95,13 +98,22 @@ class IntegerGrid:
 
     def fit(self, w: Floats, importance: Floats) -> Fitted:
         """One scale and one zero point for each row."""
+        return self.fits(w, importance)[0]
+
+    def fits(self, w: Floats, importance: Floats) -> list[Fitted]:
+        """The same of all groups."""
         own = self._of_rows
+        pieces = importance.reshape(-1, self.length)
         # A group that no input reaches counts its columns alike.
-        weights = importance if importance.any() else np.ones_like(importance)
-        group = np.ascontiguousarray(w)
-        ends = RULES[self.ranges.rule](group, weights / weights.max(), own, self.ranges)
-        scales, zeros = (values[:, None] for values in grid(*ends, own))
-        return Fitted(scales, -scales * zeros, (scales, zeros.astype(np.int8)))
+        known = np.where(pieces.any(axis=1, keepdims=True), pieces, np.float32(1))
+        weights = (known / known.max(axis=1, keepdims=True)).reshape(-1)
+        groups = np.ascontiguousarray(w).reshape(-1, self.length)
+        ends = RULES[self.ranges.rule](groups, weights, own, self.ranges)
+        scales, zeros = (values.reshape(len(w), -1, 1) for values in grid(*ends, own))
+        return [
+            Fitted(scale, -scale * zero, (scale, zero.astype(np.int8)))
+            for scale, zero in zip(scales.swapaxes(0, 1), zeros.swapaxes(0, 1), strict=True)
+        ]
 
     @property
     def _of_rows(self) -> Scheme:

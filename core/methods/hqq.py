@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.methods.linear import Floats, Linear, Scheme, assembled, grid, rounded
+from core.methods.linear import Floats, Linear, Scheme, assembled, grid
+from kernels.reference.scales import rounded
 
 P = 0.7
 BETA = 10.0

@@ -16,17 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.methods.table import CHANNEL, TENSOR
-from kernels.reference.floats import decode_bf16, encode_bf16
+from kernels.reference.scales import Levels, covering
 
 Floats = NDArray[np.float32]
-
-# The smallest positive numbers of the types: a scale must not become 0, which would turn weights into NaN.
-SMALLEST = {
-    "F32": np.float32(2.0**-126),
-    "F16": np.float32(2.0**-24),
-    "BF16": np.float32(2.0**-126),
-    "BF16+F16": np.float32(2.0**-24),
-}
 
 
 def common_type(kinds: Iterable[str]) -> str:
@@ -64,6 +56,14 @@ class Scheme:
         """The least zero point."""
         return self.lowest + self.first_zero
 
+    @property
+    def levels(self) -> Levels:
+        """The integers, and how a range is divided into steps of theirs."""
+        spread = float((1 << self.bits) - 1)
+        if self.symmetric:
+            spread = spread / 2 if self.full_range else float(self.highest)
+        return Levels(self.lowest, self.highest, self.lowest_zero, spread, self.symmetric, self.scale_type)
+
     def grouped(self, w: Floats) -> Floats:
         """A matrix (rows, columns) as (groups, weights in a group). Raises ValueError where groups do not divide."""
         rows, columns = w.shape
@@ -96,42 +96,9 @@ class Linear:
         return flat.reshape(self.codes.shape)
 
 
-def rounded(x: Floats, kind: str) -> Floats:
-    """The nearest numbers of a type, F32, F16 or BF16; positive numbers stay positive. Too large becomes infinite.
-
-    Of BF16+F16 they are numbers of both: F16 keeps of a BF16 number's eight digits all, or, where it is small, fewer.
-    """
-    x = np.asarray(x, np.float32)
-    if kind == "BF16+F16":
-        return rounded(rounded(x, "BF16"), "F16")
-    if kind == "F16":
-        with np.errstate(over="ignore"):
-            stored = x.astype(np.float16).astype(np.float32)
-    elif kind == "BF16":
-        stored = decode_bf16(encode_bf16(x.reshape(-1, 1)).reshape(-1, 2)).reshape(x.shape)
-    else:
-        stored = x
-    return np.maximum(stored, SMALLEST[kind])
-
-
 def grid(low: Floats, high: Floats, scheme: Scheme) -> tuple[Floats, Floats]:
     """Scales and zero points that cover [low, high]: float32 arrays of their shape, zero points whole numbers."""
-    if scheme.symmetric:
-        reach = np.maximum(np.abs(low), np.abs(high)).astype(np.float32)
-        steps = ((1 << scheme.bits) - 1) / 2 if scheme.full_range else (1 << (scheme.bits - 1)) - 1
-        return _scales(reach / np.float32(steps), scheme), np.zeros_like(reach)
-    low, high = np.minimum(low, 0).astype(np.float32), np.maximum(high, 0).astype(np.float32)
-    scales = _scales((high - low) / np.float32((1 << scheme.bits) - 1), scheme)
-    zeros = scheme.lowest - np.rint(low / scales)
-    # A zero point that cannot be stored moves up, and the steps above it must be wider to reach as far.
-    wider = _scales(high / np.float32(scheme.highest - scheme.lowest_zero), scheme)
-    scales = np.where(zeros < scheme.lowest_zero, np.maximum(scales, wider), scales)
-    return scales, np.clip(zeros, scheme.lowest_zero, scheme.highest).astype(np.float32)
-
-
-def _scales(scales: Floats, scheme: Scheme) -> Floats:
-    """Rounded to their type; a group that is all zero gets the scale 1."""
-    return np.where(scales > 0, rounded(scales, scheme.scale_type), np.float32(1))
+    return covering(low, high, scheme.levels)
 
 
 def codes_of(groups: Floats, scales: Floats, zeros: Floats, scheme: Scheme) -> NDArray[np.int8]:

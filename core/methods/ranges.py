@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.methods.linear import Floats, Linear, Scheme, assembled, grid
-from kernels.cpu.scales import best_candidates
+from kernels.cpu.scales import best_ends
 
 # Candidates of the search by error: from the whole range down to a fifth of it, GPTQ's grid of a hundred steps.
 SHRINKS = np.linspace(1.0, 0.2, 81, dtype=np.float32)
@@ -24,7 +24,7 @@ FINE = np.array([0, -1, 1, -2, 2, -3, 3])
 HISTOGRAM_BINS = 2048
 THRESHOLDS = 128
 SMOOTHING = 1e-4
-# Candidates for a chunk's groups are held at once, so chunks are bounded.
+# How much the errors of each of a chunk's weights count is held at once, so chunks are bounded.
 CHUNK_ELEMENTS = 1 << 18
 
 
@@ -82,21 +82,13 @@ def squared_error(groups: Floats, importance: Floats | None, scheme: Scheme, set
     Where that is not known, errors of large weights count more, as in ggml's searches: a few of them meet activations
     that are larger still, and must not be cut off. Of the shares every few are tried, and then those beside the best.
     """
-    low, high = groups.min(axis=1), groups.max(axis=1)
-    best = np.empty(len(groups), np.int64)
-    per_row = 1 if importance is None else max(1, len(importance) // groups.shape[1])
-    step = max(1, CHUNK_ELEMENTS // (groups.shape[1] * per_row)) * per_row
-    for first in range(0, len(groups), step):
-        part = slice(first, first + step)
-        weights = _by_size(groups[part]) if importance is None else importance
-        ends, found = (low[part, None], high[part, None]), np.zeros((len(low[part]), 1), np.int64)
-        for steps in (COARSE, FINE):
-            tried = np.clip(found + steps, 0, len(SHRINKS) - 1)
-            scales, zeros = grid(ends[0] * SHRINKS[tried], ends[1] * SHRINKS[tried], scheme)
-            chosen = best_candidates(groups[part], weights, scales, zeros, scheme.lowest, scheme.highest)
-            found = np.take_along_axis(tried, chosen[:, None], axis=1)
-        best[part] = found[:, 0]
-    return low * SHRINKS[best], high * SHRINKS[best]
+    if importance is not None:
+        return best_ends(groups, importance, SHRINKS, (COARSE, FINE), scheme.levels)
+    step = max(1, CHUNK_ELEMENTS // groups.shape[1])
+    parts = [groups[first : first + step] for first in range(0, len(groups), step)]
+    found = [best_ends(part, _by_size(part), SHRINKS, (COARSE, FINE), scheme.levels) for part in parts]
+    low, high = (np.concatenate(ends) for ends in zip(*found, strict=True))
+    return low, high
 
 
 def _by_size(groups: Floats) -> Floats:

@@ -47,14 +47,15 @@ def ranges(n_blocks: int, elements: int, threads: int) -> list[tuple[int, int]]:
 _here = threading.local()
 
 
-def _begin() -> None:
+def begin_pooled() -> None:
+    """Says of the calling thread that it is one of several at work, so that what it calls takes no others."""
     _here.is_pooled = True
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Threads that stay: to start them costs more than many a small matrix."""
-    return ThreadPoolExecutor(threads, "kernels", _begin)
+    return ThreadPoolExecutor(threads, "kernels", begin_pooled)
 
 
 def map_ranges(function: Callable[[int, int], Any], spans: list[tuple[int, int]], threads: int) -> list[Any]:

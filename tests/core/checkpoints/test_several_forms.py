@@ -29,10 +29,11 @@ from core.jobs import (
     Sampling,
 )
 from core.methods import gptq
-from core.methods.linear import common_type, rounded
+from core.methods.linear import common_type
 from core.methods.table import GGUF_FORM
 from core.progress import Progress
 from core.sources import open_source
+from kernels.reference.scales import rounded
 from tests.core import hf_tiny
 from tests.core.checkpoints.loading import build, loaded, logits_of, relative_error
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.methods.linear import Scheme, grid, rounded
+from core.methods.linear import Scheme, grid
 from core.methods.ranges import RULES, RangeSetting, entropy_threshold, quantize
 from core.methods.table import CHANNEL, TENSOR
+from kernels.reference.scales import rounded
 
 
 def skewed(rows: int = 24, columns: int = 256, seed: int = 0) -> np.ndarray:
