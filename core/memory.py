@@ -14,7 +14,8 @@ import sys
 import psutil
 
 # mallopt(3) of glibc: what is at least so large is mapped by itself and goes back to the system once it is freed.
-_M_MMAP_THRESHOLD, _LARGE = -3, 2 << 20
+_M_MMAP_THRESHOLD, _LARGE = -3, 4 << 20
+_M_ARENA_MAX = -8
 
 
 @functools.cache
@@ -24,9 +25,22 @@ def return_large_buffers() -> None:
     By itself glibc keeps ever larger ones in its heap, up to 32 MiB, where small ones that live longer pin them: the
     memory of a long run over batches then grows with the number of batches.
     """
+    _tell(_M_MMAP_THRESHOLD, _LARGE)
+
+
+@functools.cache
+def share_heap() -> None:
+    """Lets threads that begin later take memory from the one heap there is, where the C library can be told so (glibc).
+
+    By itself glibc gives each a heap of its own, and what one thread has freed is of no use to the others.
+    """
+    _tell(_M_ARENA_MAX, 1)
+
+
+def _tell(parameter: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform == "linux":
-            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
+            ctypes.CDLL(None).mallopt(parameter, value)
 
 
 def reset_peak() -> None:

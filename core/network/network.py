@@ -30,6 +30,7 @@ from torch import nn
 
 from core.cuda import require_cuda
 from core.errors import CannotRun
+from core.memory import share_heap
 from core.network.config import config_values
 from core.network.rounding import Rounding, input_hook, rounded
 from core.network.rows import ROWS, NetworkRow, row_of
@@ -285,6 +286,7 @@ def open_network(source: Source, device: str = "cpu", roundings: Mapping[str, Ro
 
     roundings: how what meets its matrices is rounded, None: as the source itself says.
     """
+    share_heap()
     if device == "cuda":
         require_cuda()
     experts = source.hyper.experts
