@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.errors import NonFiniteActivations
-from core.evaluation.tiles import Divergence, Softmax
+from core.evaluation.tiles import Divergence, Room, Softmax
 from core.evaluation.windows import first_scored
 from core.methods.calibration import STATES_BYTES
 from core.network.network import Network
@@ -140,15 +140,16 @@ def _batch(
 ) -> tuple[list[Softmax], list[Divergence]]:
     """One batch through all output layers at once. hidden: (windows, scored, width). targets: (windows, scored)."""
     came = torch.from_numpy(np.ascontiguousarray(targets).reshape(-1)).to(networks[0].device)
-    sums = [Softmax(came) for _ in networks]
-    divergences = [Divergence(sums[0], softmax) for softmax in sums[1:]]
+    base, others = Room(), Room()
+    sums = [Softmax(came, others if number else base) for number in range(len(networks))]
+    divergences = [Divergence(sums[0], softmax, others) for softmax in sums[1:]]
     flat = [part.reshape(len(came), -1) for part in hidden]
     streams = (network.logit_tiles(part, TILE) for network, part in zip(networks, flat, strict=True))
     tiles: Any = zip(*streams, strict=True)
-    for (first, base), *others in tiles:
+    for (first, of_base), *of_others in tiles:
         progress.update(done, f"tokens from {first}")
-        weights, shrink = sums[0].add(first, base)
-        for softmax, divergence, (_, logits) in zip(sums[1:], divergences, others, strict=True):
+        weights, shrink = sums[0].add(first, of_base)
+        for softmax, divergence, (_, logits) in zip(sums[1:], divergences, of_others, strict=True):
             softmax.add(first, logits)
-            divergence.add(weights, shrink, base, logits)
+            divergence.add(weights, shrink, of_base, logits)
     return sums, divergences

@@ -211,25 +211,36 @@ class Network:
             return cast("torch.Tensor", self._norm(hidden))
 
     def logit_tiles(self, hidden: torch.Tensor, rows: int = VOCABULARY_TILE) -> Iterator[tuple[int, torch.Tensor]]:
-        """(first token, logits (…, tokens)) for so many tokens at a time, from what the last layer gave."""
+        """(first token, logits (…, tokens)) for so many tokens at a time, from what the last layer gave.
+
+        A tile holds good until the next is taken, which lies in the same memory.
+        """
         head = self.head
         normed = self.norm(hidden)
         if head.name in self.roundings:
             normed = rounded(normed, self.roundings[head.name])
+        flat = normed.reshape(-1, normed.shape[-1])
+        room = flat.new_empty((len(flat), min(rows, self.vocabulary)))
         for first in range(0, self.vocabulary, rows):
-            count = min(rows, self.vocabulary - first)
-            weight = torch.from_numpy(_own(self.source.read(head, first, count))).to(self.device)
-            yield first, self._shaped(normed @ weight.T)
+            tile = room[:, : min(rows, self.vocabulary - first)]
+            weight = torch.from_numpy(_own(self.source.read(head, first, tile.shape[1]))).to(self.device)
+            torch.mm(flat, weight.T, out=tile)
+            del weight
+            self._shape(tile)
+            yield first, tile.reshape(*normed.shape[:-1], -1)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """All logits, (…, vocabulary)."""
-        return torch.cat([tile for _, tile in self.logit_tiles(hidden)], dim=-1)
+        return torch.cat([tile.clone() for _, tile in self.logit_tiles(hidden)], dim=-1)
 
-    def _shaped(self, logits: torch.Tensor) -> torch.Tensor:
-        """Granite divides its logits, Gemma bends them."""
-        logits = logits / float(getattr(self._config, "logits_scaling", None) or 1.0)
+    def _shape(self, logits: torch.Tensor) -> None:
+        """Granite divides its logits, Gemma bends them; in place."""
+        scaling = float(getattr(self._config, "logits_scaling", None) or 1.0)
         cap = getattr(self._config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
+        if scaling != 1.0:
+            logits.div_(scaling)
+        if cap:
+            logits.div_(cap).tanh_().mul_(cap)
 
     # ---- the rest
 

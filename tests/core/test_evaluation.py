@@ -27,7 +27,7 @@ from core.errors import (
 from core.evaluation import run as running
 from core.evaluation import scores as scoring
 from core.evaluation.statistics import figures, window_error
-from core.evaluation.tiles import Divergence, Softmax
+from core.evaluation.tiles import Divergence, Room, Softmax
 from core.evaluation.windows import read_windows
 from core.jobs import Category, EvaluateJob, EvaluateResult, EvaluationFigures, QuantizeJob, QuantizeOptions
 from core.network import states as hidden_states
@@ -199,8 +199,9 @@ def test_tiles_give_what_whole_logits_give(tile):
     other = base + torch.randn(12, 50, generator=chance)
     base[0, [3, 40]] = 200.0  # two likeliest: the first counts
     targets = torch.arange(12) * 4
-    sums = Softmax(targets), Softmax(targets)
-    divergence = Divergence(*sums)
+    rooms = Room(), Room()
+    sums = Softmax(targets, rooms[0]), Softmax(targets, rooms[1])
+    divergence = Divergence(*sums, rooms[1])
     for first in range(0, 50, tile):
         pair = base[:, first : first + tile], other[:, first : first + tile]
         given = sums[0].add(first, pair[0])

@@ -123,7 +123,7 @@ def test_linears_are_named_as_in_gguf_and_hold_its_rows(tmp_path):
 def test_tiles_of_the_vocabulary_make_the_whole(tmp_path):
     with open_source(hf_families.build("gemma2", tmp_path / "tiny")) as source, open_network(source) as network:
         hidden = torch.randn(1, 5, network.width)
-        tiles = list(network.logit_tiles(hidden, rows=100))
+        tiles = [(first, tile.clone()) for first, tile in network.logit_tiles(hidden, rows=100)]
         assert [first for first, _ in tiles] == [0, 100, 200, 300]
         torch.testing.assert_close(torch.cat([tile for _, tile in tiles], -1), network.logits(hidden))
 
