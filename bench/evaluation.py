@@ -36,6 +36,7 @@ from core import engine, memory
 from core.catalog import sample_path
 from core.jobs import RANKING_CHUNKS, EvaluateJob, QuantizeJob, QuantizeOptions, SensitivityJob, SensitivityResult
 from core.texts import Text, own_texts
+from tests.golden.make_evaluation import CHUNKS, LONG_CHUNKS, long_text
 
 ROOT = Path(__file__).resolve().parents[1]
 TYPES = ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL")
@@ -142,10 +143,10 @@ def peak_of(model: Path, folder: Path, windows: int) -> int:
 
 def peak_here(model: str, folder: str, windows: int) -> None:
     """Prints the largest resident set of such a run in this process; what is loaded and compiled first counts too."""
-    from core.evaluation import scores
+    from core.network import states
 
     memory.return_large_buffers()
-    scores.STATES_BYTES = BOUND
+    states.STATES_BYTES = BOUND
     seconds_of([Path(model)] * 5, Path(folder), SHORT)
     memory.reset_peak()
     seconds_of([Path(model)] * 5, Path(folder), windows)
@@ -180,8 +181,13 @@ def agreement(folder: Path) -> tuple[Found, list[Figure]]:
     base, *models = (str(made(folder, name)) for name in ("F32", *TYPES))
     found: Found = {}
     figures = []
-    for as_run, ending in ((False, "/F32"), (True, "")):
-        job = EvaluateJob(source=base, models=tuple(models), text=(str(PROSE),), chunks=2, as_run=as_run)
+    long = str(long_text(folder))
+    for as_run, ending, text, chunks in (
+        (False, "/F32", str(PROSE), CHUNKS),
+        (True, "", str(PROSE), CHUNKS),
+        (True, "/long", long, LONG_CHUNKS),
+    ):
+        job = EvaluateJob(source=base, models=tuple(models), text=(text,), chunks=chunks, as_run=as_run)
         for name, model in zip(TYPES, engine.run(job).models, strict=True):
             key, theirs = f"{name}{ending}", golden[f"{name}{ending}"]
             ppl = 100 * abs(model.ppl / theirs["ppl"] - 1)

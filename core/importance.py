@@ -22,10 +22,13 @@ from core.given_texts import given_texts
 from core.imatrix import FEW_TOKENS, Entry, ImportanceMatrix, write_imatrix
 from core.jobs import ImatrixJob, ImatrixResult, ImatrixTensor
 from core.network.network import Linear, Network, check_context, open_network
-from core.network.states import HiddenStates
+from core.network.states import HiddenStates, states_bytes
 from core.progress import Progress
 from core.sources import open_source
 from core.texts import windows_of
+
+# Activations whose squares are in memory at a time; they are few enough to be added in single precision.
+ROWS = 256
 
 
 class Sums:
@@ -41,7 +44,8 @@ class Sums:
     def add(self, matrix: int, activations: torch.Tensor) -> None:
         """Adds activations (…, columns)."""
         rows = activations.detach().reshape(-1, activations.shape[-1])
-        self.sums[matrix] += rows.square().sum(0, dtype=torch.float64)
+        for first in range(0, len(rows), ROWS):
+            self.sums[matrix] += rows[first : first + ROWS].square().sum(0).double()
         self.counts[matrix] += len(rows)
 
     @property
@@ -129,12 +133,14 @@ def entries_of(
     """
     entries: dict[str, Entry] = {}
     progress.stage("Computing importance", network.layers * len(ids), "windows")
-    with HiddenStates((*ids.shape, network.width), folder) as states, torch.no_grad():
+    limit = states_bytes(network.device)
+    with HiddenStates((*ids.shape, network.width), folder, limit) as states, torch.no_grad():
         for batch in states.batches:
             states[batch] = network.embed(ids[batch])
             progress.update(0, "embedding")
         for number in range(network.layers):
             entries |= _of_layer(network, states, number, progress)
+            memory.trim_heap()
         if with_output:
             sums = Sums(1, network.width, network.device)
             for batch in states.batches:

@@ -22,8 +22,8 @@ from core.walk_work import LAYER, tokens_in, work_of
 
 # Python with torch, transformers and llama.cpp's tokenizer, and the activations of the windows computed together.
 BASE_BYTES = 700 << 20
-# What the C library keeps of buffers that were freed, where it is not told to give them back, measured on Linux.
-HEAP_BYTES = 200 << 20
+# What the C library keeps of buffers that a layer has freed, until its end, measured on Linux.
+HEAP_BYTES = 100 << 20
 # Numbers of the vocabulary's tiles, of every model, with what is computed from them.
 TILE_BYTES = 4 * 4 * BATCH_TOKENS * 1024
 # The file of an importance matrix: a number for each column and expert.

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
 from core.errors import NonFiniteActivations
 from core.evaluation.tiles import Divergence, Room, Softmax
 from core.evaluation.windows import first_scored
-from core.methods.calibration import STATES_BYTES
 from core.network.network import Network
-from core.network.states import SHARE, HiddenStates
+from core.network.states import HiddenStates, states_bytes
 from core.progress import Progress
 
 
@@ -44,12 +42,6 @@ class Scores:
 
 # Tokens of the vocabulary whose logits are in memory together, of every model: a batch of them takes 8 MiB.
 TILE = 2048
-
-
-def states_bytes(device: torch.device) -> int:
-    """How much memory the hidden states of all models may take together: so much, however long the text is."""
-    share = int(psutil.virtual_memory().available * SHARE)
-    return min(share, STATES_BYTES) if device.type == "cpu" else share
 
 
 def scores_of(

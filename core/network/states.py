@@ -16,10 +16,16 @@ import psutil
 import torch
 
 from core.errors import DiskFull, OutputNotWritable
-from core.methods.calibration import BATCH_TOKENS
+from core.methods.calibration import BATCH_TOKENS, STATES_BYTES
 
 # The share of the memory that is free which hidden states may take before they go to disk.
 SHARE = 0.25
+
+
+def states_bytes(device: torch.device) -> int:
+    """How much memory the hidden states of a job may take together: so much, however long the text is."""
+    share = int(psutil.virtual_memory().available * SHARE)
+    return min(share, STATES_BYTES) if device.type == "cpu" else share
 
 
 class HiddenStates:

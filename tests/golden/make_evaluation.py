@@ -3,7 +3,8 @@
     python -m tests.golden.make_evaluation PATH/TO/llama-perplexity
 
 Run in the project's root. The text is resources/evaluation/prose.txt. Every type is run twice: as it is, when llama.cpp
-rounds what meets a quantized matrix to Q8_0, and as the same weights in F32 (TYPE/F32), when it does not.
+rounds what meets a quantized matrix to Q8_0, and as the same weights in F32 (TYPE/F32), when it does not. As it is, it
+is also run over all plain texts of resources, one after another (TYPE/long): chance makes less of a difference there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from core.jobs import QuantizeJob, QuantizeOptions
 ROOT = Path(__file__).parents[2]
 TEXT = ROOT / "resources" / "evaluation" / "prose.txt"
 FILE = Path(__file__).with_name("evaluation.json")
-CONTEXT, CHUNKS = 512, 2
+CONTEXT, CHUNKS, LONG_CHUNKS = 512, 2, 40
+PURPOSES = ("evaluation", "calibration")
 TYPES = ("Q8_0", "Q4_0", "Q5_0", "IQ4_NL")
 # Our names for the lines that llama-perplexity prints; the number behind ± is NAME_error.
 LINES = {
@@ -56,6 +58,14 @@ def quantized(type_name: str, folder: Path) -> Path:
     sample = sample_path()
     assert sample is not None
     return _made(sample, type_name, folder / f"{type_name}.gguf")
+
+
+def long_text(folder: Path) -> Path:
+    """All plain texts as one file."""
+    path = folder / "long.txt"
+    parts = [part for purpose in PURPOSES for part in sorted((ROOT / "resources" / purpose).glob("*.txt"))]
+    path.write_text("\n\n".join(part.read_text("utf-8") for part in parts), encoding="utf-8")
+    return path
 
 
 def _made(source: Path, type_name: str, path: Path) -> Path:
@@ -102,6 +112,11 @@ def main(program: str) -> None:
             widened = _made(model, "F32", folder / f"{type_name}.f32.gguf")
             golden[f"{type_name}/F32"] = _run([*common, "--kl-divergence", "-m", str(widened)])
             widened.unlink()
+        long = ["-m", str(quantized("F32", folder)), "-f", str(long_text(folder)), "--chunks", str(LONG_CHUNKS)]
+        subprocess.run([*common, *long], check=True, capture_output=True)
+        for type_name in TYPES:
+            model = quantized(type_name, folder)
+            golden[f"{type_name}/long"] = _run([*common, "--kl-divergence", "-m", str(model)])
     FILE.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
 
 
