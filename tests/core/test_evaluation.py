@@ -25,7 +25,6 @@ from core.errors import (
     VocabulariesDiffer,
 )
 from core.evaluation import run as running
-from core.evaluation import scores as scoring
 from core.evaluation.statistics import figures, window_error
 from core.evaluation.tiles import Divergence, Room, Softmax
 from core.evaluation.windows import read_windows
@@ -268,7 +267,7 @@ def test_a_model_does_not_differ_from_itself(tiny):
 
 def test_hidden_states_on_disk_give_the_same(tiny, own_folders, monkeypatch):
     expected = evaluated(tiny.source, tiny.Q4_0).models
-    monkeypatch.setattr(scoring, "SHARE", 0.0)
+    monkeypatch.setattr(hidden_states, "SHARE", 0.0)
     assert evaluated(tiny.source, tiny.Q4_0).models == expected
     assert list((own_folders / "data").iterdir()) == []
 
