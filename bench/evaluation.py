@@ -6,10 +6,10 @@ cost: four versions of the sample and the original in one run, against each mode
 together, so that other programs count less. memory: the largest resident set of a run over a short text and two that
 are four and eight times as long, in processes of their own, with a small bound of what hidden states may take in
 memory. agreement: KL divergence and perplexity of the sample's types against the recorded figures of llama-perplexity,
-on the same weights and as llama.cpp runs the types. What then remains of perplexity is chance: where a last bit
-differs, a number of a block is rounded elsewhere and all layers behind it differ, so that over 510 tokens another
-build of llama.cpp is itself off from the recorded figures by 0.9 % for Q8_0 (with flash attention 1.9 %) and 3.0 % for
-IQ4_NL.
+on the same weights and as llama.cpp runs the types, there also on a text twenty times as long. What then remains of
+perplexity is chance: where a last bit differs, a number of a block is rounded elsewhere and all layers behind it
+differ, so that over 510 tokens another build of llama.cpp is itself off from the recorded figures by 0.9 % for Q8_0
+(with flash attention 1.9 %) and 3.0 % for IQ4_NL.
 sensitivity: the attention and feed-forward parts of the sample's layers ranked twice, on the first and the second half
 of every kind of text, each with half of the windows that the program takes by itself.
 """
