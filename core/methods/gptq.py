@@ -95,11 +95,8 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
     work = _Work(inputs.hessian, plan, grid, inputs.importance)
     threads = torch.get_num_threads() if inputs.hessian.device.type == "cpu" else 1
     parts = _shares(w, threads)
-    # The factor takes about as long as all that can be done without it.
-    factored, *plain = at_once(
-        [partial(inputs.factored, plan.columns, setting.damp), *(partial(work.rounded, w[part]) for part in parts)],
-        threads,
-    )
+    factored = inputs.factored(plan.columns, setting.damp)
+    plain = at_once([partial(work.rounded, w[part]) for part in parts], threads)
     found = at_once(
         [
             partial(work.compensated, w[part], None if drift is None else drift[part], own.grids, factored)
