@@ -26,6 +26,7 @@ import psutil
 import torch
 from torch import nn
 
+from core import memory
 from core.calibration.moments import Inputs, blend_experts, runs, watched
 from core.calibration.shortcuts import Parts, Shortcuts, parts_of
 from core.calibration.units import Target, Unit
@@ -83,6 +84,7 @@ def solve_layers(
                         with target.watched():
                             work.advance()
                     target.keep(number, found)
+            memory.trim_heap()  # what layers leave in it would grow from layer to layer
 
 
 def _passes(target: Target) -> int:
