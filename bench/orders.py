@@ -41,15 +41,13 @@ class Measured:
 class Order:
     """Rows that must not get worse from the first to the last. strict: each must be better than the next.
 
-    figures: all must be in order, of each category where they are of a text; of `a|b` one is enough. told: of which it
-    is only said where they are not.
+    figures: all must be in order, of each category where they are of a text; of `a|b` one is enough.
     """
 
     title: str
     rows: tuple[str, ...]
     figures: tuple[str, ...]
     strict: bool = False
-    told: tuple[str, ...] = ()
 
     def misses(self, found: Mapping[str, Measured]) -> list[str]:
         """What does not hold, in words; nothing where all of it does."""
@@ -63,11 +61,11 @@ class Order:
         ]
 
     def excused(self, found: Mapping[str, Measured]) -> list[str]:
-        """What is against the order in figures that do not decide it; not what could not be measured."""
+        """What is against the order in a figure that another one stands in for; not what could not be measured."""
         every = [
             words
             for better, worse in pairwise(self.rows)
-            for figures in (*self.figures, *self.told)
+            for figures in self.figures
             for figure in figures.split("|")
             for words in self.against(found, better, worse, figure)
         ]
@@ -118,34 +116,27 @@ def _tail(tokens: Tokens, drawn: np.ndarray) -> np.ndarray:
 # Figures of texts, of tokens drawn again: (draws,).
 STATISTICS = {"ppl": _ppl, "kld": _kld, "tail": _tail}
 QUALITY = ("kld|output", "ppl", "tail")
-SQUARES = ("weights", "kld|output", "ppl")
-
-
-def _squares(title: str, rows: tuple[str, ...]) -> Order:
-    """An order of grids and ranges: in squared errors and in perplexity. Of the worst tokens it is only told."""
-    return Order(title, rows, SQUARES, told=("tail",))
-
-
+SQUARES = ("weights", *QUALITY)
 ORDERS: tuple[Order, ...] = (
     Order("per group <= per channel <= per tensor, 4 bits", ("int4 g64", "int4 channel", "int4 tensor"), QUALITY),
     Order("per group <= per channel, 3 bits", ("int3 g64", "int3 channel"), QUALITY),
     Order("smaller groups <= larger ones, 4 bits", ("int4 g32", "int4 g64"), QUALITY),
     Order("per channel <= per tensor, 8 bits", ("int8 channel", "int8 tensor"), QUALITY),
     Order("asymmetric <= symmetric on skewed rows, 4 bits", ("int4 channel asym", "int4 channel"), ("skewed",)),
-    _squares("asymmetric <= symmetric in groups, 4 bits", ("int4 g64 asym", "int4 g64")),
-    _squares("asymmetric <= symmetric in groups, 3 bits", ("int3 g64 asym", "int3 g64")),
-    _squares("percentile <= min/max, 4 bits, per channel", ("int4 channel percentile", "int4 channel")),
-    _squares("percentile <= min/max, 3 bits, per channel", ("int3 channel percentile", "int3 channel")),
-    _squares("MSE <= min/max, 4 bits, per channel", ("int4 channel mse", "int4 channel")),
-    _squares("MSE <= min/max, 3 bits, per channel", ("int3 channel mse", "int3 channel")),
-    _squares("MSE <= min/max, 4 bits, per group", ("int4 g64 mse", "int4 g64")),
-    _squares("MSE <= min/max, 4 bits, per group, asymmetric", ("int4 g64 asym mse", "int4 g64 asym")),
-    _squares("MSE <= min/max, 3 bits, per group", ("int3 g64 mse", "int3 g64")),
+    Order("asymmetric <= symmetric in groups, 4 bits", ("int4 g64 asym", "int4 g64"), SQUARES),
+    Order("asymmetric <= symmetric in groups, 3 bits", ("int3 g64 asym", "int3 g64"), SQUARES),
+    Order("percentile <= min/max, 4 bits, per channel", ("int4 channel percentile", "int4 channel"), SQUARES),
+    Order("percentile <= min/max, 3 bits, per channel", ("int3 channel percentile", "int3 channel"), SQUARES),
+    Order("MSE <= min/max, 4 bits, per channel", ("int4 channel mse", "int4 channel"), SQUARES),
+    Order("MSE <= min/max, 3 bits, per channel", ("int3 channel mse", "int3 channel"), SQUARES),
+    Order("MSE <= min/max, 4 bits, per group", ("int4 g64 mse", "int4 g64"), SQUARES),
+    Order("MSE <= min/max, 4 bits, per group, asymmetric", ("int4 g64 asym mse", "int4 g64 asym"), SQUARES),
+    Order("MSE <= min/max, 3 bits, per group", ("int3 g64 mse", "int3 g64"), SQUARES),
     Order("weighted scales < MSE, 4 bits", ("int4 g64 weighted", "int4 g64 mse"), QUALITY, strict=True),
     Order("weighted scales < MSE, 3 bits", ("int3 g64 weighted", "int3 g64 mse"), QUALITY, strict=True),
     Order("HQQ <= min/max, 4 bits, asymmetric", ("hqq4 g64 asym", "int4 g64 asym"), QUALITY),
     Order("HQQ <= min/max, 3 bits, asymmetric", ("hqq3 g64 asym", "int3 g64 asym"), QUALITY),
-    _squares("NF4 <= FP4", ("nf4", "fp4")),
+    Order("NF4 <= FP4", ("nf4", "fp4"), SQUARES),
     *(
         Order(
             f"AWQ < {word}, {bits} bits, asymmetric",
@@ -156,7 +147,7 @@ ORDERS: tuple[Order, ...] = (
         for bits in (4, 3)
         for word, rule in (("min/max", ""), ("MSE", " mse"))
     ),
-    _squares("MSE <= min/max, 3 bits, per group, asymmetric", ("int3 g64 asym mse", "int3 g64 asym")),
+    Order("MSE <= min/max, 3 bits, per group, asymmetric", ("int3 g64 asym mse", "int3 g64 asym"), SQUARES),
     Order("SmoothQuant <= plain, W8A8 with one scale", ("smoothquant a8 static", "int8 channel a8 static"), QUALITY),
     Order("SmoothQuant <= plain, W8A8 token by token", ("smoothquant a8", "int8 channel a8"), QUALITY),
     Order("token by token <= one scale, W8A8", ("int8 channel a8", "int8 channel a8 static"), QUALITY),

@@ -25,7 +25,7 @@ def return_large_buffers() -> None:
     By itself glibc keeps ever larger ones in its heap, up to 32 MiB, where small ones that live longer pin them: the
     memory of a long run over batches then grows with the number of batches.
     """
-    _tell(_M_MMAP_THRESHOLD, _LARGE)
+    _tell("mallopt", _M_MMAP_THRESHOLD, _LARGE)
 
 
 @functools.cache
@@ -34,7 +34,7 @@ def share_heap() -> None:
 
     By itself glibc gives each a heap of its own, and what one thread has freed is of no use to the others.
     """
-    _tell(_M_ARENA_MAX, 1)
+    _tell("mallopt", _M_ARENA_MAX, 1)
 
 
 def trim_heap() -> None:
@@ -42,15 +42,13 @@ def trim_heap() -> None:
 
     Once for each layer of a model it costs next to nothing, unlike giving every buffer back as soon as it is freed.
     """
-    with contextlib.suppress(OSError, AttributeError):
-        if sys.platform == "linux":
-            ctypes.CDLL(None).malloc_trim(0)
+    _tell("malloc_trim", 0)
 
 
-def _tell(parameter: int, value: int) -> None:
+def _tell(function: str, *numbers: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
         if sys.platform == "linux":
-            ctypes.CDLL(None).mallopt(parameter, value)
+            getattr(ctypes.CDLL(None), function)(*numbers)
 
 
 def reset_peak() -> None:

@@ -24,8 +24,11 @@ SHARE = 0.25
 
 def states_bytes(device: torch.device) -> int:
     """How much memory the hidden states of a job may take together: so much, however long the text is."""
-    share = int(psutil.virtual_memory().available * SHARE)
-    return min(share, STATES_BYTES) if device.type == "cpu" else share
+    return min(_share(), STATES_BYTES) if device.type == "cpu" else _share()
+
+
+def _share() -> int:
+    return int(psutil.virtual_memory().available * SHARE)
 
 
 class HiddenStates:
@@ -38,7 +41,7 @@ class HiddenStates:
     def __init__(self, shape: tuple[int, int, int], folder: Path, limit_bytes: int | None = None) -> None:
         self.shape = shape
         self.bytes = int(np.prod(shape, dtype=np.int64)) * 4
-        limit = int(psutil.virtual_memory().available * SHARE) if limit_bytes is None else limit_bytes
+        limit = _share() if limit_bytes is None else limit_bytes
         self.on_disk = self.bytes > limit
         self._folder = folder
         self._file: Any = None

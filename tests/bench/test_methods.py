@@ -64,13 +64,6 @@ def test_of_two_figures_one_is_enough_and_the_other_is_told_of() -> None:
     assert [words.split(":")[0] for words in order.excused(found)] == ["output"]
 
 
-def test_a_figure_that_does_not_decide_is_told_of() -> None:
-    found = {"a": measured(1.0, 11.0), "b": measured(2.0, 10.0)}
-    order = Order("", ("a", "b"), ("output",), told=("ppl",))
-    assert order.misses(found) == []
-    assert [words.split(":")[0] for words in order.excused(found)] == [f"ppl on {name}" for name in CATEGORIES]
-
-
 def test_neither_of_two_figures_is_a_miss() -> None:
     found = {"a": measured(3.0), "b": measured(2.0)}
     assert len(Order("", ("a", "b"), ("kld|output",), strict=True).misses(found)) == len(CATEGORIES) + 1
