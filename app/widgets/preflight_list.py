@@ -93,7 +93,7 @@ class PreflightList(QWidget):
                 self._add(check.level, in_window(check.cause), in_window(check.fix))
         fine = [check for check in result.checks if check.level == "fine"]
         if fine:
-            steps = ", ".join(step_word(check.step) for check in fine)
+            steps = ", ".join(dict.fromkeys(step_word(check.step) for check in fine))
             whole = "\n".join(check.cause for check in fine)
             self._add("fine", self.tr("In order: {0}").format(steps)).setToolTip(whole)
         if words := time_words(result):
