@@ -63,6 +63,7 @@ def solve_layers(
     """
     if all(target.has(number) for number in range(network.layers)):
         return
+    memory.return_matrices()
     progress.stage("Quantizing layers", network.layers * _passes(target) * len(ids), "windows")
     shape = (*ids.shape, network.width)
     with ExitStack() as stack, torch.no_grad():

@@ -33,8 +33,8 @@ from kernels.column_loop import quantize_columns
 BLOCK = 128
 # What must be left of the squares of errors, without the damping, for their rounding not to matter.
 LEFT = 1e-2
-# Weights that are worked on at a time, by all threads together, and the fewest rows that are worth a thread.
-CHUNK = 1 << 22
+# Weights that are worked on at a time, by all threads together and on a GPU, and the fewest rows worth a thread.
+CHUNK, DEVICE_CHUNK = 1 << 21, 1 << 22
 LEAST_ROWS = 64
 
 
@@ -93,8 +93,9 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
     """
     plan = _Plan.of(inputs.importance, grid, setting.order)
     work = _Work(inputs.hessian, plan, grid, inputs.importance)
-    threads = torch.get_num_threads() if inputs.hessian.device.type == "cpu" else 1
-    parts = _shares(w, threads)
+    on_cpu = inputs.hessian.device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    parts = _shares(w, threads, CHUNK if on_cpu else DEVICE_CHUNK)
     factored = inputs.factored(plan.columns, setting.damp)
     plain = at_once([partial(work.rounded, w[part]) for part in parts], threads)
     found = at_once(
@@ -111,10 +112,10 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
     return Solved(made, min(compensated, rounded), rounded, energy, factored.damp, guarded)
 
 
-def _shares(w: Floats, threads: int) -> list[slice]:
+def _shares(w: Floats, threads: int, chunk: int) -> list[slice]:
     """Rows that are worked on together: as many shares as threads, or more where they would be too large."""
     rows, columns = w.shape
-    step = max(1, min(max(LEAST_ROWS, -(-rows // threads)), CHUNK // threads // columns))
+    step = max(1, min(max(LEAST_ROWS, -(-rows // threads)), chunk // threads // columns))
     return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
