@@ -14,40 +14,33 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from app import cli_estimate, cli_evaluate, cli_hub, cli_publish, cli_sensitivity
+from app import cli_chat, cli_estimate, cli_evaluate, cli_hub, cli_imatrix, cli_publish, cli_quantize, cli_sensitivity
 from app import cli_text as text
 from app.cli_gptq import is_solved_gguf
 from app.cli_importance import compute_where_asked
-from app.cli_methods import add_method_options, check_kind, forms_of, method_options
+from app.cli_methods import check_kind
 from app.cli_options import (
     BadUsage,
     add_choice_options,
     add_converter_option,
     add_importance_options,
+    add_source,
     add_split_options,
     add_type_options,
     chosen_targets,
     converter_of,
-    count,
     quantize_options,
 )
-from app.cli_report import add_report_option, add_runs, check_report, history, save_report, write_runs
+from app.cli_report import add_runs, check_report, history, save_report, write_runs
 from app.cli_running import Recorder, Recorders, run_job
 from app.cli_values import refused
-from core.catalog import output_name
 from core.errors import BAD_INPUT, INTERRUPTED, BitwrightError, Cancelled, ErrorReport
-from core.estimate.values import CacheType
 from core.jobs import (
-    ChatJob,
-    CheckpointJob,
     CheckpointManyJob,
-    CheckpointPlanJob,
-    CheckpointPreflightJob,
     CompareJob,
     EstimateJob,
     EvaluateJob,
@@ -55,14 +48,10 @@ from core.jobs import (
     InspectJob,
     Job,
     MeasurePreflightJob,
-    MethodOptions,
     Plan,
-    PlanJob,
-    PreflightJob,
     PreflightResult,
     QuantizeJob,
     QuantizeManyJob,
-    Sampling,
     SearchResult,
     SensitivityJob,
     SensitivityResult,
@@ -71,9 +60,6 @@ from core.jobs import (
 from core.store import JobRecord
 
 VERSION = "0.1.0"
-
-# One question asked twice gets the same answer, so that what differs between two models is the models' doing.
-COMMAND_SAMPLING = Sampling(temperature=0)
 
 
 class Parser(argparse.ArgumentParser):
@@ -155,7 +141,7 @@ def run_quantize(options: argparse.Namespace) -> int:
     compute_where_asked(options)
     if options.dry_run:
         return _dry_run(options, targets, measure=True)
-    job = asked_quantization(options)
+    job = cli_quantize.asked_quantization(options)
     if isinstance(job, QuantizeManyJob):
         _say_risks(job.jobs)
         with Recorders(job.jobs) as recorders:
@@ -165,48 +151,16 @@ def run_quantize(options: argparse.Namespace) -> int:
         return answer(job, options, text.quantized, recorder)
 
 
-def asked_quantization(options: argparse.Namespace) -> QuantizeJob | QuantizeManyJob:
-    """The job that the arguments of `quantize` ask for; several types are one pass. Raises BadUsage."""
-    targets = chosen_targets(options)
-    if options.out is None:
-        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    if len(targets) > 1 and not Path(options.out).is_dir():
-        raise BadUsage(
-            f"{options.out} is no folder", "several types make several files", "Give an existing folder as --out"
-        )
-    source = os.path.abspath(options.source)
-    outputs = tuple(output_path(options.source, options.out, target) for target in targets)
-    common = {
-        "options": quantize_options(options, targets[0]),
-        "threads": options.threads,
-        "device": options.device,
-        "resume": options.resume,
-        "keep_unfinished": options.resume,
-    }
-    if len(targets) > 1:
-        return QuantizeManyJob(source=source, targets=targets, outputs=outputs, **common)
-    return QuantizeJob(source=source, output=outputs[0], **common)
-
-
 def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
     """The plan of a checkpoint with its preflight."""
     output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
-    job = _checkpoint_job(options, output)
+    job = cli_quantize.checkpoint_job(options, output)
     forms = [job.options_of(form) for form in job.exports] if isinstance(job, CheckpointManyJob) else [job.options]
-    plans = [_checked_checkpoint(options, wanted, output, measure) for wanted in forms]
+    plans = [cli_quantize.checked_checkpoint(options, wanted, output, measure) for wanted in forms]
     if options.json:
         return _print_plans(plans)
     print("\n\n".join(cli_estimate.planned(made, text.checkpoint_plan) for made in plans), flush=True)
     return 0
-
-
-def _checked_checkpoint(options: argparse.Namespace, wanted: MethodOptions, output: str, measure: bool) -> Plan:
-    """The plan of one form that carries its preflight. Raises what planning raises."""
-    made = run_job(CheckpointPlanJob(source=options.source, options=wanted))
-    assert isinstance(made, Plan)
-    with_what = {"threads": getattr(options, "threads", 0), "device": getattr(options, "device", "cpu")}
-    check = CheckpointPreflightJob(source=options.source, output=output, options=wanted, measure=measure, **with_what)
-    return made.model_copy(update={"preflight": run_job(check)})
 
 
 def _print_plans(plans: Sequence[Plan]) -> int:
@@ -220,7 +174,7 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
     """A checkpoint; recorded in the job history."""
     if options.dry_run:
         return _plan_checkpoint(options, measure=True)
-    job = asked_checkpoint(options)
+    job = cli_quantize.asked_checkpoint(options)
     if isinstance(job, CheckpointManyJob):
         with Recorders(job.jobs) as recorders:
             return answer(job, options, text.checkpoints, recorders)
@@ -228,60 +182,17 @@ def _quantize_checkpoint(options: argparse.Namespace) -> int:
         return answer(job, options, text.checkpoint, recorder)
 
 
-def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob | CheckpointManyJob:
-    """The job that the arguments of `quantize --method` ask for; several forms are one job. Raises BadUsage."""
-    if options.out is None:
-        raise BadUsage("The following arguments are required: --out", remedy="See `main.py quantize --help`")
-    return _checkpoint_job(options, options.out)
-
-
-def _checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob | CheckpointManyJob:
-    common = {
-        "source": os.path.abspath(options.source),
-        "output": os.path.abspath(output),
-        "options": method_options(options),
-        "device": getattr(options, "device", "cpu"),
-        "threads": getattr(options, "threads", 0),
-    }
-    forms = forms_of(options)
-    return CheckpointManyJob(exports=forms, **common) if len(forms) > 1 else CheckpointJob(**common)
-
-
 def _dry_run(options: argparse.Namespace, targets: tuple[str, ...], *, measure: bool) -> int:
     """The plan of every target with its preflight; as JSON one object, or {"plans": [...]} where there are several."""
-    plans = [_checked_plan(options, target, targets, measure) for target in targets]
+    plans = [cli_quantize.checked_plan(options, target, targets, measure) for target in targets]
     if options.json:
         return _print_plans(plans)
     print("\n\n".join(cli_estimate.planned(made) for made in plans))
     return 0
 
 
-def _checked_plan(options: argparse.Namespace, target: str, targets: Sequence[str], measure: bool) -> Plan:
-    """A plan that carries its preflight, which is that of a job of all targets. Raises what planning raises."""
-    made = run_job(PlanJob(source=options.source, options=quantize_options(options, target)))
-    assert isinstance(made, Plan)
-    check = PreflightJob(
-        source=options.source,
-        output=output_path(options.source, getattr(options, "out", None) or os.curdir, target),
-        options=quantize_options(options, target),
-        beside=tuple(other for other in targets if other != target),
-        threads=getattr(options, "threads", 0),
-        device=getattr(options, "device", "cpu"),
-        measure=measure,
-    )
-    return made.model_copy(update={"preflight": run_job(check)})
-
-
 def _say_risks(jobs: Sequence[QuantizeJob]) -> None:
-    """A line for every risk; what is an error, the job itself will say."""
-    said: dict[str, None] = {}
-    for job in jobs:
-        beside = tuple(other.options.target for other in jobs if other is not job)
-        own = {"source": job.source, "output": job.output, "options": job.options, "device": job.device}
-        result = run_job(PreflightJob.model_validate(own | {"beside": beside}))
-        assert isinstance(result, PreflightResult)
-        said |= dict.fromkeys(cli_estimate.risks(result) if result.worst == "risk" else [])
-    for line in said:
+    for line in cli_quantize.risks_of(jobs):
         print(f"note: {line}", file=sys.stderr)
 
 
@@ -308,24 +219,10 @@ def run_compare(options: argparse.Namespace) -> int:
 def run_imatrix(options: argparse.Namespace) -> int:
     """`imatrix SRC --out PATH`; recorded in the job history. With --dry-run, says what it needs."""
     if options.dry_run:
-        return _looked_before(asked_imatrix(options), options)
-    job = asked_imatrix(options)
+        return _looked_before(cli_imatrix.asked_imatrix(options), options)
+    job = cli_imatrix.asked_imatrix(options)
     with Recorder(job) as recorder:
         return answer(job, options, text.importance, recorder)
-
-
-def asked_imatrix(options: argparse.Namespace) -> ImatrixJob:
-    """The job that the arguments of `imatrix` ask for."""
-    return ImatrixJob(
-        source=os.path.abspath(options.source),
-        output=os.path.abspath(options.out),
-        text=tuple(options.text),
-        context=options.context,
-        chunks=options.chunks,
-        process_output=options.process_output,
-        threads=options.threads,
-        device=options.device,
-    )
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -370,18 +267,7 @@ def _looked_before(job: ImatrixJob | EvaluateJob | SensitivityJob, options: argp
 
 def run_chat(options: argparse.Namespace) -> int:
     """`chat MODEL --prompt TEXT`."""
-    given = {name: getattr(options, name) for name in Sampling.model_fields}
-    job = ChatJob(
-        model=options.model,
-        against=options.against,
-        prompt=options.prompt,
-        system=options.system,
-        sampling=Sampling(**given),
-        context=options.context,
-        threads=options.threads,
-        cache_type=options.cache_type,
-    )
-    return answer(job, options, text.chatted)
+    return answer(cli_chat.asked_chat(options), options, text.chatted)
 
 
 def run_search(options: argparse.Namespace) -> int:
@@ -465,14 +351,6 @@ def _as_json(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def output_path(source: str, out: str, target: str) -> str:
-    """The output's absolute path: `out` itself, or `<model>-<TYPE>.gguf` in it where it is a folder."""
-    path = Path(out)
-    if path.is_dir():
-        path = path / output_name(Path(os.path.abspath(source)), target)
-    return os.path.abspath(path)
-
-
 def answer(
     job: Job, options: argparse.Namespace, show: Callable[[Any], str], recorder: Recorder | Recorders | None = None
 ) -> int:
@@ -507,41 +385,13 @@ def make_parser() -> Parser:
     return parser
 
 
-def _source(parser: Parser) -> None:
-    parser.add_argument("source", metavar="SRC", help="a .gguf file, a Hugging Face folder or a .safetensors file")
-
-
 def _inspect(parser: Parser) -> None:
-    _source(parser)
+    add_source(parser)
     add_converter_option(parser)
-
-
-def _plan(parser: Parser) -> None:
-    _source(parser)
-    add_choice_options(parser)
-    add_type_options(parser)
-    add_importance_options(parser)
-    add_split_options(parser)
-    add_converter_option(parser)
-    add_method_options(parser)
-
-
-def _quantize(parser: Parser) -> None:
-    _plan(parser)
-    parser.add_argument("--out", metavar="PATH", help="the output file, or an existing folder for it (or for several)")
-    add_report_option(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on where an interrupted run of the same command stopped, and keep what is done when interrupted",
-    )
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
 
 
 def _estimate(parser: Parser) -> None:
-    _source(parser)
+    add_source(parser)
     add_choice_options(parser)
     add_type_options(parser)
     add_importance_options(parser)
@@ -554,39 +404,8 @@ def _verify(parser: Parser) -> None:
 
 
 def _compare(parser: Parser) -> None:
-    _source(parser)
+    add_source(parser)
     parser.add_argument("other", metavar="OTHER", help="the model whose error is measured against SRC")
-
-
-def _imatrix(parser: Parser) -> None:
-    _source(parser)
-    add = parser.add_argument
-    add("--out", required=True, metavar="PATH", help="the output file, or an existing folder for it")
-    add("--text", action="append", default=[], metavar="FILE", help="a text in UTF-8, JSONL, or a dataset "
-        "(dataset:OWNER/NAME); may be repeated; without one, "
-        "the program's own texts are read: prose, code, chats and many languages")  # fmt: skip
-    add("--context", type=count, default=512, metavar="N", help="length of a window in tokens (512)")
-    add("--chunks", type=count, default=0, metavar="N", help="how many windows at most; 0, the default, takes all")
-    add("--process-output", action="store_true", help="compute it for the output layer, too")
-    add("--dry-run", action="store_true", help="say what it needs and how long it takes, and write nothing")
-    add("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
-    add("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (cpu)")
-
-
-def _chat(parser: Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a .gguf file")
-    parser.add_argument("--against", metavar="MODEL", help="a second model that gets the same prompt")
-    parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to ask")
-    parser.add_argument("--system", default="", metavar="TEXT", help="a system prompt")
-    parser.add_argument("--context", type=count, default=2048, metavar="N", help="context length in tokens (2048)")
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="0, the default, uses all cores")
-    caches = get_args(CacheType)
-    parser.add_argument("--cache-type", choices=caches, default="f16", help="of cached keys and values (f16)")
-    default = COMMAND_SAMPLING.model_dump()
-    for name, info in Sampling.model_fields.items():
-        option = f"--{name.replace('_', '-')}"
-        words = f"sampling ({default[name]})"
-        parser.add_argument(option, type=info.annotation, default=default[name], metavar="N", help=words)
 
 
 def _nothing(parser: Parser) -> None:
@@ -598,12 +417,27 @@ COMMANDS: tuple[
     ...,
 ] = (
     ("inspect", "architecture, parameters, tensors, metadata", _inspect, run_inspect),
-    ("plan", "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing", _plan, run_plan),
-    ("quantize", "quantize a model into GGUF files, one for each type, or into a checkpoint", _quantize, run_quantize),
+    (
+        "plan",
+        "per-tensor plan, sizes, memory, fallbacks, reasons; writes nothing",
+        cli_quantize.add_plan,
+        run_plan,
+    ),
+    (
+        "quantize",
+        "quantize a model into GGUF files, one for each type, or into a checkpoint",
+        cli_quantize.add_quantize,
+        run_quantize,
+    ),
     ("estimate", "memory to run a model, as it is and quantized, and what fits this computer", _estimate, run_estimate),
     ("verify", "re-open an output and check it", _verify, run_verify),
     ("compare", "per-tensor error between two models, in any two formats", _compare, run_compare),
-    ("imatrix", "importance matrix: how much every column of the weights matters, from text", _imatrix, run_imatrix),
+    (
+        "imatrix",
+        "importance matrix: how much every column of the weights matters, from text",
+        cli_imatrix.add_imatrix,
+        run_imatrix,
+    ),
     (
         "evaluate",
         "perplexity, KL divergence and agreement of models with their original on a text",
@@ -616,7 +450,7 @@ COMMANDS: tuple[
         cli_sensitivity.add_sensitivity_options,
         run_sensitivity,
     ),
-    ("chat", "ask a model, or two, the same question", _chat, run_chat),
+    ("chat", "ask a model, or two, the same question", cli_chat.add_chat, run_chat),
     ("search", "find models on the Hugging Face Hub", cli_hub.add_search, run_search),
     ("page", "what the Hub says of a model: files, licence, revisions, card", cli_hub.add_page, run_page),
     ("download", "download a model from the Hub, or go on with it", cli_hub.add_download, run_download),

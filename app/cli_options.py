@@ -71,6 +71,11 @@ def target_names(argument: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """The model to read."""
+    parser.add_argument("source", metavar="SRC", help="a .gguf file, a Hugging Face folder or a .safetensors file")
+
+
 def add_choice_options(parser: argparse.ArgumentParser) -> None:
     """What is wanted as a whole: types, or a recipe."""
     names = ", ".join(TARGETS)

@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit
 
-from app import cli
+from app import cli, cli_quantize
 from app.pages.quantize import QuantizePage
 from app.pages.results import ResultsPage
 from app.theme import Theme
@@ -231,7 +231,8 @@ def test_further_forms_hold_the_same_numbers_and_are_one_job(page, context, qtbo
     assert isinstance(job, CheckpointManyJob)
     child(page, QAbstractButton, "copy_command").click()
     assert (
-        cli.asked_checkpoint(cli.make_parser().parse_args(shlex.split(QGuiApplication.clipboard().text())[2:])) == job
+        cli_quantize.asked_checkpoint(cli.make_parser().parse_args(shlex.split(QGuiApplication.clipboard().text())[2:]))
+        == job
     )
     with qtbot.waitSignal(context.jobs.finished, timeout=WAIT):
         job_id = context.jobs.submit(job)
@@ -260,7 +261,7 @@ def test_the_command_is_the_job_and_the_choice_is_remembered(page, context, qtbo
     child(page, QAbstractButton, "copy_command").click()
     words = shlex.split(QGuiApplication.clipboard().text())
     parsed = cli.make_parser().parse_args(words[2:])
-    assert cli.asked_checkpoint(parsed) == page.jobs()[-1]
+    assert cli_quantize.asked_checkpoint(parsed) == page.jobs()[-1]
     assert page.jobs()[-1].source == str(source)
     page.checkpoint.pane.rules.set_rules(())
     child(page, QAbstractButton, "method_nf4").click()

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QComboBox, QLineEdit, QPlainTextEdit, QTabBar, QWidget
 
-from app import actions, cli
+from app import actions, cli, cli_imatrix, cli_quantize
 from app.models.rules import COUNT, PATTERN, TYPE
 from app.pages.quantize import QuantizePage
 from core.jobs import GptqOptions, ImatrixJob, KeyOverride, Override, QuantizeJob, QuantizeManyJob, QuantizeOptions
@@ -62,7 +62,7 @@ def job_of_command(page):
     part(page, QAbstractButton, "copy_command").click()
     words = shlex.split(QGuiApplication.clipboard().text())
     assert Path(words[1]).name == "main.py"
-    return cli.asked_quantization(cli.make_parser().parse_args(words[2:]))
+    return cli_quantize.asked_quantization(cli.make_parser().parse_args(words[2:]))
 
 
 # ---------------------------------------------------------------- several types
@@ -400,8 +400,8 @@ def test_the_command_computes_the_importance_matrix_first(page, qtbot, tmp_path)
     part(page, QAbstractButton, "copy_command").click()
     one, other = (shlex.split(command) for command in QGuiApplication.clipboard().text().split(" && "))
     asked = cli.make_parser().parse_args(one[2:])
-    assert cli.asked_imatrix(asked) == first
-    assert cli.asked_quantization(cli.make_parser().parse_args(other[2:])) == second
+    assert cli_imatrix.asked_imatrix(asked) == first
+    assert cli_quantize.asked_quantization(cli.make_parser().parse_args(other[2:])) == second
 
 
 def test_another_text_or_a_changed_model_is_another_matrix(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app import cli, cli_text
+from app import cli, cli_quantize, cli_text
 from core.jobs import RESULT_TYPES, ImatrixJob, ImatrixResult, QuantizeJob, QuantizeOptions, QuantizeResult
 from core.progress import Snapshot
 from core.store import Store
@@ -391,12 +391,12 @@ def test_version_is_that_of_the_project():
     ],
 )
 def test_name_of_the_output_in_a_folder(tmp_path, source, target, name):
-    assert cli.output_path(source, str(tmp_path), target) == str(tmp_path / name)
+    assert cli_quantize.output_path(source, str(tmp_path), target) == str(tmp_path / name)
 
 
 def test_output_that_is_no_folder_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.output_path("m.gguf", "x.gguf", "Q8_0") == str(tmp_path / "x.gguf")
+    assert cli_quantize.output_path("m.gguf", "x.gguf", "Q8_0") == str(tmp_path / "x.gguf")
 
 
 # ---------------------------------------------------------------- history

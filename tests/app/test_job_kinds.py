@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from app import cli, cli_evaluate, cli_hub, cli_publish, cli_sensitivity, job_kinds
+from app import cli, cli_evaluate, cli_hub, cli_imatrix, cli_publish, cli_quantize, cli_sensitivity, job_kinds
 from core.engine import FUNCTIONS
 from core.jobs import (
     CheckpointJob,
@@ -85,21 +85,21 @@ UPLOADS = (
     ),
 )
 EXAMPLES = {
-    "checkpoint": (cli.asked_checkpoint, CHECKPOINTS),
+    "checkpoint": (cli_quantize.asked_checkpoint, CHECKPOINTS),
     "checkpoint_many": (
-        cli.asked_checkpoint,
+        cli_quantize.asked_checkpoint,
         (
             CheckpointManyJob(source="/m/a", output="/m/b", exports=("gptq", "awq"), options=FORMS),
             CheckpointManyJob(source="/m/a", output="/m/b", exports=("gptq", "bf16"), options=FORMS, device="cuda"),
         ),
     ),
-    "imatrix": (cli.asked_imatrix, IMATRICES),
+    "imatrix": (cli_imatrix.asked_imatrix, IMATRICES),
     "evaluate": (cli_evaluate.asked_evaluation, EVALUATIONS),
     "sensitivity": (cli_sensitivity.asked_sensitivity, SENSITIVITIES),
     "download": (cli_hub.download_job, DOWNLOADS),
     "upload": (cli_publish.upload_job, UPLOADS),
     "quantize": (
-        cli.asked_quantization,
+        cli_quantize.asked_quantization,
         (
             QuantizeJob(source="/m/a.gguf", output="/m/b.gguf", options=QuantizeOptions(target="Q4_K_M")),
             QuantizeJob(
@@ -110,7 +110,7 @@ EXAMPLES = {
         ),
     ),
     "quantize_many": (
-        cli.asked_quantization,
+        cli_quantize.asked_quantization,
         (
             Many(
                 source="/m/a.gguf",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import cli
+from app import cli, cli_quantize
 from bench.judge import CATEGORIES, Score, Tokens
 from bench.kept import Kept, figures
 from bench.layer_errors import Errors
@@ -37,7 +37,7 @@ def test_orders_name_rows_that_are_there() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_rows_are_commands(row: Row) -> None:
     words = row.command(Path("source"), Path("target"), Path("imatrix"), 16)
-    job = cli.asked_checkpoint(cli.make_parser().parse_args(words[2:]))
+    job = cli_quantize.asked_checkpoint(cli.make_parser().parse_args(words[2:]))
     assert settled(job.options).is_calibrated == row.calibrated
 
 
