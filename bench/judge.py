@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class Tokens:
     kld: np.ndarray
     surprise: np.ndarray
     same: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Tokens]) -> Tokens:
+        """All of several."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def score(self) -> Score:
         """Their figures."""
@@ -120,7 +125,7 @@ class Judge:
                 reference = torch.from_numpy(np.array(kept[first : first + len(own)])).float()
                 first += len(own)
                 parts.append(_window(reference, own, window))
-            found[name] = Tokens(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            found[name] = Tokens.joined(parts)
         return found
 
     def _keep(self, original: Path) -> None:
@@ -147,9 +152,9 @@ def log_probabilities(model: Any, ids: torch.Tensor) -> Iterator[torch.Tensor]:
             yield torch.log_softmax(model(window[None]).logits[0, :-1].float(), dim=-1)
 
 
-def _window(reference: torch.Tensor, own: torch.Tensor, window: torch.Tensor) -> tuple[np.ndarray, ...]:
-    """The columns of Tokens of a window (length,), from log-probabilities (length - 1, vocabulary)."""
-    return (
+def _window(reference: torch.Tensor, own: torch.Tensor, window: torch.Tensor) -> Tokens:
+    """Of a window (length,), from log-probabilities (length - 1, vocabulary)."""
+    return Tokens(
         (reference.exp() * (reference - own)).sum(dim=-1).numpy(),
         -own.gather(1, window[1:, None])[:, 0].numpy(),
         (reference.argmax(dim=-1) == own.argmax(dim=-1)).float().numpy(),

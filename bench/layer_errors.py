@@ -6,7 +6,7 @@ layer's output is tr(dW H dW'). Only every third layer is looked at, which is en
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,14 @@ class Errors:
     weights: float
     skewed: float
     output: float
+
+    @classmethod
+    def mean(cls, parts: Sequence[Errors | None]) -> Errors | None:
+        """Of several; None where one of them could not be measured."""
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return cls(*(sum(getattr(part, name) for part in known) / len(known) for name in cls.__slots__))
 
 
 class LayerErrors:

@@ -1,12 +1,14 @@
 """What each method of checkpoints loses, on the sample model: weights, layers' outputs, and answers to held-out text.
 
-Usage: `python -m bench.methods [--quick] [--resume] [--folder FOLDER] [--json FILE] [--windows N] [--samples N] [ROW
-...]`.
+Usage: `python -m bench.methods [--quick] [--resume] [--folder FOLDER] [--json FILE] [--windows N] [--samples N]
+[--draws N] [ROW ...]`.
 
 Each row of bench/method_rows.py is made by `main.py quantize` in a process of its own, whose time and peak memory are
 shown, and is then loaded by plain transformers. The model is the sample moved off its own 4-bit grid
 (bench/off_grid.py); the text is that of resources/evaluation, which shares no line with what methods are calibrated
-on. Errors are squared errors over squares, in percent. For each category: perplexity, mean KL divergence from the
+on. What one model makes of two ways that are nearly as good is chance, however long the text: with --draws N, each row
+is made of N models that were moved by chance anew, and its figures are those of all their tokens, and mean errors.
+Errors are squared errors over squares, in percent. For each category: perplexity, mean KL divergence from the
 original and its 99th percentile. Below the table, which is Markdown, stand the orders that must hold (bench/orders.py).
 
 What is measured is kept in FOLDER as each row ends: with --resume, rows that are there are not made again. It is up
@@ -30,7 +32,7 @@ from bench.judge import Judge, Scores, load
 from bench.kept import Kept, figures
 from bench.layer_errors import LayerErrors
 from bench.method_rows import ROOT, ROWS, Row
-from bench.orders import Measured, judged
+from bench.orders import Measured, judged, pooled
 from bench.report import machine
 from bench.skewed import show_skewed
 
@@ -41,12 +43,13 @@ WINDOWS, SAMPLES = (4, 2), (32, 16)
 ERROR_WINDOWS = 4
 
 
-class Bench:
-    """The model, what judges it, and a folder for what is made and kept."""
+class Drawn:
+    """One model, and what judges checkpoints of it. folder: for what is made and kept of it."""
 
-    def __init__(self, folder: Path, most: int, samples: int) -> None:
+    def __init__(self, folder: Path, draw: int, most: int, samples: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._samples = folder, samples
-        self._model = _model(folder)
+        self._model = _model(folder, draw)
         self._imatrix = folder / "model.imatrix.gguf"
         self.judge = Judge(self._model, folder, most)
         self._errors: LayerErrors | None = None
@@ -80,12 +83,33 @@ class Bench:
         return self._errors
 
 
-def _model(folder: Path) -> Path:
-    """The original of all comparisons, made once for a folder."""
+class Bench:
+    """All models, each in a folder of its own but for the first."""
+
+    def __init__(self, folder: Path, most: int, samples: int, draws: int) -> None:
+        folders = [folder, *(folder / f"draw-{draw}" for draw in range(1, draws))]
+        self._drawn = [Drawn(own, draw, most, samples) for draw, own in enumerate(folders)]
+
+    @property
+    def tokens(self) -> int:
+        """How many are scored of each row."""
+        return sum(drawn.judge.tokens for drawn in self._drawn)
+
+    def measure(self, row: Row) -> Measured:
+        """Of all models. Raises CalledProcessError."""
+        return pooled([drawn.measure(row) for drawn in self._drawn])
+
+    def original(self) -> Measured:
+        """All models held against themselves."""
+        return pooled([drawn.original() for drawn in self._drawn])
+
+
+def _model(folder: Path, draw: int) -> Path:
+    """The original of comparisons, made once for a folder."""
     model, unfinished = folder / "model", folder / "model.part"
     if not model.exists():
         shutil.rmtree(unfinished, ignore_errors=True)
-        os.replace(off_grid.build(unfinished), model)
+        os.replace(off_grid.build(unfinished, draw), model)
     return model
 
 
@@ -125,6 +149,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--windows", type=int, metavar="N", help=f"at most so many of each category ({WINDOWS[0]})")
     parser.add_argument("--samples", type=int, metavar="N", help=f"windows of calibration text ({SAMPLES[0]})")
+    parser.add_argument("--draws", type=int, default=1, metavar="N", help="models that each row is made of (1)")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="only the rows of these names")
     return parser.parse_args(arguments)
 
@@ -135,13 +160,13 @@ def main(arguments: Sequence[str]) -> int:
     named = {row.name: row for row in ROWS}
     chosen = [named[name] for name in options.rows] or [row for row in ROWS if row.quick or not options.quick]
     most, samples = options.windows or WINDOWS[options.quick], options.samples or SAMPLES[options.quick]
-    kept = Kept(options.folder / "rows", {"windows": most, "samples": samples})
+    kept = Kept(options.folder / "rows", {"windows": most, "samples": samples, "draws": options.draws})
     if not options.resume:
         kept.forget()
     found: dict[str, Measured] = {}
-    bench = Bench(options.folder, most, samples)
+    bench = Bench(options.folder, most, samples, options.draws)
     original = kept.get(ORIGINAL) or kept.put(ORIGINAL, bench.original())
-    print(f"Methods on the sample, {bench.judge.tokens} tokens of held-out text\n  {machine()}\n")
+    print(f"Methods on the sample, {bench.tokens} tokens of held-out text\n  {machine()}\n")
     print(f"{header(original.scores)}\n{line(ORIGINAL.name, None, original.scores)}", flush=True)
     for row in chosen:
         measured = kept.get(row) or kept.put(row, bench.measure(row))

@@ -26,13 +26,13 @@ WEIGHTS = "model.safetensors"
 Tensors = dict[str, torch.Tensor]
 
 
-def build(folder: Path) -> Path:
-    """Writes the model into `folder` (made if need be) and returns it."""
+def build(folder: Path, draw: int = 0) -> Path:
+    """Writes the model into `folder` (made if need be) and returns it. draw: another one for each number."""
     with tempfile.TemporaryDirectory(prefix="bitwright-bench-") as place:
         original = build_hf_sample(Path(place) / "original")
         tensors = {name: tensor.float() for name, tensor in load_file(original / WEIGHTS).items()}
         shutil.copytree(original, folder, ignore=shutil.ignore_patterns(WEIGHTS), dirs_exist_ok=True)
-    random = torch.Generator().manual_seed(SEED)
+    random = torch.Generator().manual_seed(SEED + draw)
     for name in [name for name in tensors if ".layers." in name and tensors[name].ndim == 2]:
         tensors[name] = _dithered(tensors[name], random)
     for number in range(sum(name.endswith("input_layernorm.weight") for name in tensors)):

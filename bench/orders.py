@@ -7,7 +7,7 @@ general stationary observations, 1989). Whether an order holds is decided by the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -35,6 +35,19 @@ class Measured:
         if category:
             return float(getattr(self.scores[category], figure))
         return float("nan") if self.errors is None else float(getattr(self.errors, figure))
+
+
+def pooled(parts: Sequence[Measured]) -> Measured:
+    """A row's figures over several models: of all tokens together, and the mean of errors and seconds."""
+    tokens = {name: Tokens.joined([part.tokens[name] for part in parts]) for name in CATEGORIES}
+    return Measured(
+        sum(part.bits_per_weight for part in parts) / len(parts),
+        sum(part.seconds for part in parts) / len(parts),
+        max(part.peak_bytes for part in parts),
+        Errors.mean([part.errors for part in parts]),
+        {name: own.score() for name, own in tokens.items()},
+        tokens,
+    )
 
 
 @dataclass(frozen=True, slots=True)

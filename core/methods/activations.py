@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.methods.linear import Floats, Scheme, grid
-from core.methods.ranges import HISTOGRAM_BINS, threshold_of
+from core.methods.ranges import HISTOGRAM_BINS, thresholds_of
 
 BINS = 4 * HISTOGRAM_BINS
 # Numbers of a batch that are counted in the histogram: whole tokens, evenly spaced.
@@ -129,8 +129,8 @@ def _squared_error(observed: Observed, scheme: Scheme, percent: float) -> tuple[
 
 def _entropy(observed: Observed, scheme: Scheme, percent: float) -> tuple[float, float]:
     """The range whose quantized histogram has the least KL divergence from what was seen."""
-    magnitudes = _folded(observed).reshape(HISTOGRAM_BINS, -1).sum(axis=1)
-    reach = threshold_of(magnitudes.astype(np.float64), observed.reach, scheme.highest + 1)
+    magnitudes = _folded(observed).reshape(1, HISTOGRAM_BINS, -1).sum(axis=2)
+    reach = float(thresholds_of(magnitudes, np.array([observed.reach], np.float32), scheme.highest + 1)[0])
     return max(observed.low, -reach), min(observed.high, reach)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,37 +105,68 @@ def entropy(groups: Floats, importance: Floats | None, scheme: Scheme, setting: 
     Meant for whole tensors and rows: a group has too few weights for a histogram. Source: Migacz, 8-bit Inference
     with TensorRT, GTC 2017.
     """
-    reach = np.array([entropy_threshold(np.abs(group), scheme.highest + 1) for group in groups], np.float32)
+    step = max(1, CHUNK_ELEMENTS // HISTOGRAM_BINS)
+    parts = [np.abs(groups[first : first + step]) for first in range(0, len(groups), step)]
+    reach = np.concatenate([entropy_thresholds(part, scheme.highest + 1) for part in parts])
     return np.maximum(groups.min(axis=1), -reach), np.minimum(groups.max(axis=1), reach)
 
 
-def entropy_threshold(magnitudes: Floats, levels: int) -> float:
-    """Where to cut magnitudes (n,) for `levels` steps, by the KL divergence of their histograms."""
-    top = float(magnitudes.max())
-    if top == 0:
-        return 0.0
-    return threshold_of(np.histogram(magnitudes, HISTOGRAM_BINS, (0.0, top))[0].astype(np.float64), top, levels)
+def entropy_thresholds(magnitudes: Floats, levels: int) -> Floats:
+    """Where to cut magnitudes (m, n) for `levels` steps each, by the KL divergence of their histograms: (m,)."""
+    tops = magnitudes.max(axis=1)
+    return thresholds_of(_histograms(magnitudes, tops), tops, levels)
 
 
-def threshold_of(counts: NDArray[np.float64], top: float, levels: int) -> float:
-    """The same of a histogram of magnitudes, HISTOGRAM_BINS even steps from 0 to `top`."""
+def _histograms(magnitudes: Floats, tops: Floats) -> NDArray[np.int64]:
+    """HISTOGRAM_BINS even steps from 0 to each of `tops`, (m, HISTOGRAM_BINS)."""
+    m, n = magnitudes.shape
+    counts = np.zeros(m * HISTOGRAM_BINS, np.int64)
+    per_unit = (HISTOGRAM_BINS / np.where(tops > 0, tops, 1).astype(np.float64))[:, None]
+    firsts = HISTOGRAM_BINS * np.arange(m)[:, None]
+    step = max(1, CHUNK_ELEMENTS // m)
+    for first in range(0, n, step):
+        places = (magnitudes[:, first : first + step] * per_unit).astype(np.int64)
+        counts += np.bincount((np.minimum(places, HISTOGRAM_BINS - 1) + firsts).reshape(-1), minlength=len(counts))
+    return counts.reshape(m, HISTOGRAM_BINS)
+
+
+def thresholds_of(counts: NDArray[np.int64], tops: Floats, levels: int) -> Floats:
+    """The same of histograms of magnitudes (m, HISTOGRAM_BINS), even steps from 0 to each of `tops` (m,)."""
     ends = np.unique(np.linspace(max(levels, HISTOGRAM_BINS // THRESHOLDS), HISTOGRAM_BINS, THRESHOLDS).astype(int))
-    divergences = [_divergence(counts, int(end), levels) for end in ends]
-    return float(ends[int(np.argmin(divergences))]) / HISTOGRAM_BINS * top
+    best = ends[np.argmin(_divergences(counts, ends, levels), axis=0)]
+    reach: Floats = (best / HISTOGRAM_BINS * tops).astype(np.float32)
+    return reach
 
 
-def _divergence(counts: NDArray[np.float64], end: int, levels: int) -> float:
-    """KL divergence of the histogram cut at a bin (the rest in its last bin) from its copy in `levels` steps."""
-    cut = counts[:end].copy()
-    cut[-1] += counts[end:].sum()
-    step = np.minimum(np.arange(end) * levels // end, levels - 1)
-    filled = counts[:end] > 0
-    sums = np.bincount(step, counts[:end], levels)
-    bins = np.bincount(step, filled, levels)
-    spread = np.where(filled, (sums / np.maximum(bins, 1))[step], 0.0)
-    p = (cut + SMOOTHING) / (cut + SMOOTHING).sum()
-    q = (spread + SMOOTHING) / (spread + SMOOTHING).sum()
-    return float((p * np.log(p / q)).sum())
+def _divergences(counts: NDArray[np.int64], ends: NDArray[np.int64], levels: int) -> NDArray[np.float64]:
+    """KL divergence of histograms (m, bins) cut at `ends` (the rest in the last bin) from copies in `levels` steps.
+
+    (ends, m). In a copy all bins of a step that are not empty are alike, and to all bins SMOOTHING is added. So what
+    bins add up to is known from running sums, at the edges of steps alone; only the last bin is not like the others.
+    """
+    filled = counts > 0
+    smooth = counts + SMOOTHING
+    logs = np.where(filled, smooth * np.log(smooth), 0)
+    sums, bins, own = (_running(each) for each in (counts, filled, logs))
+    found = []
+    for end in ends:
+        edges = -(-np.arange(levels + 1) * end // levels)
+        inside, present = np.diff(sums[:, edges]), np.diff(bins[:, edges])
+        spread = np.log(inside / np.maximum(present, 1) + SMOOTHING)
+        total = own[:, end] - (spread * (inside + SMOOTHING * present)).sum(axis=1)
+        last, tail, is_filled = smooth[:, end - 1], sums[:, -1] - sums[:, end], filled[:, end - 1]
+        total -= np.where(is_filled, logs[:, end - 1] - spread[:, -1] * last, 0)
+        total += (last + tail) * (np.log(last + tail) - np.where(is_filled, spread[:, -1], np.log(SMOOTHING)))
+        p, q = sums[:, -1] + SMOOTHING * end, sums[:, end] + SMOOTHING * end
+        found.append(total / p + np.log(q / p))
+    return np.array(found)
+
+
+def _running(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums of the first 0, 1, ... of each row, (m, n + 1)."""
+    sums = np.zeros((len(numbers), numbers.shape[1] + 1))
+    np.cumsum(numbers, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def given(groups: Floats, importance: Floats | None, scheme: Scheme, setting: RangeSetting) -> Ends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from bench.judge import CATEGORIES, Score, Tokens
 from bench.kept import Kept, figures
 from bench.layer_errors import Errors
 from bench.method_rows import ROWS, Row
-from bench.orders import ORDERS, Measured, Order, judged, standard_error
+from bench.orders import ORDERS, Measured, Order, judged, pooled, standard_error
 from bench.peers import unpacked
 from core.checkpoints.settings import settled
 
@@ -78,6 +79,20 @@ def test_the_standard_error_is_that_of_the_difference_on_the_same_tokens() -> No
     assert standard_error(first, first, "kld") == 0
     expected = (first.kld - second.kld).std() / np.sqrt(8192)
     assert standard_error(first, second, "kld") == pytest.approx(expected, rel=0.2)
+
+
+def test_figures_of_several_models_are_those_of_all_their_tokens() -> None:
+    parts = [
+        replace(measured(output), tokens={name: tokens(seed) for name in CATEGORIES})
+        for seed, output in enumerate((1.0, 4.0))
+    ]
+    whole = pooled(parts)
+    assert whole.value("output") == 2.5
+    assert len(whole.tokens["code"].kld) == 1280
+    assert whole.value("kld", "code") == pytest.approx(
+        np.mean([part.tokens["code"].kld.mean() for part in parts]), rel=1e-6
+    )
+    assert pooled([parts[0], replace(parts[1], errors=None)]).errors is None
 
 
 def test_what_was_measured_is_kept_until_settings_change(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from core.methods.linear import Scheme, grid
-from core.methods.ranges import RULES, RangeSetting, entropy_threshold, quantize
+from core.methods.ranges import (
+    HISTOGRAM_BINS,
+    RULES,
+    SMOOTHING,
+    THRESHOLDS,
+    RangeSetting,
+    entropy_thresholds,
+    quantize,
+    thresholds_of,
+)
 from core.methods.table import CHANNEL, TENSOR
 from kernels.reference.scales import rounded
 
@@ -137,6 +146,34 @@ def test_groups_must_divide() -> None:
 
 
 def test_entropy_cuts_outliers_off() -> None:
-    x = np.abs(np.random.default_rng(3).normal(size=20000)).astype(np.float32)
-    x[:3] = 40.0
-    assert entropy_threshold(x, 8) < 20
+    x = np.abs(np.random.default_rng(3).normal(size=(1, 20000))).astype(np.float32)
+    x[0, :3] = 40.0
+    assert entropy_thresholds(x, 8)[0] < 20
+
+
+def divergence(counts: np.ndarray, end: int, levels: int) -> float:
+    """Of one histogram, bin by bin: the rest goes into the last bin, the copy spreads each step over what is filled."""
+    cut = counts[:end].astype(float)
+    cut[-1] += counts[end:].sum()
+    copy = np.zeros(end)
+    for step in range(levels):
+        inside = np.arange(end) * levels // end == step
+        filled = inside & (counts[:end] > 0)
+        if filled.any():
+            copy[filled] = counts[:end][inside].sum() / filled.sum()
+    p, q = (part + SMOOTHING for part in (cut, copy))
+    return float((p / p.sum() * np.log(p / p.sum() / (q / q.sum()))).sum())
+
+
+@pytest.mark.parametrize("levels", [2, 8, 128])
+@pytest.mark.parametrize("n", [16, 576, 20000])
+def test_entropy_is_that_of_the_histograms_bin_by_bin(n: int, levels: int) -> None:
+    random = np.random.default_rng(4)
+    x = np.abs(random.standard_t(4, (3, n))).astype(np.float32)
+    x[0] = 1.0
+    tops = x.max(axis=1)
+    counts = np.array([np.histogram(row, HISTOGRAM_BINS, (0, top))[0] for row, top in zip(x, tops, strict=True)])
+    ends = np.unique(np.linspace(max(levels, HISTOGRAM_BINS // THRESHOLDS), HISTOGRAM_BINS, THRESHOLDS).astype(int))
+    least = [min(ends, key=lambda end, row=row: divergence(row, end, levels)) for row in counts]
+    assert np.allclose(thresholds_of(counts, tops, levels), np.array(least) / HISTOGRAM_BINS * tops, rtol=1e-6)
+    assert np.allclose(entropy_thresholds(x, levels), thresholds_of(counts, tops, levels), rtol=1e-6)
