@@ -126,6 +126,12 @@ def test_what_vllm_joins_is_warned_of(source: Path) -> None:
     assert planned(source, BASE.model_copy(update={"rules": RULES})).warnings == ()
 
 
+def test_entropy_for_weights_is_warned_of(source: Path) -> None:
+    options = BASE.model_copy(update={"group": -1, "range": "entropy"})
+    assert any("made for activations" in warning for warning in planned(source, options).warnings)
+    assert planned(source, options.model_copy(update={"range": "percentile"})).warnings == ()
+
+
 REFUSALS = [
     ({"export": "awq", "asymmetric": True}, MethodRule(pattern="x", group=64), "--group 32 for all"),
     ({"export": "awq", "asymmetric": True}, MethodRule(pattern="x", bits=8), "--bits 4"),
