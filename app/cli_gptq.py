@@ -12,7 +12,13 @@ from core.jobs import GptqOptions
 
 ACT_ORDERS = ("groups", "static", "off")
 # Fields of the options that have a value of their own where nothing is given, and the names of argparse.
-GPTQ_OPTIONS = {"act_order": "act_order", "damp": "damp", "sinks": "sinks", "target": "asymmetric_target"}
+GPTQ_OPTIONS = {
+    "act_order": "act_order",
+    "damp": "damp",
+    "sinks": "sinks",
+    "target": "asymmetric_target",
+    "passes": "passes",
+}
 # What GPTQ has for GGUF files as well as for checkpoints.
 OF_GPTQ = ("text", *GPTQ_OPTIONS.values())
 
@@ -27,6 +33,7 @@ def add_gptq_options(add: Callable[..., Any]) -> None:
     add("--damp", type=float, metavar="X", help="gptq: share of the mean added to the moments' diagonal (0.01)")
     add("--sinks", type=float, metavar="N", help="gptq: how often the first position counts for q, k and v (64)")
     add("--asymmetric-target", type=float, metavar="X", help="gptq: aim at the original model's outputs, 0 to 1 (0)")
+    add("--passes", type=int, metavar="N", help="gptq: passes of coordinate descent afterwards, 0 to 100 (4)")
 
 
 def place_of_text(name: str) -> str:

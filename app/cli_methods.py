@@ -54,6 +54,7 @@ OF_CHECKPOINTS = (
     "damp",
     "sinks",
     "asymmetric_target",
+    "passes",
 )
 
 

@@ -77,6 +77,7 @@ ROWS: tuple[Row, ...] = (
     Row("fp4", "--method fp4"),
     Row("gptq4 g64", _gptq(4, "64", "minmax"), quick=True, calibrated=True),
     Row("gptq4 g64 weighted", _gptq(4, "64", "mse"), quick=True, calibrated=True),
+    Row("gptq4 g64 no passes", _gptq(4, "64", "mse", "--passes 0"), calibrated=True),
     Row("gptq4 g32 weighted", _gptq(4, "32", "mse"), calibrated=True),
     Row("gptq4 g64 asym weighted", _gptq(4, "64", "mse", "--asymmetric"), calibrated=True),
     Row("gptq4 g64 target", _gptq(4, "64", "mse", "--asymmetric-target 0.25"), calibrated=True),

@@ -96,7 +96,7 @@ def solve(job: QuantizeJob, source: Source, prepared: Prepared, progress: Progre
         ids, _ = windows_of(given, network.tokenizer, length, options.samples)
         folder = folder_for(Path(job.output).absolute())
         solutions = Solutions(folder, fingerprint(job.options, source.files, ids))
-        calibration = Calibration(options.act_order, options.damp, options.sinks, options.target)
+        calibration = Calibration(options.act_order, options.damp, options.sinks, options.target, options.passes)
         target = _File(source, job, prepared, solutions, progress)
         try:
             solve_layers(network, target, ids, calibration, devices_for(job.device), folder.parent, progress)

@@ -232,6 +232,14 @@ FIELDS: tuple[Field, ...] = (
         step=0.1,
     ),
     Field(
+        "passes",
+        _T("MethodFields", "Passes of improvement"),
+        "passes",
+        "number",
+        _option("passes"),
+        limits=(0, 100),
+    ),
+    Field(
         "samples",
         _T("MethodFields", "Windows"),
         "calibration",

@@ -32,6 +32,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "--damp": ("damp", "", _T("WindowWords", "“Damping”")),
     "--sinks": ("sinks", "", _T("WindowWords", "“First position”")),
     "--asymmetric-target": ("target", "", _T("WindowWords", "“Original's outputs”")),
+    "--passes": ("passes", "", _T("WindowWords", "“Passes of improvement”")),
     "--skip": ("skip", "", _T("WindowWords", "“Leave in 16 bits”")),
     "--rule": ("rules", "", _T("WindowWords", "rules")),
     "--context": ("", _T("WindowWords", "windows of {0} tokens"), _T("WindowWords", "tokens of each window")),

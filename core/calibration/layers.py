@@ -260,7 +260,8 @@ class _LayerWork:
         w = unit.weights()
         if not np.isfinite(w).all():
             raise NonFiniteWeights(str(self._target.path), unit.name)
-        setting = gptq.Setting(self._calibration.order, self._calibration.damp)
+        known = self._calibration
+        setting = gptq.Setting(known.order, known.damp, known.passes)
         try:
             return gptq.quantize(w, inputs, grid, setting, drift)
         except NotDefinite as error:

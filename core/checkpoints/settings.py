@@ -174,7 +174,7 @@ def settled(options: MethodOptions) -> Settings:
     if options.text and not made.is_calibrated:
         raise IllegalMethod(f"{options.method} needs no text", "", "Leave --text out")
     if made.calibration != USUAL and all(other.choice.method != "gptq" for other in made.every):
-        names = "--act-order, --damp, --sinks and --asymmetric-target"
+        names = "--act-order, --damp, --sinks, --asymmetric-target and --passes"
         raise IllegalMethod(f"{options.method} does not solve layers", "", f"Leave {names} out")
     return made
 
@@ -264,7 +264,7 @@ def _settled(options: MethodOptions) -> Settings:
         options.length is not None,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
-        calibration=Calibration(options.act_order, options.damp, options.sinks, options.target),
+        calibration=Calibration(options.act_order, options.damp, options.sinks, options.target, options.passes),
         beside=options.beside,
     )
 

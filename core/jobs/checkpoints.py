@@ -45,9 +45,8 @@ class MethodOptions(Value):
     for the search by error, "" = none. skip: regular expressions of names that stay as they are. rules: for names that
     `skip` leaves; the first that finds a name decides. text: files that a calibrated method looks at, () = the
     program's own; samples: at most so many windows of `length` tokens, None = 512, or the model's context where
-    that is shorter. act_order, damp, sinks, target: as in
-    core.methods.calibration.Calibration. beside: other forms that hold the same numbers: scales and zero points
-    are such as all of them can store.
+    that is shorter. act_order, damp, sinks, target, passes: as in core.methods.calibration.Calibration.
+    beside: other forms that hold the same numbers: scales and zero points are such as all of them can store.
     """
 
     method: str
@@ -77,6 +76,7 @@ class MethodOptions(Value):
     damp: float = Field(default=0.01, gt=0, le=1)
     sinks: float = Field(default=64.0, ge=1, le=1e6)
     target: float = Field(default=0.0, ge=0, le=1)
+    passes: int = Field(default=4, ge=0, le=100)
 
 
 class CheckpointPlanJob(Value):

@@ -33,7 +33,7 @@ class KeyOverride(Value):
 class GptqOptions(Value):
     """How GPTQ solves the layers of a GGUF file.
 
-    text, samples, length: as in core.jobs.checkpoints.MethodOptions. act_order, damp, sinks, target: as in
+    text, samples, length: as in core.jobs.checkpoints.MethodOptions. act_order, damp, sinks, target, passes: as in
     core.methods.calibration.Calibration.
     """
 
@@ -44,6 +44,7 @@ class GptqOptions(Value):
     damp: float = Field(default=0.01, gt=0, le=1)
     sinks: float = Field(default=64.0, ge=1, le=1e6)
     target: float = Field(default=0.0, ge=0, le=1)
+    passes: int = Field(default=4, ge=0, le=100)
 
 
 class QuantizeOptions(Value):

@@ -9,6 +9,10 @@ With `drift` the target is what the original layer made of the original inputs i
 (Li et al., GPTAQ, arXiv 2504.02692): with X the inputs now and X0 those of the original model, W X0 is best met by
 W + W (X0 X' - X X') H^-1.
 
+What the loop has made is its best step by step, not the best there is. So a few passes of coordinate descent follow
+(Behdin et al., QuantEase, arXiv 2309.01885): each weight in turn goes to the level that is best with all others as they
+are now, those behind it among them.
+
 Rows do not know each other, so a few are worked on at a time, and what is held beside the matrix is small.
 """
 
@@ -23,16 +27,15 @@ import torch
 from numpy.typing import NDArray
 
 from core.methods.at_once import at_once
-from core.methods.calibration import DAMP, Order
+from core.methods.calibration import DAMP, PASSES, Order
 from core.methods.grids import Codes, Fitted, Grid
 from core.methods.hessian import Factor, blocks, factor
 from core.methods.linear import Floats
 from kernels.column_loop import quantize_columns
+from kernels.descent import descend
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
-# What must be left of the squares of errors, without the damping, for their rounding not to matter.
-LEFT = 1e-2
 # Weights that are worked on at a time, by all threads together and on a GPU, and the fewest rows worth a thread.
 CHUNK, DEVICE_CHUNK = 1 << 21, 1 << 22
 LEAST_ROWS = 64
@@ -44,10 +47,12 @@ class Setting:
 
     order: which columns come first. `static`: those that matter most, with every block's grid fitted beforehand;
     `groups`: whole blocks, and inside each its columns, with grids fitted as the loop arrives; `off`: as they are.
+    passes: of coordinate descent after the loop, at most.
     """
 
     order: Order = "groups"
     damp: float = DAMP
+    passes: int = PASSES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +97,7 @@ def quantize(w: Floats, inputs: Inputs, grid: Grid, setting: Setting, drift: Flo
     drift: W (X0 X' - X X') as above, as much of it as is wanted, (rows, columns). Raises NotDefinite.
     """
     plan = _Plan.of(inputs.importance, grid, setting.order)
-    work = _Work(inputs.hessian, plan, grid, inputs.importance)
+    work = _Work(inputs.hessian, plan, grid, inputs.importance, setting.passes)
     on_cpu = inputs.hessian.device.type == "cpu"
     threads = torch.get_num_threads() if on_cpu else 1
     parts = _shares(w, threads, CHUNK if on_cpu else DEVICE_CHUNK)
@@ -176,12 +181,16 @@ class _Compensated:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
-    """A matrix' inputs, and the grid its rows are to be brought to. importance: H's diagonal, (columns,)."""
+    """A matrix' inputs, and the grid its rows are to be brought to.
+
+    importance: H's diagonal, (columns,). passes: of coordinate descent, at most.
+    """
 
     hessian: torch.Tensor
     plan: _Plan
     grid: Grid
     importance: Floats
+    passes: int
 
     def rounded(self, w: Floats) -> _Rounded:
         """A few rows without any compensation."""
@@ -198,31 +207,41 @@ class _Work:
             wanted += torch.from_numpy(drift).to(device)[:, order] @ factored.upper.T @ factored.upper
         current = wanted.clone()
         current[:, factored.dead] = 0
-        loop = _Loop(current, self, factored, grids)
-        made = self.grid.assembled(*loop.run())
-        difference = torch.empty_like(wanted)
-        difference[:, order] = wanted
-        difference -= torch.from_numpy(made.values()).to(device)
-        return _Compensated(made, self._loss(difference, loop.squares, factored))
+        codes, fitted = _Loop(current, self, factored, grids).run()
+        natural = torch.empty_like(wanted)
+        natural[:, order] = wanted
+        if self.passes:
+            return self._descended(natural, codes, fitted, factored.added)
+        made = self.grid.assembled(codes, fitted)
+        return _Compensated(made, loss(_less(natural, made), self.hessian))
 
-    def _loss(self, difference: torch.Tensor, squares: float, factored: Factor) -> float:
-        """tr(dW H dW') of what the loop has made, of whose errors the squares are known: with W - Q = E U, those of E.
-
-        They count the damping in, which is taken off; where that is most of them, the product is formed.
-        """
-        alive = torch.ones(difference.shape[1], dtype=torch.bool)
-        alive[self.plan.columns] = ~factored.dead.cpu()
-        damping = factored.added * float(
-            difference.square().sum(dim=0, dtype=torch.float64)[alive.to(difference.device)].sum()
-        )
-        found = squares - damping
-        return found if found > LEFT * squares else loss(difference, self.hessian)
+    def _descended(self, wanted: torch.Tensor, codes: Codes, fitted: list[Fitted], added: float) -> _Compensated:
+        """Rows (rows, columns) in natural order, from what the loop has made of them. added: to H's diagonal."""
+        device = wanted.device
+        numbers, scales = torch.from_numpy(codes).to(device), torch.from_numpy(_tables(fitted)[0]).to(device)
+        group_of = np.arange(codes.shape[1]) // self.grid.step
+        difference = _less(wanted, self.grid.assembled(codes, fitted))
+        residual = torch.addmm(difference, difference, self.hessian, beta=added)
+        del difference
+        for _ in range(self.passes):
+            if not descend(numbers, residual, self.hessian, added, scales, group_of, self.grid.ends):
+                break
+        made = self.grid.assembled(numbers.cpu().numpy(), fitted)
+        left = _less(wanted, made)
+        # Without the damping, which is what was added of the squares of all differences.
+        error = residual.sub_(left, alpha=added).mul_(left).sum(dtype=torch.float64)
+        return _Compensated(made, float(error))
 
     def _codes(self, w: Floats, grids: list[Fitted]) -> Codes:
         scales, offsets = _tables(grids)
         scale, offset = (np.repeat(table, self.grid.step, axis=1) for table in (scales, offsets))
         codes: Codes = np.clip(np.rint((w - offset) / scale), *self.grid.ends).astype(np.int8)
         return codes
+
+
+def _less(w: torch.Tensor, made: Any) -> torch.Tensor:
+    """What a matrix that was made leaves of the weights."""
+    return w - torch.from_numpy(made.values()).to(w.device)
 
 
 def _tables(grids: list[Fitted]) -> tuple[Floats, Floats]:
@@ -234,16 +253,11 @@ def _tables(grids: list[Fitted]) -> tuple[Floats, Floats]:
 
 
 class _Loop:
-    """Rows (rows, columns) in the order of the loop on their way through the columns, which changes them.
-
-    squares: of all errors over the factor's diagonal, without those of columns that no input reached.
-    """
+    """Rows (rows, columns) in the order of the loop on their way through the columns, which changes them."""
 
     def __init__(self, w: torch.Tensor, work: _Work, factored: Factor, grids: list[Fitted]) -> None:
         self._w, self._plan, self._grid, self._importance = w, work.plan, work.grid, work.importance
         self._upper = factored.upper
-        self._alive = (~factored.dead).to(w.device)
-        self.squares = 0.0
         self._grids = list(grids)
         self._scales, self._offsets = (torch.from_numpy(table).to(w.device) for table in _tables(grids))
 
@@ -254,7 +268,6 @@ class _Loop:
         for start in range(0, columns, BLOCK):
             end = min(start + BLOCK, columns)
             errors = self._block(start, end, codes)
-            self.squares += float(errors.square()[:, self._alive[start:end]].sum(dtype=torch.float64))
             self._w[:, end:].addmm_(errors, self._upper[start:end, end:], alpha=-1)
         natural = np.empty(codes.shape, np.int8)
         natural[:, self._plan.columns] = codes.cpu().numpy()

@@ -163,7 +163,7 @@ METHODS: tuple[Method, ...] = (
         loss_source=_LLAMA.format("+0.41 in 4 bits with one scale for each row, +0.93 in 3 bits with groups of 128"),
         recommended=True,
         ranges=("minmax", "percentile", "mse"),
-        options=("restricted", "prestep", "act_order", "damp", "sinks", "target"),
+        options=("restricted", "prestep", "act_order", "damp", "sinks", "target", "passes"),
         activations=("", *ROUNDED),
     ),
     Method(

@@ -313,11 +313,11 @@ def test_the_copied_command_of_plain_choices_is_the_same_job(page, qtbot, tmp_pa
     part(page, QAbstractButton, "more_gptq").click()
     assert pane.gptq.settings.isVisible()
     assert set(pane.gptq.form.editors) == set(GptqOptions.model_fields) - {"text"}, "every setting has a place"
-    wanted = {"act_order": "off", "damp": 0.05, "sinks": 8, "target": 0.5, "samples": 16, "length": 64}
+    wanted = {"act_order": "off", "damp": 0.05, "sinks": 8, "target": 0.5, "passes": 0, "samples": 16, "length": 64}
     pane.gptq.form.set_values(wanted)
     pane.gptq.changed.emit()
     settle(page, qtbot)
-    assert pane.tabs.tabText(2) == "Advanced (6)"
+    assert pane.tabs.tabText(2) == "Advanced (7)"
     assert page.jobs()[-1].options.gptq.model_dump(exclude={"text"}) == wanted
     assert job_of_command(page) == page.jobs()[-1]
     part(page, QAbstractButton, "solve_gptq").click()

@@ -33,7 +33,7 @@ METHODS = (
     MethodOptions(method="linear", export="bf16", range="given", range_low=-1.5, range_high=2.0, restricted=True),
     MethodOptions(method="nf4", export="bitsandbytes", double_quant=True, imatrix="/a/b.gguf"),
     MethodOptions(method="gptq", export="gptq", range="mse", text=("/a/t.txt",), samples=7, length=64),
-    MethodOptions(method="gptq", export="gptq", act_order="static", damp=0.05, sinks=8, target=0.5),
+    MethodOptions(method="gptq", export="gptq", act_order="static", damp=0.05, sinks=8, target=0.5, passes=1),
     MethodOptions(
         method="int",
         export="compressed-tensors",

@@ -85,7 +85,10 @@ def test_every_form_holds_the_same(asymmetric: bool, source: Path, tmp_path: Pat
         assert relative_error(packed, plain) < 2e-2
 
 
-@pytest.mark.parametrize("update", [{"act_order": "static"}, {"act_order": "off"}, {"damp": 0.3}, {"sinks": 1.0}])
+SOLVERS = ({"act_order": "static"}, {"act_order": "off"}, {"damp": 0.3}, {"sinks": 1.0}, {"passes": 0})
+
+
+@pytest.mark.parametrize("update", SOLVERS)
 def test_settings_of_the_solver(
     update: dict[str, Any], source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,22 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = solved(w, h, Scheme(4, 32), Setting())
     assert np.mean(lazy.made.codes == whole.made.codes) > 0.98
     assert whole.loss == pytest.approx(lazy.loss, rel=0.02)
+
+
+@pytest.mark.parametrize("order", ["groups", "static", "off"])
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_passes_of_coordinate_descent_lose_less(order: Any, symmetric: bool) -> None:
+    """Beside damping, which is what each of them makes smaller with the rest; with dead columns among others."""
+    x = inputs()
+    x[:, 17] = 0
+    w, h = weights(rows=300), moments(x)
+    scheme = Scheme(4, 64, symmetric, scale_type="F16")
+    found = [solved(w, h, scheme, Setting(order=order, passes=passes)) for passes in (0, 1, 4)]
+    assert found[2].loss < found[1].loss < 0.97 * found[0].loss
+    assert len({own.rounded_loss for own in found}) == 1
+    for own in found:
+        assert own.loss == pytest.approx(gptq.loss(w - own.made.values(), h), rel=1e-4)
+        assert np.array_equal(own.made.scales, found[0].made.scales)
 
 
 @pytest.mark.parametrize("group", [0, 96])
