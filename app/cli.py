@@ -124,6 +124,7 @@ def run_plan(options: argparse.Namespace) -> int:
     """`plan SRC --to TYPE[,TYPE…]`, or `--recipe NAME`, or `--method METHOD --export FORM`."""
     check_kind(options)
     if options.method and not is_solved_gguf(options):
+        cli_quantize.compute_for_checkpoint(options)
         return _plan_checkpoint(options, measure=False)
     compute_where_asked(options)
     return _dry_run(options, chosen_targets(options), measure=False)
@@ -172,6 +173,7 @@ def _print_plans(plans: Sequence[Plan]) -> int:
 
 def _quantize_checkpoint(options: argparse.Namespace) -> int:
     """A checkpoint; recorded in the job history."""
+    cli_quantize.compute_for_checkpoint(options)
     if options.dry_run:
         return _plan_checkpoint(options, measure=True)
     job = cli_quantize.asked_checkpoint(options)

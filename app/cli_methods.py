@@ -33,7 +33,6 @@ OF_GGUF = (
     "split_max_size",
     "include_weights",
     "exclude_weights",
-    "resume",
 )
 OF_CHECKPOINTS = (
     "export",

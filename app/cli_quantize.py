@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app import cli_estimate
+from app.cli_importance import COMPUTE, compute_where_asked
 from app.cli_methods import add_method_options, forms_of, method_options
 from app.cli_options import (
     BadUsage,
@@ -103,6 +104,20 @@ def asked_checkpoint(options: argparse.Namespace) -> CheckpointJob | CheckpointM
     return checkpoint_job(options, options.out)
 
 
+def compute_for_checkpoint(options: argparse.Namespace) -> None:
+    """An importance matrix where one is asked for, after what cannot be made has been refused.
+
+    Raises what planning and compute_where_asked raise.
+    """
+    if options.imatrix == COMPUTE:
+        without = argparse.Namespace(**{**vars(options), "imatrix": None})
+        job = checkpoint_job(without, "checkpoint")
+        jobs = job.jobs if isinstance(job, CheckpointManyJob) else (job,)
+        for wanted in (own for own in jobs if isinstance(own, CheckpointJob)):
+            run_job(CheckpointPlanJob(source=wanted.source, options=wanted.options))
+    compute_where_asked(options)
+
+
 def checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob | CheckpointManyJob:
     """The same with this output."""
     common = {
@@ -111,6 +126,7 @@ def checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob | 
         "options": method_options(options),
         "device": getattr(options, "device", "cpu"),
         "threads": getattr(options, "threads", 0),
+        "keep_unfinished": getattr(options, "resume", False),
     }
     forms = forms_of(options)
     return CheckpointManyJob(exports=forms, **common) if len(forms) > 1 else CheckpointJob(**common)

@@ -14,14 +14,25 @@ from app.lane import Lane, Run
 from app.worker_link import end_all
 from core.errors import ErrorReport, ImatrixNotComputed
 from core.hub.leftovers import UnfinishedDownload, find_unfinished
-from core.jobs import DownloadJob, ImatrixJob, Job, QuantizeJob, QuantizeManyJob, outputs_of
-from core.journal import Leftover, find_leftover
+from core.jobs import (
+    CheckpointJob,
+    CheckpointManyJob,
+    DownloadJob,
+    ImatrixJob,
+    Job,
+    QuantizeJob,
+    QuantizeManyJob,
+    outputs_of,
+)
+from core.leftovers import Leftovers, find_leftovers
 from core.progress import Measured, Snapshot
 from core.store import ENDED, Stopped, Store
 
 SHUTDOWN_S = 8.0
 # How many jobs of a lane may run at a time, at most.
 ROOM: dict[LaneName, int] = {"compute": 1, "network": 4}
+# Jobs that quantize: what they have done is kept, to go on with it.
+QUANTIZING = (QuantizeJob, QuantizeManyJob, CheckpointJob, CheckpointManyJob)
 
 
 class JobQueue(QObject):
@@ -67,22 +78,21 @@ class JobQueue(QObject):
     def resume_interrupted(self) -> None:
         """Queues what was begun here and interrupted by a crash or a power cut; called once at start-up."""
         for record in self._store.jobs("interrupted"):
-            if getattr(record.job, "keep_unfinished", False) and find_leftover(outputs_of(record.job)):
+            if getattr(record.job, "keep_unfinished", False) and find_leftovers(outputs_of(record.job)):
                 self._requeue(record.id, record.job, resume=True)
 
     def interrupted_downloads(self) -> list[str]:
         """The ids of downloads that a crash, a power cut or the end of the program interrupted."""
         return [record.id for record in self._store.jobs("interrupted") if isinstance(record.job, DownloadJob)]
 
-    def leftover(self, job_id: str) -> Leftover | UnfinishedDownload | None:
+    def leftover(self, job_id: str) -> Leftovers | UnfinishedDownload | None:
         """What an ended job left to go on with."""
         record = self._store.get(job_id)
         if record.state not in ENDED - {"done"}:
             return None
         if isinstance(record.job, DownloadJob):
             return self._unfinished(job_id, record.job)
-        is_resumable = isinstance(record.job, QuantizeJob | QuantizeManyJob)
-        return find_leftover(outputs_of(record.job)) if is_resumable else None
+        return find_leftovers(outputs_of(record.job)) if isinstance(record.job, QUANTIZING) else None
 
     def _unfinished(self, job_id: str, job: DownloadJob) -> UnfinishedDownload | None:
         """What a download left, unless another one of the same model may go on with it, too."""
@@ -222,7 +232,7 @@ class JobQueue(QObject):
     def _fail_without(self, imatrix: str) -> None:
         """Jobs that wait for an importance matrix which is not there cannot run."""
         for record in self._store.jobs("queued"):
-            if isinstance(record.job, QuantizeJob | QuantizeManyJob) and record.job.options.imatrix == imatrix:
+            if isinstance(record.job, QUANTIZING) and record.job.options.imatrix == imatrix:
                 self._store.fail(record.id, ErrorReport.of(ImatrixNotComputed(imatrix)))
                 self.changed.emit(record.id)
 
@@ -231,4 +241,4 @@ def _kept(job: Job, *, resume: bool) -> Job:
     """A job as it runs in the window: what it has done stays when it is cancelled or interrupted."""
     if isinstance(job, QuantizeJob | QuantizeManyJob):
         return job.model_copy(update={"resume": resume, "keep_unfinished": True})
-    return job
+    return job.model_copy(update={"keep_unfinished": True}) if isinstance(job, QUANTIZING) else job

@@ -20,10 +20,11 @@ from core.calibration.units import Target, Unit
 from core.checkpoints import findings
 from core.checkpoints.figures import report
 from core.checkpoints.findings import Findings
-from core.checkpoints.solutions import Solutions, fingerprint, folder_for
+from core.checkpoints.solutions import Solutions, fingerprint
 from core.errors import Cancelled
 from core.given_texts import given_texts
 from core.jobs import LayerFigures, QuantizeJob, TensorPlan
+from core.leftovers import layers_folder
 from core.methods.block_grids import BlockGrid, Blocks
 from core.methods.calibration import STAGES, Calibration
 from core.methods.gptq import Solved
@@ -94,7 +95,7 @@ def solve(job: QuantizeJob, source: Source, prepared: Prepared, progress: Progre
     with open_network(source, job.device) as network:
         length = window_length(str(source.path), options.length, source.hyper.context_length)
         ids, _ = windows_of(given, network.tokenizer, length, options.samples)
-        folder = folder_for(Path(job.output).absolute())
+        folder = layers_folder(Path(job.output).absolute())
         solutions = Solutions(folder, fingerprint(job.options, source.files, ids))
         calibration = Calibration(options.act_order, options.damp, options.sinks, options.target, options.passes)
         target = _File(source, job, prepared, solutions, progress)

@@ -5,6 +5,7 @@ Nothing is decided here; core.checkpoints.decide did. Memory holds one matrix, w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -33,10 +34,10 @@ from core.checkpoints.folds import FoldedSource
 from core.checkpoints.gguf_files import planned_file, write_file
 from core.checkpoints.layouts import LAYOUTS, input_arrays, stored_floats
 from core.checkpoints.settings import check_together, settled
-from core.checkpoints.solutions import folder_for
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.cuda import require_cuda
 from core.errors import (
+    Cancelled,
     IllegalMethod,
     InvalidHeader,
     NonFiniteWeights,
@@ -59,6 +60,7 @@ from core.jobs import (
     QuantizeJob,
     QuantizeResult,
 )
+from core.leftovers import layers_folder
 from core.metrics import figures, tensor_result
 from core.progress import Progress
 from kernels import dispatch
@@ -121,8 +123,10 @@ def _made(
         needed = sum(form.plan.bytes for form in forms) + sum(
             planned_file(forms[0], job.options.target).bytes for job in files
         )
-        with AtomicFolder(target, needed + ROOM_FOR_SMALL_FILES * len(all_jobs)) as folder:
-            solutions = solved(first, source, forms[0], folder_for(target), progress)
+        layers = layers_folder(target)
+        room = needed + ROOM_FOR_SMALL_FILES * len(all_jobs)
+        with _unless_kept(layers, first.keep_unfinished), AtomicFolder(target, room) as folder:
+            solutions = solved(first, source, forms[0], layers, progress)
             written = [
                 _write(source, form, beforehand(form, solutions), place(folder, job), progress)
                 for job, form in zip(jobs, forms, strict=True)
@@ -132,8 +136,19 @@ def _made(
             found: dict[str, QuantizeResult] = {job.output: result for job, result in zip(jobs, made, strict=True)}
             found |= {job.output: write_file(job, folder, progress) for job in files}
             folder.commit()
-        shutil.rmtree(folder_for(target), ignore_errors=True)
         return tuple(found[job.output] for job in all_jobs)
+
+
+@contextlib.contextmanager
+def _unless_kept(layers: Path, keep: bool) -> Iterator[None]:
+    """Removes solved layers when the checkpoint is there, and where the job is cancelled and not to be gone on with."""
+    try:
+        yield
+    except Cancelled:
+        if not keep:
+            shutil.rmtree(layers, ignore_errors=True)
+        raise
+    shutil.rmtree(layers, ignore_errors=True)
 
 
 def _write(

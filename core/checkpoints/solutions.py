@@ -27,11 +27,6 @@ IDENTITY = "identity.json"
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
-def folder_for(output: Path) -> Path:
-    """Where the solutions of a checkpoint are kept while it is made."""
-    return output.with_name(f".{output.name}.layers")
-
-
 def fingerprint(options: Value, files: Iterable[Path], ids: np.ndarray[Any, Any]) -> dict[str, Any]:
     """What the solutions depend on: options, the source's files, the tokens."""
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

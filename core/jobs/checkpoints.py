@@ -103,7 +103,10 @@ class CheckpointPreflightJob(Value):
 
 
 class CheckpointJob(Value):
-    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: CheckpointResult."""
+    """Quantizes a Hugging Face folder into a checkpoint, a folder `output`. Answer: CheckpointResult.
+
+    keep_unfinished: layers that are solved stay when the job is cancelled, so that the same job goes on with them.
+    """
 
     kind: Literal["checkpoint"] = "checkpoint"
     source: str
@@ -111,13 +114,14 @@ class CheckpointJob(Value):
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    keep_unfinished: bool = False
 
 
 class CheckpointManyJob(Value):
     """One solution in several forms: CheckpointManyResult.
 
     Folders are in the subfolder of `output` that is named after their form, GGUF files in `output` itself. exports
-    replaces the export of `options`, and what is beside it.
+    replaces the export of `options`, and what is beside it. keep_unfinished: as in CheckpointJob.
     """
 
     kind: Literal["checkpoint_many"] = "checkpoint_many"
@@ -127,6 +131,7 @@ class CheckpointManyJob(Value):
     options: MethodOptions
     threads: int = Field(default=0, ge=0, description="0 = all cores")
     device: Literal["cpu", "cuda"] = "cpu"
+    keep_unfinished: bool = False
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -154,6 +159,7 @@ class CheckpointManyJob(Value):
             options=self.options_of(form),
             threads=self.threads,
             device=self.device,
+            keep_unfinished=self.keep_unfinished,
         )
 
     def _file(self, form: str) -> QuantizeJob:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.cli import main
+from core.checkpoints.solutions import Solutions
 from core.jobs import CheckpointResult, Plan
+from core.leftovers import layers_folder
 from core.store import Store
 from tests.core import hf_tiny
 
@@ -115,3 +119,41 @@ def test_what_the_plan_warns_of_stands_below_the_result(
     card = (tmp_path / "a" / "README.md").read_text()
     assert "was not trained in this form" in card
     assert "nosuch" not in card
+
+
+def test_an_importance_matrix_is_computed_for_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = str(hf_tiny.build(tmp_path / "tiny", {**CONFIG, "max_position_embeddings": 512}))
+    monkeypatch.setenv("BITWRIGHT_DATA_DIR", str(tmp_path / "data"))
+    wanted = ["plan", source, "--method", "int", "--export", "bf16", "--imatrix", "compute", "--json"]
+    assert main([*wanted, "--group", "48"]) == 2
+    assert not (tmp_path / "data" / "imatrix").exists(), "what cannot be made is refused before"
+    capfd.readouterr()
+    assert main([*wanted, "--group", "64"]) == 0
+    plan = Plan.model_validate_json(capfd.readouterr().out)
+    assert any(row.weighted for row in plan.tensors)
+    assert len(list((tmp_path / "data" / "imatrix").iterdir())) == 1
+
+
+def test_interrupted_with_resume_it_goes_on(
+    source: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ["quantize", source, "--method", "gptq", "--group", "64", "--export", "gptq", "--samples", "2"]
+    wanted += ["--length", "64", "--out", str(tmp_path / "out")]
+    keep = Solutions.keep
+
+    def interrupted(self: Solutions, layer: int, found: Any) -> None:
+        keep(self, layer, found)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Solutions, "keep", interrupted)
+        assert main(wanted) == 130
+        assert "Nothing was left behind" in capfd.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+        assert main([*wanted, "--resume"]) == 130
+    assert "the same command goes on" in capfd.readouterr().err
+    assert layers_folder(tmp_path / "out").is_dir()
+    assert main([*wanted, "--resume"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -14,7 +14,17 @@ from app.chat_worker import ChatWorker
 from app.questions import Questions
 from app.runner import JobQueue
 from app.worker_link import exit_words
-from core.jobs import DownloadJob, InspectJob, ModelSummary, QuantizeJob, QuantizeOptions, TensorStats, TensorStatsJob
+from core.jobs import (
+    CheckpointJob,
+    DownloadJob,
+    InspectJob,
+    MethodOptions,
+    ModelSummary,
+    QuantizeJob,
+    QuantizeOptions,
+    TensorStats,
+    TensorStatsJob,
+)
 from core.store import Store
 
 WAIT_MS = 180_000
@@ -114,7 +124,7 @@ def test_a_cancelled_job_goes_on_or_is_discarded(context, queue, quantize, qtbot
     wait_for_progress(qtbot, queue, 0.4)
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         queue.cancel(job_id)
-    done = queue.leftover(job_id).tensors
+    done = queue.leftover(job_id).parts[0].tensors
     assert done > 10
     with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
         queue.go_on(job_id)
@@ -278,3 +288,20 @@ def test_a_chat_worker_that_cannot_load_says_why_and_ends(context, qtbot, tmp_pa
 )
 def test_exit_codes_in_words(code, words):
     assert words in exit_words(code)
+
+
+def test_what_was_solved_of_a_checkpoint_is_kept(context, queue, qtbot, tmp_path):
+    options = MethodOptions(method="gptq", export="gptq")
+    job = CheckpointJob(source=str(tmp_path / "missing"), output=str(tmp_path / "out"), options=options)
+    with qtbot.waitSignal(queue.finished, timeout=WAIT_MS):
+        job_id = queue.submit(job)
+    assert context.store.get(job_id).state == "failed"
+    assert context.store.get(job_id).job.keep_unfinished
+    assert queue.leftover(job_id) is None
+    layers = tmp_path / ".out.layers"
+    layers.mkdir()
+    (layers / "layer-00000.npz").write_bytes(b"1" * 100)
+    assert queue.leftover(job_id).bytes == 100
+    queue.discard(job_id)
+    assert leftovers(tmp_path) == []
+    assert queue.leftover(job_id) is None

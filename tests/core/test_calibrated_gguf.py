@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from core import engine
-from core.checkpoints.solutions import Solutions, folder_for
+from core.checkpoints.solutions import Solutions
 from core.errors import Cancelled, CannotRun, IllegalMethod
 from core.jobs import (
     ChatJob,
@@ -22,6 +22,7 @@ from core.jobs import (
     QuantizeResult,
     Sampling,
 )
+from core.leftovers import layers_folder
 from core.methods import gptq
 from core.network.network import open_network
 from core.progress import Progress
@@ -102,7 +103,7 @@ def test_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch, source: Path, tmp
         patch.setattr(Solutions, "keep", once)
         with pytest.raises(Killed):
             made(source, output, Q4)
-    assert folder_for(output).is_dir()
+    assert layers_folder(output).is_dir()
     solved: list[int] = []
     solve = gptq.quantize
     monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))

@@ -13,9 +13,10 @@ from tokenizers import Tokenizer
 
 from core import engine
 from core.checkpoints import calibrated
-from core.checkpoints.solutions import Solutions, folder_for
+from core.checkpoints.solutions import Solutions
 from core.errors import Cancelled, CannotRun, DeviceNotAvailable, IllegalMethod, OutputNotWritable, ReadFailed
 from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, Plan
+from core.leftovers import find_leftovers, layers_folder
 from core.methods import gptq
 from core.network.network import open_network
 from core.progress import Progress, Snapshot
@@ -148,7 +149,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, source: Path, output: Path) -> 
         patch.setattr(Solutions, "keep", once)
         with pytest.raises(Killed):
             made(source, output)
-    assert [path.name for path in sorted(folder_for(output).iterdir())] == [
+    assert [path.name for path in sorted(layers_folder(output).iterdir())] == [
         "identity.json",
         "layer-00000.json",
         "layer-00000.npz",
@@ -182,28 +183,72 @@ def test_other_options_begin_anew(monkeypatch: pytest.MonkeyPatch, source: Path,
 
 def test_a_damaged_solution_is_named(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
     interrupted(monkeypatch, source, tmp_path / "out")
-    (folder_for(tmp_path / "out") / "layer-00000.npz").write_bytes(b"PK damaged")
+    (layers_folder(tmp_path / "out") / "layer-00000.npz").write_bytes(b"PK damaged")
     with pytest.raises(ReadFailed, match="layer-00000"):
         made(source, tmp_path / "out")
 
 
 def test_two_jobs_do_not_share(source: Path, tmp_path: Path) -> None:
-    held = Solutions(folder_for(tmp_path / "out"), {"some": "identity"})
+    held = Solutions(layers_folder(tmp_path / "out"), {"some": "identity"})
     with pytest.raises(OutputNotWritable, match="another job"):
         made(source, tmp_path / "out")
     held.remove()
 
 
-def test_a_cancelled_job_leaves_nothing(source: Path, tmp_path: Path) -> None:
-    left = [12]
+class CancelledAfter:
+    """Asks to stop when so many matrices are solved."""
 
-    def cancelled() -> bool:
-        left[0] -= 1
-        return left[0] < 0
+    def __init__(self, matrices: int) -> None:
+        self.left = matrices
 
+    def __call__(self) -> bool:
+        return self.left <= 0
+
+    def seen(self, snapshot: Snapshot) -> None:
+        self.left -= snapshot.measured is not None
+
+
+@pytest.mark.parametrize("matrices", [3, 14])
+def test_a_cancelled_job_leaves_nothing(matrices: int, source: Path, tmp_path: Path) -> None:
+    """While it solves, and while it packs what it has solved."""
+    stop = CancelledAfter(matrices)
     with pytest.raises(Cancelled):
-        made(source, tmp_path / "out", progress=Progress(cancelled=cancelled))
+        made(source, tmp_path / "out", progress=Progress(stop.seen, stop))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cancelled_job_that_is_to_be_gone_on_with(
+    monkeypatch: pytest.MonkeyPatch, source: Path, whole: tuple[Path, CheckpointResult], tmp_path: Path
+) -> None:
+    output, stop = tmp_path / "out", CancelledAfter(8)
+    job = CheckpointJob(source=str(source), output=str(output), options=GPTQ, keep_unfinished=True)
+    with pytest.raises(Cancelled):
+        engine.run(job, Progress(stop.seen, stop))
+    left = find_leftovers((str(output),))
+    assert left is not None
+    assert left.bytes > 1000
+    assert list(tmp_path.iterdir()) == [layers_folder(output)]
+    solved = []
+    solve = gptq.quantize
+    monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
+    again = engine.run(job)
+    assert isinstance(again, CheckpointResult)
+    assert again.sha256 == whole[1].sha256
+    assert len(solved) == 7, "one layer of two"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert find_leftovers((str(output),)) is None
+
+
+def test_solved_layers_that_are_left_can_be_thrown_away(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    held = Solutions(layers_folder(output), {"some": "identity"})
+    assert find_leftovers((str(output),)) is None, "a job works on them"
+    held.close()
+    left = find_leftovers((str(output),))
+    assert left is not None
+    left.discard()
+    assert list(tmp_path.iterdir()) == []
+    left.discard()
 
 
 def test_refusals(source: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from core import engine
 from core.checkpoints import calibrated
-from core.checkpoints.solutions import Solutions, folder_for
+from core.checkpoints.solutions import Solutions
 from core.errors import Cancelled, IllegalMethod, OutputNotWritable
 from core.jobs import (
     ChatJob,
@@ -28,6 +28,7 @@ from core.jobs import (
     QuantizeResult,
     Sampling,
 )
+from core.leftovers import layers_folder
 from core.methods import gptq
 from core.methods.linear import common_type
 from core.methods.table import GGUF_FORM
@@ -214,7 +215,7 @@ def test_goes_on_where_it_was(
     solved: list[int] = []
     solve = gptq.quantize
     monkeypatch.setattr(gptq, "quantize", lambda *arguments: solved.append(1) or solve(*arguments))
-    assert folder_for(tmp_path / "out").is_dir()
+    assert layers_folder(tmp_path / "out").is_dir()
     assert [one.sha256 for one in made(source, tmp_path / "out").results] == [one.sha256 for one in whole[1].results]
     assert len(solved) == 7 * (1 - kept)
     assert contents(tmp_path / "out") == contents(whole[0])
@@ -266,7 +267,8 @@ def test_a_folder_with_something_in_it_stays(source: Path, tmp_path: Path) -> No
     assert contents(tmp_path / "out") == {"mine": b"mine"}
 
 
-def test_cancelled_in_the_second_form_leaves_nothing(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["int", "gptq"])
+def test_cancelled_in_the_second_form_leaves_nothing(method: str, source: Path, tmp_path: Path) -> None:
     stages: list[str] = []
 
     def cancelled() -> bool:
@@ -276,7 +278,7 @@ def test_cancelled_in_the_second_form_leaves_nothing(source: Path, tmp_path: Pat
         if not stages or stages[-1] != snapshot.stage:
             stages.append(snapshot.stage)
 
-    options = OPTIONS.model_copy(update={"method": "int"})
+    options = OPTIONS.model_copy(update={"method": method})
     with pytest.raises(Cancelled):
         made(source, tmp_path / "out", options, ("gptq", "awq"), progress=Progress(seen, cancelled))
     assert list(tmp_path.iterdir()) == []
