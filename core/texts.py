@@ -156,8 +156,9 @@ def windows_of(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """(windows, context) of the user's texts one after another, or where there are none of the program's own texts.
 
-    Of the latter's categories windows are taken in turns, so that a few of them are of all kinds. most: how many
-    windows at most, 0 = all. Also answers the names of the texts. Raises TextTooShort, SourceNotFound, ReadFailed.
+    Of the latter's categories windows are taken in turns, so that a few of them are of all kinds, and so they are of
+    several texts of the user's that give more than are wanted. most: how many windows at most, 0 = all. Also answers
+    the names of the texts. Raises TextTooShort, SourceNotFound, ReadFailed.
     """
     texts = tuple(given) or own_texts(purpose)
     found = [tokens_of(text, tokenizer, most * context if given else 0) for text in texts]
@@ -165,6 +166,8 @@ def windows_of(
         # A text begins with the beginning token, as llama.cpp's programs have it.
         begin = [] if tokenizer.bos is None else [np.array([tokenizer.bos])]
         cut = windows(np.concatenate([*begin, *found]), context, tokenizer.bos)
+        if most and len(cut) > most:
+            cut = _in_turns(_by_text(cut, list(map(len, found))), context)
     else:
         cut = _in_turns([windows(tokens, context, tokenizer.bos) for tokens in found], context)
     if not len(cut):
@@ -172,6 +175,12 @@ def windows_of(
     return (cut[:most] if most else cut), tuple(
         f"{purpose}/{text.path.name}" if not given else text.name for text in texts
     )
+
+
+def _by_text(cut: NDArray[np.int64], lengths: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Windows (windows, context) of texts one after another, by the text that each begins in."""
+    owners = np.searchsorted(np.cumsum(lengths), np.arange(len(cut)) * cut.shape[1], side="right")
+    return [cut[owners == number] for number in range(len(lengths))]
 
 
 def _in_turns(categories: Sequence[NDArray[np.int64]], context: int) -> NDArray[np.int64]:

@@ -111,3 +111,14 @@ def test_conversations_go_through_the_template(tmp_path: Path) -> None:
     tokenizer = Written()
     windows_of(files_as_texts((str(path),)), tokenizer, 4)
     assert tokenizer.encoded == ["<user>Hi", "plain\u2028text\n\n"]
+
+
+def test_windows_are_of_all_texts_where_fewer_are_wanted_than_they_give(tmp_path: Path) -> None:
+    for name, count in (("a", 100), ("b", 3), ("c", 40)):
+        (tmp_path / f"{name}.txt").write_text(name * count)
+    texts = files_as_texts(tuple(str(tmp_path / f"{name}.txt") for name in "abc"))
+    found = ["".join(map(chr, row)) for row in windows_of(texts, Written(), 4, 6)[0]]
+    assert found == ["aaaa", "bbbc", "cccc", "aaaa", "cccc", "aaaa"]
+    everything = ["".join(map(chr, row)) for row in windows_of(texts, Written(), 4)[0]]
+    assert "".join(everything) == ("a" * 100 + "b" * 3 + "c" * 40)[:140]
+    assert ["".join(map(chr, row)) for row in windows_of(texts, Written(), 4, 35)[0]] == everything
