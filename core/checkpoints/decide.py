@@ -119,7 +119,8 @@ class Decided:
     def contents(self) -> Contents:
         """What the configuration has to say of the layers."""
         chosen = {item.entry.module: item.settings.choice for item in self.items if item.settings is not None}
-        return Contents(self.settings, self.kept, chosen, self.compute)
+        is_biased = any(item.matrix.is_biased for item in self.items if item.matrix is not None)
+        return Contents(self.settings, self.kept, chosen, self.compute, is_biased)
 
     def slots_of(self, file: int) -> list[Slot]:
         """Everything that one file will hold, in order."""
@@ -290,7 +291,7 @@ def _way_out(source: CheckpointSource, settings: Settings, own: Settings) -> str
 
 def _matrix(source: CheckpointSource, entry: Entry) -> Matrix:
     rows, columns = entry.stored.shape
-    return Matrix(entry.module, entry.stored.dtype, (rows, columns), source.dtype)
+    return Matrix(entry.module, entry.stored.dtype, (rows, columns), source.dtype, source.is_biased)
 
 
 def _item(source: CheckpointSource, entry: Entry, settings: Settings, importance: ImportanceMatrix | None) -> Item:

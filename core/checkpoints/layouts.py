@@ -36,31 +36,33 @@ STATE_BYTES = 256
 class Matrix:
     """The weights of one linear layer. module: its name. dtype: what they are stored in. shape: (rows, columns).
 
-    compute: what the model computes in, as torch names it.
+    compute: what the model computes in, as torch names it. is_biased: whether any linear layer of the model has a bias.
     """
 
     module: str
     dtype: str
     shape: tuple[int, int]
     compute: str
+    is_biased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """One form. problem: why a matrix cannot have it, or ''. slots and arrays: its tensors, in the same order.
 
-    config: the `quantization_config` of all layers.
+    config: the `quantization_config` of all layers. held: what of a quantized matrix the form holds.
     """
 
     problem: Callable[[Settings, Matrix], str]
     slots: Callable[[Settings, Matrix], list[Slot]]
     arrays: Callable[[Settings, Matrix, Quantized], list[Array]]
     config: Callable[[Contents], dict[str, Any]]
+    held: Callable[[Matrix, Quantized], Quantized] = lambda matrix, made: made
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All linear layers of a checkpoint, by name. kept: those that stay as they are. compute: as in Matrix.
+    """All linear layers of a checkpoint, by name. kept: those that stay as they are. compute, is_biased: as in Matrix.
 
     settings: of most layers. chosen: what each quantized one got, all of the same where nothing is mixed.
     """
@@ -69,6 +71,7 @@ class Contents:
     kept: Sequence[str]
     chosen: Mapping[str, Choice]
     compute: str
+    is_biased: bool = False
 
     @property
     def groups(self) -> dict[Choice, list[str]]:
@@ -398,14 +401,21 @@ def _bitnet_slots(settings: Settings, matrix: Matrix) -> list[Slot]:
 
 def _bitnet_arrays(settings: Settings, matrix: Matrix, made: Quantized) -> list[Array]:
     assert isinstance(made, Signs)
-    scale = np.array([[bitnet.stored_scale(made)]], np.float32)
+    scale = np.array([[bitnet.stored_scale(made, inverted=matrix.is_biased)]], np.float32)
     return [packing.ternary_bytes(made.codes), stored_floats(scale, "BF16")]
 
 
+def _bitnet_held(matrix: Matrix, made: Quantized) -> Quantized:
+    assert isinstance(made, Signs)
+    return bitnet.as_stored(made, inverted=matrix.is_biased)
+
+
 def _bitnet_config(contents: Contents) -> dict[str, Any]:
+    # The class that multiplies holds scales of ternary models as they are, which 1 / scale would not; but it multiplies
+    # a layer's bias, too.
     return {
         "quant_method": "bitnet",
-        "linear_class": "bitlinear",
+        "linear_class": "bitlinear" if contents.is_biased else "autobitlinear",
         "quantization_mode": "offline",
         "modules_to_not_convert": list(contents.kept),
     }
@@ -431,6 +441,6 @@ LAYOUTS: dict[str, Layout] = {
     "gptq": Layout(_gptq_problem, _gptq_slots, _gptq_arrays, _gptq_config),
     "awq": Layout(_awq_problem, _awq_slots, _awq_arrays, _awq_config),
     "bitsandbytes": Layout(_bnb_problem, _bnb_slots, _bnb_arrays, _bnb_config),
-    "bitnet": Layout(_bitnet_problem, _bitnet_slots, _bitnet_arrays, _bitnet_config),
+    "bitnet": Layout(_bitnet_problem, _bitnet_slots, _bitnet_arrays, _bitnet_config, _bitnet_held),
     "bf16": Layout(_group_problem, _plain_slots, _plain_arrays, _plain_config),
 }

@@ -243,11 +243,12 @@ def _write_matrix(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[E
     w = work.source.numbers(item.entry)
     if not np.isfinite(w).all():
         raise NonFiniteWeights(path, item.entry.name)
-    made = work.before.maker(item, w)
+    layout = LAYOUTS[settings.choice.export]
+    made = layout.held(item.matrix, work.before.maker(item, w))
     sums = dispatch.measure(w, made.values())
     if not math.isfinite(sums.squared_y):
         raise ValuesTooLarge(path, item.entry.name, settings.choice.export)
-    arrays = LAYOUTS[settings.choice.export].arrays(settings, item.matrix, made)
+    arrays = layout.arrays(settings, item.matrix, made)
     if settings.is_static:
         arrays += input_arrays(settings, item.matrix, work.before.input_ranges[item.entry.name])
     for slot, array in zip(item.slots, arrays, strict=True):

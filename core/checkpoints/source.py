@@ -93,6 +93,7 @@ class CheckpointSource:
         for name, (file, tensor) in stored.items():
             entries += apart.get(name) or [_entry(name, file, tensor, places.get(name))]
         self.entries = tuple(entries)
+        self.is_biased = any(f"{entry.module}.bias" in stored for entry in entries if entry.is_linear)
         self._readers = [RangeReader(file) for file in self.files]
 
     def bytes_of(self, entry: Entry) -> NDArray[np.uint8]:

@@ -56,9 +56,16 @@ def _mean_size(w: Floats) -> np.float32:
     return max(np.float32(np.abs(w).mean(dtype=np.float64)), SMALLEST_SCALE)
 
 
-def stored_scale(signs: Signs) -> np.float32:
-    """1 / scale in bfloat16, which is what a checkpoint holds."""
-    return np.float32(rounded(np.array([1 / signs.scale], np.float32), "BF16")[0])
+def stored_scale(signs: Signs, *, inverted: bool) -> np.float32:
+    """The scale, or 1 / scale, in bfloat16, which is what a checkpoint holds."""
+    number = 1 / signs.scale if inverted else signs.scale
+    return np.float32(rounded(np.array([number], np.float32), "BF16")[0])
+
+
+def as_stored(signs: Signs, *, inverted: bool) -> Signs:
+    """What a checkpoint stands for that holds the scale, or 1 / scale, in bfloat16."""
+    number = stored_scale(signs, inverted=inverted)
+    return Signs(signs.codes, np.float32(1) / number if inverted else number)
 
 
 def activations(x: Floats) -> tuple[NDArray[np.int8], Floats]:

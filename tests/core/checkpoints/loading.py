@@ -35,6 +35,10 @@ def build(folder: Path, **config: Any) -> Path:
             weights[name] = 10 * w
         elif "proj" in name:
             weights[name] = (w * chance.uniform(0.5, 2, (len(w), 1)) + 0.01).astype(np.float16)
+    if values.get("attention_bias"):
+        inputs = [name for name in weights if "self_attn" in name]
+        biases = {name.replace("weight", "bias"): chance.normal(0, 1, len(weights[name])) for name in inputs}
+        weights |= {name: bias.astype(np.float16) for name, bias in biases.items()}
     # In float32, because what is quantized already is computed in the type of what is not.
     return hf_tiny.build(folder, {**CONFIG, **config}, {name: w.astype(np.float32) for name, w in weights.items()})
 

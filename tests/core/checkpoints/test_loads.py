@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BitsAndBytesConfig, CompressedTensorsConfig
 
 from core import engine
-from core.jobs import CheckpointJob, MethodOptions, MethodRule
+from core.jobs import CheckpointJob, CheckpointResult, MethodOptions, MethodRule
 from tests.core.checkpoints.loading import build, computed, loaded, logits_of, quietly, relative_error
 
 MIXED = (
@@ -93,6 +95,29 @@ def test_loads_and_agrees(options: MethodOptions, source: Path, tmp_path: Path) 
     assert answer.shape == (1, 9)
     assert np.isfinite(found).all()
     assert result.bytes == sum(path.stat().st_size for path in (tmp_path / "out").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("has_biases", "linear_class"), [(False, "autobitlinear"), (True, "bitlinear")])
+def test_a_ternary_model_is_packed(has_biases: bool, linear_class: str, tmp_path: Path) -> None:
+    """Without any loss where the form holds scales as they are, and its error is told where it holds 1 / scale."""
+    source = build(tmp_path / "tiny", attention_bias=has_biases)
+    weights = load_file(source / "model.safetensors")
+    scale = np.float32(0.01226806640625)  # a number in bfloat16, whose inverse is none
+    for name, w in weights.items():
+        if name.endswith("proj.weight"):
+            weights[name] = torch.sign(w) * (w.abs() > w.abs().mean()) * scale
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    options = MethodOptions(method="ternary", export="bitnet")
+    result = engine.run(CheckpointJob(source=str(source), output=str(tmp_path / "out"), options=options))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert config["linear_class"] == linear_class
+    assert isinstance(result, CheckpointResult)
+    assert (result.total.relative_rmse > 1e-6) == has_biases
+    error = relative_error(logits_of(loaded(tmp_path / "out")), computed(source, options))
+    assert error < (1e-2 if has_biases else 1e-4)
+    packed = [load_file(path) for path in (tmp_path / "out").glob("*.safetensors")]
+    scales = {float(w) for part in packed for name, w in part.items() if name.endswith("weight_scale")}
+    assert scales == {float(scale) if not has_biases else 81.5}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from core.methods import bitnet, fourbit, hqq, llm_int8
 from core.methods.linear import Scheme
 from core.methods.ranges import RangeSetting, quantize
+from kernels.reference.scales import rounded
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import of torch's custom operators deprecates itself
@@ -83,10 +84,19 @@ def test_ternary() -> None:
 
 
 def test_what_is_ternary_already_is_kept() -> None:
-    w = np.random.default_rng(0).choice(np.float32([-0.125, 0, 0.125]), (16, 32), p=[0.1, 0.8, 0.1])
-    made = bitnet.ternary(w)
-    assert np.array_equal(made.values(), w)
-    assert bitnet.stored_scale(made) == 8.0
+    """With any scale in bfloat16, where it is the scale that is stored; 1 / scale holds powers of two alone."""
+    signs = np.random.default_rng(0).choice(np.float32([-1, 0, 1]), (16, 32), p=[0.1, 0.8, 0.1])
+    scales = rounded(np.geomspace(0.01, 0.02, 50, dtype=np.float32), "BF16")
+    for scale in (np.float32(0.125), *scales):
+        made = bitnet.ternary(signs * scale)
+        assert np.array_equal(made.values(), signs * scale)
+        assert np.array_equal(bitnet.as_stored(made, inverted=False).values(), signs * scale)
+        inverted = bitnet.as_stored(made, inverted=True)
+        assert inverted.scale == pytest.approx(scale, rel=2**-8)
+        assert bitnet.stored_scale(inverted, inverted=True) == bitnet.stored_scale(made, inverted=True)
+    exact = bitnet.ternary(signs / 8)
+    assert bitnet.stored_scale(exact, inverted=True) == 8.0
+    assert np.array_equal(bitnet.as_stored(exact, inverted=True).values(), signs / 8)
 
 
 def test_one_bit_is_the_sign_after_centring() -> None:
