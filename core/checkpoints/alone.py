@@ -27,5 +27,6 @@ def solved_alone(decided: Decided, item: Item, w: Floats, moments: torch.Tensor 
         return SOLVERS[item.settings.choice.method](w, item.settings, item.entry.stored.dtype, known)
     means: Floats | None = None
     if item.row.weighted and decided.importance is not None:
-        means = means_of(decided.importance, item.entry.gguf, item.row.shape)[0]
+        matrices = decided.importance.entries[item.entry.gguf].values // w.shape[1]
+        means = means_of(decided.importance, item.entry.gguf, (matrices, *w.shape))[item.entry.expert]
     return SOLVERS[item.settings.choice.method](w, item.settings, item.entry.stored.dtype, means)

@@ -39,6 +39,12 @@ DEQUANTIZED = (
     "transformers loads packed zero points only with "
     "quantization_config=CompressedTensorsConfig(dequantize=True); vLLM loads them as they are."
 )
+# Seen with GPTQModel 7.7.
+OF_GPTQMODEL = (
+    "GPTQModel's own loader takes zero points in this form only from itself; "
+    "through transformers it loads them, and symmetric integers either way."
+)
+UNFOLDED = "No scales are folded into experts: each is quantized from its own weights."
 ONLY_VLLM = (
     "transformers loads packed zero points only where all layers have the same form; vLLM loads them as they are."
 )
@@ -317,10 +323,12 @@ def _is_weighted(entry: Entry, importance: ImportanceMatrix | None) -> bool:
     found = importance.entries.get(entry.gguf) if importance is not None else None
     if found is None or importance is None:
         return False
-    if found.values % entry.stored.shape[-1] or (found.values != entry.stored.shape[-1] and not entry.is_expert):
-        wanted = f"{entry.gguf} needs {entry.stored.shape[-1]} numbers"
+    columns = entry.stored.shape[-1]
+    matrices, rest = divmod(found.values, columns)
+    if rest or (entry.expert >= matrices if entry.is_expert else matrices != 1):
+        wanted = f"{entry.gguf} needs {columns} numbers{' for each expert' if entry.is_expert else ''}"
         raise ImatrixDoesNotFit(str(importance.path), f"{wanted} and has {found.values} there")
-    return not entry.is_expert
+    return True
 
 
 def _kept_reason(source: CheckpointSource, entry: Entry, settings: Settings) -> str:
@@ -380,8 +388,12 @@ def _warnings(settings: Settings, quantized: Sequence[Item]) -> tuple[str, ...]:
             f"{apart} has another form than the layers that vLLM joins it with; "
             "vLLM asks for the same in query, key and value, and in gate and up."
         )
+    if any(choice.export == "gptq" and not choice.symmetric for choice in used):
+        warnings.append(OF_GPTQMODEL)
     if any(item.entry.is_expert for item in quantized):
         warnings += WARNINGS.get(settings.choice.export, ())
+        if settings.prestep:
+            warnings.append(UNFOLDED)
     if settings.is_calibrated:
         warnings += shortened(settings.length if settings.own_length else None, settings.length)
     return tuple(warnings)

@@ -18,7 +18,8 @@ from core import engine
 from core.checkpoints.settings import settled
 from core.checkpoints.solve import SOLVERS
 from core.checkpoints.source import CheckpointSource
-from core.errors import IllegalMethod
+from core.errors import IllegalMethod, ImatrixDoesNotFit
+from core.imatrix import Entry, ImportanceMatrix, write_imatrix
 from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, MethodRule, Plan
 from core.sources import open_source
 from tests.core import hf_tiny
@@ -174,6 +175,40 @@ def test_forms_that_nothing_loads(update: dict[str, Any], remedy: str, sources: 
     with pytest.raises(IllegalMethod) as error:
         engine.run(CheckpointPlanJob(source=str(sources["Qwen3Moe"]), options=options))
     assert remedy in error.value.remedy
+
+
+def test_importance_of_each_expert_counts(sources: dict[str, Path], tmp_path: Path) -> None:
+    """What another expert meets makes no difference to one."""
+    chance = np.random.default_rng(0)
+    sums = chance.lognormal(0, 2, (4, 128)).astype(np.float32)
+    errors = []
+    for number, changed in enumerate((None, 2)):
+        if changed is not None:
+            sums[changed] = chance.lognormal(0, 2, 128)
+        path = tmp_path / f"{number}.gguf"
+        entries = {"blk.1.ffn_gate_exps.weight": Entry(sums.copy(), np.full((4, 1), 1e4, np.float32))}
+        write_imatrix(path, ImportanceMatrix(entries, chunks=1, chunk_size=1))
+        options = PACKED.model_copy(update={"imatrix": str(path), "bits": 3})
+        result = made(sources["Qwen3Moe"], tmp_path / f"out{number}", options)
+        errors.append({tensor.name: tensor.rmse for tensor in result.tensors})
+    assert [name for name in errors[0] if errors[0][name] != errors[1][name]] == [
+        "model.layers.1.mlp.experts.2.gate_proj.weight"
+    ]
+    write_imatrix(tmp_path / "few.gguf", ImportanceMatrix({name: few(entry) for name, entry in entries.items()}))
+    with pytest.raises(ImatrixDoesNotFit, match="for each expert"):
+        made(sources["Qwen3Moe"], tmp_path / "no", options.model_copy(update={"imatrix": str(tmp_path / "few.gguf")}))
+
+
+def few(entry: Entry) -> Entry:
+    """The same of three experts."""
+    return Entry(entry.sums[:3], entry.counts[:3])
+
+
+def test_the_plan_says_that_experts_are_not_folded_into(sources: dict[str, Path]) -> None:
+    job = CheckpointPlanJob(source=str(sources["Mixtral"]), options=MethodOptions(method="awq", export="awq", group=32))
+    plan = engine.run(job)
+    assert isinstance(plan, Plan)
+    assert any("No scales are folded into experts" in warning for warning in plan.warnings)
 
 
 def test_the_plan_says_how_experts_load(sources: dict[str, Path]) -> None:

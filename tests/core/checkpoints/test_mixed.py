@@ -12,6 +12,7 @@ import pytest
 
 from app.cli_methods import rule
 from core import engine
+from core.checkpoints.decide import OF_GPTQMODEL
 from core.checkpoints.names import patterns, torn, with_fused
 from core.checkpoints.settings import settled
 from core.checkpoints.solve import SOLVERS
@@ -123,7 +124,7 @@ def test_a_rule_can_bring_its_own_method(source: Path, tmp_path: Path) -> None:
 def test_what_vllm_joins_is_warned_of(source: Path) -> None:
     options = BASE.model_copy(update={"rules": (MethodRule(pattern="v_proj", bits=8),)})
     assert any("q_proj" in warning for warning in planned(source, options).warnings)
-    assert planned(source, BASE.model_copy(update={"rules": RULES})).warnings == ()
+    assert planned(source, BASE.model_copy(update={"rules": RULES})).warnings == (OF_GPTQMODEL,)
 
 
 def test_entropy_for_weights_is_warned_of(source: Path) -> None:
