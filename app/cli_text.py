@@ -21,6 +21,7 @@ from core.jobs import (
     QuantizeResult,
     TensorResult,
     VerifyResult,
+    output_errors,
 )
 from core.progress import Snapshot
 from core.store import JobRecord
@@ -142,6 +143,7 @@ def quantized(result: QuantizeResult) -> str:
         ("Size", f"{size(result.source_bytes)} -> {size(result.bytes)}"),
         ("Bits per weight", f"{result.bpw_before:.2f} -> {result.bpw:.2f}"),
         ("Error", _errors(result.total)),
+        *([("Outputs' error", output_errors(result.layers))] if result.layers else []),
         ("Time", f"{duration(result.seconds)}, at most {size(result.peak_memory_bytes)} of memory"),
         ("SHA-256", result.sha256),
     )

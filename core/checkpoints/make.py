@@ -57,6 +57,7 @@ from core.jobs import (
     CheckpointManyResult,
     CheckpointResult,
     ClippingFigures,
+    LayerFigures,
     QuantizeJob,
     QuantizeResult,
 )
@@ -157,7 +158,7 @@ def _write(
     """One checkpoint into its folder: what was measured, and the SHA-256 of its weights."""
     work = _Work(FoldedSource(source, before.changes), decided, before)
     measures, checksums = _write_weights(work, folder, progress)
-    _write_rest(source, decided, folder, measures.sums)
+    _write_rest(source, decided, folder, measures)
     return measures, _verify(decided, folder.path, checksums, progress)
 
 
@@ -177,6 +178,11 @@ class _Measures:
     found: tuple[Findings, ...]
     sums: Sums = field(default_factory=dict)
     clipping: list[ClippingFigures] = field(default_factory=list)
+
+    @property
+    def layers(self) -> tuple[LayerFigures, ...]:
+        """What became of every matrix that was solved."""
+        return tuple(figures for layer in self.found for figures in layer.layers)
 
     def take(self, item: Item, sums: ErrorSums, clipping: ClippingFigures | None) -> None:
         """Of one tensor."""
@@ -256,7 +262,7 @@ def _write_matrix(work: _Work, item: Item, writer: SafetensorsWriter) -> tuple[E
     return sums, clipping(item, w, made)
 
 
-def _write_rest(source: CheckpointSource, decided: Decided, folder: Folder, sums: Sums) -> None:
+def _write_rest(source: CheckpointSource, decided: Decided, folder: Folder, measures: _Measures) -> None:
     """config.json with the quantization, the index of the files, the model card, and what is carried over."""
     choice = decided.settings.choice
     config = dict(source.config)
@@ -269,7 +275,8 @@ def _write_rest(source: CheckpointSource, decided: Decided, folder: Folder, sums
     for path in carried_files(source.path):
         with folder.explained():
             shutil.copyfile(path, folder.path / path.name)
-    texts = {"config.json": _json(config), card.NAME: card.model_card(source, decided, figures(_sum(sums)))}
+    words = card.model_card(source, decided, figures(_sum(measures.sums)), measures.layers)
+    texts = {"config.json": _json(config), card.NAME: words}
     if choice.export == "gptq":
         texts["quantize_config.json"] = _json(quantization)
     index = index_of(decided)
@@ -354,7 +361,7 @@ def _result(job: CheckpointJob, decided: Decided, measures: _Measures, digest: s
         total=figures(_sum(sums)),
         tensors=tuple(tensor_result(item.row, sums[item.entry.name]) for item in decided.items),
         activations=tuple(figures for layer in measures.found for figures in layer.activations),
-        layers=tuple(figures for layer in measures.found for figures in layer.layers),
-        experts=coverage(decided.experts, (figures for layer in measures.found for figures in layer.layers)),
+        layers=measures.layers,
+        experts=coverage(decided.experts, measures.layers),
         clipping=tuple(sorted(measures.clipping, key=lambda figures: figures.layer)),
     )

@@ -109,6 +109,7 @@ from core.jobs.quantizing import TensorPlan as TensorPlan
 from core.jobs.quantizing import TensorResult as TensorResult
 from core.jobs.quantizing import VerifyJob as VerifyJob
 from core.jobs.quantizing import VerifyResult as VerifyResult
+from core.jobs.quantizing import output_errors as output_errors
 from core.jobs.quantizing import results_of as results_of
 from core.jobs.sensitivity import RANKING_CHUNKS as RANKING_CHUNKS
 from core.jobs.sensitivity import RANKING_CONTEXT as RANKING_CONTEXT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -310,6 +312,15 @@ class LayerFigures(Value):
     damp: float = 0.0
     guarded: bool = False
     tokens: int = 0
+
+
+def output_errors(layers: Sequence[LayerFigures]) -> str:
+    """The errors of all matrices' outputs in a sentence; of at least one."""
+    error, rounded = (math.fsum(getattr(row, name) for row in layers) for name in ("error", "rounded_error"))
+    guarded = sum(row.guarded for row in layers)
+    words = f"{100 * error / len(layers):.3g} % on average, {100 * rounded / len(layers):.3g} % by plain rounding"
+    kept = f"; {guarded} of {len(layers)} matrices are rounded plainly, which was better for them" if guarded else ""
+    return f"{words}{kept}"
 
 
 class QuantizeResult(Value):

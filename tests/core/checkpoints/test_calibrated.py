@@ -15,7 +15,7 @@ from core import engine
 from core.checkpoints import calibrated
 from core.checkpoints.solutions import Solutions
 from core.errors import Cancelled, CannotRun, DeviceNotAvailable, IllegalMethod, OutputNotWritable, ReadFailed
-from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, Plan
+from core.jobs import CheckpointJob, CheckpointPlanJob, CheckpointResult, MethodOptions, Plan, output_errors
 from core.leftovers import find_leftovers, layers_folder
 from core.methods import gptq
 from core.network.network import open_network
@@ -69,6 +69,19 @@ def test_figures_of_layers_and_ranges(whole: tuple[Path, CheckpointResult]) -> N
         assert 0 <= row.clipped < 0.2
         assert 0.5 < row.covered <= 1
         assert sum(row.histogram.counts) > 1000
+
+
+def test_the_card_says_how_it_was_made_and_what_was_measured(whole: tuple[Path, CheckpointResult]) -> None:
+    card = (whole[0] / "README.md").read_text()
+    assert output_errors(whole[1].layers) in card
+    mean = 100 * np.mean([row.error for row in whole[1].layers])
+    assert f"{mean:.3g} % on average" in card
+    for words in (
+        "| Ranges | mse |",
+        f"at most {GPTQ.samples} windows of {GPTQ.length} tokens",
+        "columns in the order groups, damping 0.01, first position 64 times, at most 4 passes of coordinate descent",
+    ):
+        assert words in card
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
