@@ -47,6 +47,7 @@ bench: $(VENV)/.stamp-test
 	$(PY) -m bench.kernels || missed=1; \
 	$(PY) -m bench.fit || missed=1; \
 	$(PY) -m bench.memory || missed=1; \
+	$(PY) -m bench.gptq || missed=1; \
 	$(PY) -m bench.solving || missed=1; \
 	$(PY) -m bench.whole $(if $(LLAMA_QUANTIZE),--llama-quantize $(LLAMA_QUANTIZE)) || missed=1; \
 	$(PY) -m bench.estimate || missed=1; \

@@ -70,7 +70,7 @@ def _columns(
     count = len(group_of)
     # Columns of the rows, each of which its code takes the place of, and errors.
     tile, wrong = np.empty(columns * LANES, np.float32), np.empty(count * LANES, np.float32)
-    scale, offset = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    scale, inverse, offset = np.empty(LANES, np.float32), np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for start in range(span[0], span[1], LANES):
         rows = min(LANES, span[1] - start)
         _turn(w, start, rows, columns, tile)
@@ -83,11 +83,12 @@ def _columns(
                     for lane in range(LANES):
                         row = start + min(lane, rows - 1)
                         scale[lane], offset[lane] = scales[row, group], offsets[row, group]
+                        inverse[lane] = np.float32(1) / scale[lane]
                 reciprocal = splat(np.float32(1) / factor[j * columns + j])
                 for half in range(0, LANES, VECTOR):
                     at = j * LANES + half
                     now, s, o = load(tile, at), load(scale, half), load(offset, half)
-                    code = smaller(larger(rint((now - o) * (splat(1.0) / s)), lowest), highest)
+                    code = smaller(larger(rint((now - o) * load(inverse, half)), lowest), highest)
                     error = (now - (s * code + o)) * reciprocal
                     store(tile, at, code)
                     store(wrong, at, error)

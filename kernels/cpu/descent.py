@@ -33,12 +33,20 @@ def descend(
     diagonal = np.ascontiguousarray(hessian.diagonal())
     shares = np.float32(1) / np.where(diagonal > 0, diagonal + np.float32(added), np.float32(np.inf))
     scales, group_of = np.ascontiguousarray(scales), np.ascontiguousarray(group_of, np.int64)
+    inverse = np.float32(1) / scales
     bounds = (np.float32(ends[0]), np.float32(ends[1]))
 
     def run(first: int, end: int) -> int:
         part = slice(first, end)
         found: int = _descend(
-            codes[part], residual[part], hessian, np.float32(added), shares, scales[part], group_of, bounds
+            codes[part],
+            residual[part],
+            hessian,
+            np.float32(added),
+            shares,
+            (scales[part], inverse[part]),
+            group_of,
+            bounds,
         )
         return found
 
@@ -53,11 +61,11 @@ def _descend(
     rows, columns = codes.shape
     for i in range(rows):
         for j in range(columns):
-            scale, now = scales[i, group_of[j]], np.float32(codes[i, j])
-            code = np.rint(now + residual[i, j] * shares[j] * (np.float32(1) / scale))
+            now = np.float32(codes[i, j])
+            code = np.rint(now + residual[i, j] * shares[j] * scales[1][i, group_of[j]])
             code = min(max(code, ends[0]), ends[1])
             if code != now:
-                step = scale * (code - now)
+                step = scales[0][i, group_of[j]] * (code - now)
                 for k in range(columns):
                     residual[i, k] -= step * hessian[j, k]
                 residual[i, j] -= step * added
