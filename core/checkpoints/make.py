@@ -274,7 +274,8 @@ def _write_rest(source: CheckpointSource, decided: Decided, folder: Folder, meas
         config["dtype"] = "bfloat16"
     for path in carried_files(source.path):
         with folder.explained():
-            shutil.copyfile(path, folder.path / path.name)
+            (folder.path / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source.path / path, folder.path / path)
     words = card.model_card(source, decided, figures(_sum(measures.sums)), measures.layers)
     texts = {"config.json": _json(config), card.NAME: words}
     if choice.export == "gptq":

@@ -202,6 +202,7 @@ CARRIED = (
     "*.model",
     "*.tiktoken",
     "chat_template*",
+    "additional_chat_templates/*.jinja",
     "generation_config.json",
     "preprocessor_config.json",
     "processor_config.json",
@@ -212,11 +213,12 @@ MOST_CARRIED_BYTES = 128 << 20
 
 
 def carried_files(folder: Path) -> Iterator[Path]:
-    """The tokenizer, chat template, generation settings and licence of a model folder."""
+    """The tokenizer, chat templates, generation settings and licence of a model folder: paths within it."""
     seen = set()
     for pattern in CARRIED:
         for path in sorted(folder.glob(pattern)):
             with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_size <= MOST_CARRIED_BYTES and path.name not in seen:
-                    seen.add(path.name)
-                    yield path
+                own = path.relative_to(folder)
+                if path.is_file() and path.stat().st_size <= MOST_CARRIED_BYTES and own not in seen:
+                    seen.add(own)
+                    yield own

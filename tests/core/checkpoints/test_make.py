@@ -48,6 +48,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build(tmp_path_factory.mktemp("model") / "tiny")
     (folder / "generation_config.json").write_text('{"max_new_tokens": 7}')
     (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "additional_chat_templates").mkdir()
+    (folder / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}")
     (folder / "modeling_own.py").write_text("raise SystemExit")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Of the source\n")
     return folder
@@ -58,7 +60,8 @@ def test_the_folder(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     names = {path.name for path in out.iterdir()}
     carried = {"tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"}
-    assert names == {"config.json", "README.md", "model.safetensors", *carried}
+    assert names == {"config.json", "README.md", "model.safetensors", "additional_chat_templates", *carried}
+    assert (out / "additional_chat_templates" / "tools.jinja").read_text() == "{{ tools }}"
     config = json.loads((out / "config.json").read_text())
     assert config.pop("quantization_config")["format"] == "pack-quantized"
     assert config == json.loads((source / "config.json").read_text())
