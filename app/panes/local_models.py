@@ -125,8 +125,9 @@ class LocalModels(QWidget):
                 "rows": self.tr("{0} on this computer"),
             }
         )
-        place, architecture = self.model.column_of("location"), self.model.column_of("architecture")
-        self.table.view.set_columns(Columns((176, 88, 88, 60, 80, 104), rest=place, spare=(architecture, place)))
+        family, place, count = map(self.model.column_of, ("architecture", "location", "parameters"))
+        columns = Columns((176, 88, 88, 60, 80, 104), rest=place, spare=(family, place, count))
+        self.table.view.set_columns(columns)
         self.table.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         full = QWidget()
         layout = QVBoxLayout(full)
