@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from core.formats.atomic_folder import lock_folder
 from core.journal import find_leftover
+from core.unfinished import lock_folder
 
 
 class Left(Protocol):

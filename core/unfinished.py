@@ -5,6 +5,7 @@ This module is light.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +39,25 @@ def is_locked(path: Path) -> bool:
             return not lock(file)
     except OSError:
         return False
+
+
+def lock_folder(folder: Path) -> int:
+    """A descriptor that locks a folder until it is closed or the process dies, or -1 where there are no such locks.
+
+    Windows locks no folders: there two jobs must not share a target. Raises BlockingIOError where another has it.
+    """
+    if fcntl is None:
+        return -1
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # a file system without locks
+        os.close(descriptor)
+        return -1
+    return descriptor
 
 
 def part_prefix(target: Path) -> Path:

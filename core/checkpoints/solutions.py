@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import OutputNotWritable, ReadFailed
-from core.formats.atomic_folder import lock_folder
+from core.unfinished import lock_folder
 from core.values import Value
 
 # Raised whenever the same input would be solved differently.

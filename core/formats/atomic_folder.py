@@ -17,11 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from core.errors import DiskFull, OutputNotWritable
-
-try:
-    import fcntl
-except ImportError:  # Windows locks no folders: there two jobs must not share a target
-    fcntl = None  # type: ignore[assignment]
+from core.unfinished import lock_folder
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -120,22 +116,3 @@ def remove_stale_folders(target: Path) -> list[Path]:
             os.close(lock)
         removed.append(part)
     return removed
-
-
-def lock_folder(folder: Path) -> int:
-    """A descriptor that locks a folder until it is closed or the process dies, or -1 where there are no such locks.
-
-    Raises BlockingIOError where another process has it.
-    """
-    if fcntl is None:
-        return -1
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:  # a file system without locks
-        os.close(descriptor)
-        return -1
-    return descriptor

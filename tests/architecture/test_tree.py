@@ -32,6 +32,7 @@ LIGHT = (
     "core.store",
     "core.engine",
     "core.journal",
+    "core.leftovers",
     "core.keeping",
     "core.report",
     "core.report.front",
