@@ -22,7 +22,7 @@ from core.checkpoints.folds import CHANGES, Change
 from core.checkpoints.observing import Watch
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
-from core.errors import NonFiniteActivations
+from core.errors import Cancelled, NonFiniteActivations
 from core.given_texts import given_texts
 from core.jobs import CheckpointJob, LayerFigures
 from core.methods.gptq import Solved, loss
@@ -37,7 +37,7 @@ from core.texts import windows_of
 def solve(
     job: CheckpointJob, source: CheckpointSource, decided: Decided, folder: Path, progress: Progress
 ) -> Solutions:
-    """Quantizes every layer that has no solution in `folder` yet; solutions stay there however it ends.
+    """Quantizes every layer that has no solution in `folder` yet. Cancelled, it removes them unless the job keeps them.
 
     Raises CannotRun, DeviceNotAvailable, NonFiniteActivations, NonFiniteWeights, TextTooShort, and what open_source and
     reading raise.
@@ -53,6 +53,9 @@ def solve(
             solve_layers(
                 network, target, ids, decided.settings.calibration, devices_for(job.device), folder.parent, progress
             )
+        except Cancelled:
+            solutions.close() if job.keep_unfinished else solutions.remove()
+            raise
         except BaseException:
             solutions.close()
             raise

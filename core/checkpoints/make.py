@@ -126,30 +126,33 @@ def _made(
         )
         layers = layers_folder(target)
         room = needed + ROOM_FOR_SMALL_FILES * len(all_jobs)
-        with _unless_kept(layers, first.keep_unfinished), AtomicFolder(target, room) as folder:
+        with AtomicFolder(target, room) as folder:
             solutions = solved(first, source, forms[0], layers, progress)
-            written = [
-                _write(source, form, beforehand(form, solutions), place(folder, job), progress)
-                for job, form in zip(jobs, forms, strict=True)
-            ]
-            seconds = time.monotonic() - began
-            made = [_result(job, form, *parts, seconds) for job, form, parts in zip(jobs, forms, written, strict=True)]
-            found: dict[str, QuantizeResult] = {job.output: result for job, result in zip(jobs, made, strict=True)}
-            found |= {job.output: write_file(job, folder, progress) for job in files}
+            with _cancelled(layers, first.keep_unfinished):
+                written = [
+                    _write(source, form, beforehand(form, solutions), place(folder, job), progress)
+                    for job, form in zip(jobs, forms, strict=True)
+                ]
+                seconds = time.monotonic() - began
+                found: dict[str, QuantizeResult] = {
+                    job.output: _result(job, form, *parts, seconds)
+                    for job, form, parts in zip(jobs, forms, written, strict=True)
+                }
+                found |= {job.output: write_file(job, folder, progress) for job in files}
             folder.commit()
+        shutil.rmtree(layers, ignore_errors=True)
         return tuple(found[job.output] for job in all_jobs)
 
 
 @contextlib.contextmanager
-def _unless_kept(layers: Path, keep: bool) -> Iterator[None]:
-    """Removes solved layers when the checkpoint is there, and where the job is cancelled and not to be gone on with."""
+def _cancelled(layers: Path, keep: bool) -> Iterator[None]:
+    """Removes this job's solved layers where it is cancelled and not to be gone on with."""
     try:
         yield
     except Cancelled:
         if not keep:
             shutil.rmtree(layers, ignore_errors=True)
         raise
-    shutil.rmtree(layers, ignore_errors=True)
 
 
 def _write(
