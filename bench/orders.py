@@ -182,6 +182,7 @@ ORDERS: tuple[Order, ...] = (
         )
         for bits in (4, 3)
     ),
+    Order("GPTQ with passes of coordinate descent <= without", ("gptq4 g64 weighted", "gptq4 g64 no passes"), QUALITY),
     Order("GPTQ towards the original's outputs <= without", ("gptq4 g64 target", "gptq4 g64 weighted"), QUALITY),
     Order(
         "GPTQ with weighted scales < rounding with weighted scales, 2 bits",
