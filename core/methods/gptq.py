@@ -208,8 +208,10 @@ class _Work:
         current = wanted.clone()
         current[:, factored.dead] = 0
         codes, fitted = _Loop(current, self, factored, grids).run()
+        del current
         natural = torch.empty_like(wanted)
         natural[:, order] = wanted
+        del wanted
         if self.passes:
             return self._descended(natural, codes, fitted, factored.added)
         made = self.grid.assembled(codes, fitted)
