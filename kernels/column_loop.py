@@ -7,16 +7,15 @@ kernels/reference/columns.py is the specification; kernels/gpu/columns.py takes 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kernels.by_device import fastest
 from kernels.cpu import columns as compiled
 from kernels.gpu import columns as plain
 
@@ -34,12 +33,7 @@ def quantize_columns(
 @cache
 def loop_for(device: str) -> Loop:
     """The fastest loop for a device of torch: cpu, cuda or another."""
-    if device == "cpu":
-        return _compiled
-    if device == "cuda" and importlib.util.find_spec("triton") is not None:
-        found: Any = importlib.import_module("kernels.gpu.triton_columns").quantize_columns
-        return found  # type: ignore[no-any-return]
-    return plain.quantize_columns
+    return fastest(device, _compiled, plain.quantize_columns)
 
 
 def _compiled(

@@ -32,7 +32,7 @@ from core.methods.grids import Codes, Fitted, Grid
 from core.methods.hessian import Factor, blocks, factor
 from core.methods.linear import Floats
 from kernels.column_loop import quantize_columns
-from kernels.descent import descend
+from kernels.descent import descend_for
 
 # Columns between two updates of all that follow: within them only these are updated, which stays in the cache.
 BLOCK = 128
@@ -225,6 +225,7 @@ class _Work:
         difference = _less(wanted, self.grid.assembled(codes, fitted))
         residual = torch.addmm(difference, difference, self.hessian, beta=added)
         del difference
+        descend = descend_for(device.type)
         for _ in range(self.passes):
             if not descend(numbers, residual, self.hessian, added, scales, group_of, self.grid.ends):
                 break

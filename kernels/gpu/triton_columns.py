@@ -12,10 +12,16 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels.gpu.triton_search import ROUNDER
+
 # Rows of one program: with blocks of 128 columns, 2048 numbers in registers.
 ROWS = 16
-# float32 has no digits behind the point beyond 2^23: adding and taking off 1.5 times that rounds to the nearest even.
-ROUNDER = tl.constexpr(12582912.0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def nearest(x: tl.tensor, lowest: tl.tensor, highest: tl.tensor) -> tl.tensor:
+    """The nearest whole number within ends, which are whole themselves: so holding within them may come first."""
+    return (tl.minimum(tl.maximum(x, lowest), highest) + ROUNDER) - ROUNDER
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -49,9 +55,7 @@ def _columns(
         scale = tl.load(scales + row * groups + group, mask=is_row, other=1.0)
         offset = tl.load(offsets + row * groups + group, mask=is_row, other=0.0)
         now = tl.sum(tl.where(column[None, :] == j, tile, 0.0), axis=1)
-        # Ends are whole numbers, so holding within them may come before rounding.
-        number = tl.minimum(tl.maximum((now - offset) * (1.0 / scale), lowest), highest)
-        number = (number + ROUNDER) - ROUNDER
+        number = nearest((now - offset) * (1.0 / scale), lowest, highest)
         error = (now - (scale * number + offset)) * (1.0 / tl.load(factor + j * factor_stride + j))
         share = tl.load(factor + j * factor_stride + column, mask=is_column & (column > j), other=0.0)
         tile = tile - error[:, None] * share[None, :]

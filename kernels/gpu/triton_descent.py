@@ -15,11 +15,7 @@ import triton
 import triton.language as tl
 
 from kernels.gpu import descent as plain
-
-# Rows of one program: with blocks of 128 columns, 2048 numbers in registers.
-ROWS = 16
-# float32 has no digits behind the point beyond 2^23: adding and taking off 1.5 times that rounds to the nearest even.
-ROUNDER = tl.constexpr(12582912.0)
+from kernels.gpu.triton_columns import ROWS, nearest
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -50,9 +46,7 @@ def _within(
         scale = tl.load(scales + row * groups + group, mask=is_row, other=1.0)
         now = tl.load(codes + row * columns + j, mask=is_row, other=0).to(tl.float32)
         left = tl.sum(tl.where(column[None, :] == j, tile, 0.0), axis=1)
-        # Ends are whole numbers, so holding within them may come before rounding.
-        number = tl.minimum(tl.maximum(now + left * tl.load(shares + j) * (1.0 / scale), lowest), highest)
-        number = (number + ROUNDER) - ROUNDER
+        number = nearest(now + left * tl.load(shares + j) * (1.0 / scale), lowest, highest)
         step = scale * (number - now)
         share = tl.load(hessian + j * columns + column, mask=is_column & (column > j), other=0.0)
         tile = tile - step[:, None] * share[None, :]

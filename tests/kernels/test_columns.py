@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,8 +10,7 @@ from kernels import column_loop
 from kernels.cpu import columns as cpu
 from kernels.gpu import columns as gpu
 from kernels.reference import columns as reference
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.kernels import triton_scripts
 
 
 def case(rows: int, columns: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -86,12 +79,11 @@ assert ".local" not in made.asm["ptx"], "the tile of a program does not fit its 
 """
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: builds of torch with CUDA bring it")
+@triton_scripts.needs_triton
 @pytest.mark.parametrize(("script", "interpreted"), [(INTERPRETED, "1"), (COMPILED, "0")])
 def test_triton_is_the_specification(script: str, interpreted: str) -> None:
     """In its interpreter, and compiled for a GPU, which need not be there."""
-    known = {**os.environ, "TRITON_INTERPRET": interpreted, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    subprocess.run([sys.executable, "-c", script], env=known, cwd=ROOT, check=True, timeout=240)
+    triton_scripts.run(script, interpreted)
 
 
 def test_worked_example() -> None:

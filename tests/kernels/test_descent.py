@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +12,8 @@ from kernels import descent
 from kernels.cpu import descent as cpu
 from kernels.gpu import descent as gpu
 from kernels.reference import descent as reference
+from tests.kernels import triton_scripts
 
-ROOT = Path(__file__).resolve().parents[2]
 ADDED = 0.01
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, float, np.ndarray]
 
@@ -101,7 +96,7 @@ def test_the_way_for_each_device() -> None:
     assert descent.descend_for("mps") is gpu.descend
     arrays, group_of = case(40, 16, (-8, 7)), np.arange(16) % 2
     wanted, found = copied(arrays), tensors(arrays)
-    assert descent.descend(*found, group_of, (-8, 7)) == reference.descend(*wanted, group_of, (-8, 7))
+    assert descent.descend_for("cpu")(*found, group_of, (-8, 7)) == reference.descend(*wanted, group_of, (-8, 7))
     assert np.array_equal(found[0].numpy(), wanted[0])
 
 
@@ -132,9 +127,8 @@ assert ".local" not in made.asm["ptx"], "the tile of a program does not fit its 
 """
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed: builds of torch with CUDA bring it")
+@triton_scripts.needs_triton
 @pytest.mark.parametrize(("script", "interpreted"), [(INTERPRETED, "1"), (COMPILED, "0")])
 def test_triton_is_the_specification(script: str, interpreted: str) -> None:
     """In its interpreter, and compiled for a GPU, which need not be there."""
-    known = {**os.environ, "TRITON_INTERPRET": interpreted, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    subprocess.run([sys.executable, "-c", script], env=known, cwd=ROOT, check=True, timeout=240)
+    triton_scripts.run(script, interpreted)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +10,8 @@ import torch
 
 from kernels.codecs import AffineSearch
 from kernels.gpu import fusing, measure, nonlinear, search
-from tests.kernels import samples
+from tests.kernels import samples, triton_scripts
 
-ROOT = Path(__file__).parents[2]
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="there is no Triton for this system")
 # The interpreter takes a fraction of a millisecond for every operation on all groups, so that groups are short here.
 SHORT = AffineSearch(nmax=15, first=-1.0, step=0.1, steps=5)
 FUNCTIONS = {"search_values": nonlinear, "sums_of": measure}
@@ -72,12 +66,11 @@ for kernel in (s._sum, s._qx, s._q3, s._qp, s._qkx2, s._values):
 """
 
 
-@needs_triton
+@triton_scripts.needs_triton
 @pytest.mark.parametrize(("script", "interpreted"), [(INTERPRETED, "1"), (COMPILED, "0")])
 def test_triton_does_what_torch_does(script: str, interpreted: str) -> None:
     """To the bit, in its interpreter; and compiled for a GPU, which need not be there."""
-    known = {**os.environ, "TRITON_INTERPRET": interpreted, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    subprocess.run([sys.executable, "-c", script], env=known, cwd=ROOT, check=True, timeout=240)
+    triton_scripts.run(script, interpreted)
 
 
 # ---------------------------------------------------------------- which of the two
