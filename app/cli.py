@@ -156,7 +156,7 @@ def _plan_checkpoint(options: argparse.Namespace, *, measure: bool) -> int:
     """The plan of a checkpoint with its preflight."""
     output = getattr(options, "out", None) or os.path.join(os.curdir, "checkpoint")
     job = cli_quantize.checkpoint_job(options, output)
-    forms = [job.options_of(form) for form in job.exports] if isinstance(job, CheckpointManyJob) else [job.options]
+    forms = cli_quantize.options_of_forms(job)
     plans = [cli_quantize.checked_checkpoint(options, wanted, output, measure) for wanted in forms]
     if options.json:
         return _print_plans(plans)

@@ -112,10 +112,14 @@ def compute_for_checkpoint(options: argparse.Namespace) -> None:
     if options.imatrix == COMPUTE:
         without = argparse.Namespace(**{**vars(options), "imatrix": None})
         job = checkpoint_job(without, "checkpoint")
-        jobs = job.jobs if isinstance(job, CheckpointManyJob) else (job,)
-        for wanted in (own for own in jobs if isinstance(own, CheckpointJob)):
-            run_job(CheckpointPlanJob(source=wanted.source, options=wanted.options))
+        for wanted in options_of_forms(job):
+            run_job(CheckpointPlanJob(source=job.source, options=wanted))
     compute_where_asked(options)
+
+
+def options_of_forms(job: CheckpointJob | CheckpointManyJob) -> list[MethodOptions]:
+    """What is to be planned of a job: of each form."""
+    return [job.options_of(form) for form in job.exports] if isinstance(job, CheckpointManyJob) else [job.options]
 
 
 def checkpoint_job(options: argparse.Namespace, output: str) -> CheckpointJob | CheckpointManyJob:

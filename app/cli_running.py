@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from app import cli_text as text
 from core import engine
 from core.errors import BadInput, BitwrightError, Cancelled, ErrorReport
-from core.jobs import CheckpointJob, CheckpointManyJob, Job, QuantizeJob, QuantizeManyJob, QuantizeManyResult, Result
+from core.jobs import Job, QuantizeManyResult, Result, kept
 from core.progress import Progress, Snapshot
 from core.store import Store
 
@@ -77,11 +77,7 @@ class Recorder:
 
 def as_recorded(job: Job) -> Job:
     """A job as the history keeps it: the window resumes by itself what was begun in the window, and nothing else."""
-    if isinstance(job, QuantizeJob | QuantizeManyJob):
-        return job.model_copy(update={"resume": False, "keep_unfinished": False})
-    if isinstance(job, CheckpointJob | CheckpointManyJob):
-        return job.model_copy(update={"keep_unfinished": False})
-    return job
+    return kept(job, keep=False, resume=False)
 
 
 class Recorders:

@@ -22,6 +22,7 @@ from core.jobs import (
     Job,
     QuantizeJob,
     QuantizeManyJob,
+    kept,
     outputs_of,
 )
 from core.leftovers import Leftovers, find_leftovers
@@ -123,7 +124,7 @@ class JobQueue(QObject):
 
     def submit(self, job: Job) -> str:
         """Appends a job to the queue and returns its id."""
-        job_id = self._store.add(_kept(job, resume=False))
+        job_id = self._store.add(kept(job, keep=True, resume=False))
         self.changed.emit(job_id)
         self.resume()
         return job_id
@@ -219,7 +220,7 @@ class JobQueue(QObject):
         return next((lane for lane in self._all_lanes() if lane.run and lane.run.id == job_id), None)
 
     def _requeue(self, job_id: str, job: Job, *, resume: bool) -> None:
-        self._store.requeue(job_id, _kept(job, resume=resume))
+        self._store.requeue(job_id, kept(job, keep=True, resume=resume))
         self.changed.emit(job_id)
 
     def _on_ended(self, run: Run) -> None:
@@ -235,10 +236,3 @@ class JobQueue(QObject):
             if isinstance(record.job, QUANTIZING) and record.job.options.imatrix == imatrix:
                 self._store.fail(record.id, ErrorReport.of(ImatrixNotComputed(imatrix)))
                 self.changed.emit(record.id)
-
-
-def _kept(job: Job, *, resume: bool) -> Job:
-    """A job as it runs in the window: what it has done stays when it is cancelled or interrupted."""
-    if isinstance(job, QuantizeJob | QuantizeManyJob):
-        return job.model_copy(update={"resume": resume, "keep_unfinished": True})
-    return job.model_copy(update={"keep_unfinished": True}) if isinstance(job, QUANTIZING) else job

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.gpu import wait
 from bench.report import Figure, show
 from core.methods import gptq
 from core.methods.grids import IntegerGrid
@@ -122,12 +123,6 @@ def on_device(rows: int, columns: int, place: torch.device) -> list[Figure]:
         Figure(f"{rows} x {columns}: whole layer", whole, "s"),
         Figure(f"{rows} x {columns}: share that is work on matrices", 100 * sum(matrices) / whole, "%"),
     ]
-
-
-def wait() -> None:
-    """Until the device has done what it was asked to."""
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 def weights(rows: int, columns: int) -> np.ndarray[Any, Any]:

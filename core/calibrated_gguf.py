@@ -97,16 +97,10 @@ def solve(job: QuantizeJob, source: Source, prepared: Prepared, progress: Progre
         ids, _ = windows_of(given, network.tokenizer, length, options.samples)
         folder = layers_folder(Path(job.output).absolute())
         solutions = Solutions(folder, fingerprint(job.options, source.files, ids))
-        calibration = Calibration(options.act_order, options.damp, options.sinks, options.target, options.passes)
+        calibration = Calibration.of(options)
         target = _File(source, job, prepared, solutions, progress)
-        try:
+        with solutions.until_stopped(keep=job.keep_unfinished):
             solve_layers(network, target, ids, calibration, devices_for(job.device), folder.parent, progress)
-        except Cancelled:
-            solutions.close() if job.keep_unfinished else solutions.remove()
-            raise
-        except BaseException:
-            solutions.close()
-            raise
     return SolvedTensors(solutions)
 
 

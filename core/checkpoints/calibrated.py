@@ -22,7 +22,7 @@ from core.checkpoints.folds import CHANGES, Change
 from core.checkpoints.observing import Watch
 from core.checkpoints.solutions import Solutions, fingerprint
 from core.checkpoints.source import CheckpointSource
-from core.errors import Cancelled, NonFiniteActivations
+from core.errors import NonFiniteActivations
 from core.given_texts import given_texts
 from core.jobs import CheckpointJob, LayerFigures
 from core.methods.gptq import Solved, loss
@@ -49,16 +49,10 @@ def solve(
         ids, _ = windows_of(given, network.tokenizer, decided.settings.length, decided.settings.samples)
         solutions = Solutions(folder, fingerprint(options, source.files, ids))
         target = _Checkpoint(source, decided, solutions, progress)
-        try:
+        with solutions.until_stopped(keep=job.keep_unfinished):
             solve_layers(
                 network, target, ids, decided.settings.calibration, devices_for(job.device), folder.parent, progress
             )
-        except Cancelled:
-            solutions.close() if job.keep_unfinished else solutions.remove()
-            raise
-        except BaseException:
-            solutions.close()
-            raise
     return solutions
 
 

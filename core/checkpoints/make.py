@@ -5,7 +5,6 @@ Nothing is decided here; core.checkpoints.decide did. Memory holds one matrix, w
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ from core.checkpoints.settings import check_together, settled
 from core.checkpoints.source import CheckpointSource, carried_files
 from core.cuda import require_cuda
 from core.errors import (
-    Cancelled,
     IllegalMethod,
     InvalidHeader,
     NonFiniteWeights,
@@ -128,7 +126,7 @@ def _made(
         room = needed + ROOM_FOR_SMALL_FILES * len(all_jobs)
         with AtomicFolder(target, room) as folder:
             solutions = solved(first, source, forms[0], layers, progress)
-            with _cancelled(layers, first.keep_unfinished):
+            with nullcontext() if solutions is None else solutions.until_stopped(keep=first.keep_unfinished):
                 written = [
                     _write(source, form, beforehand(form, solutions), place(folder, job), progress)
                     for job, form in zip(jobs, forms, strict=True)
@@ -142,17 +140,6 @@ def _made(
             folder.commit()
         shutil.rmtree(layers, ignore_errors=True)
         return tuple(found[job.output] for job in all_jobs)
-
-
-@contextlib.contextmanager
-def _cancelled(layers: Path, keep: bool) -> Iterator[None]:
-    """Removes this job's solved layers where it is cancelled and not to be gone on with."""
-    try:
-        yield
-    except Cancelled:
-        if not keep:
-            shutil.rmtree(layers, ignore_errors=True)
-        raise
 
 
 def _write(

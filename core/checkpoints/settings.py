@@ -264,7 +264,7 @@ def _settled(options: MethodOptions) -> Settings:
         options.length is not None,
         bool(options.text),
         tuple(_pattern(text) for text in options.skip),
-        calibration=Calibration(options.act_order, options.damp, options.sinks, options.target, options.passes),
+        calibration=Calibration.of(options),
         beside=options.beside,
     )
 

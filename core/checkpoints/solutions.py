@@ -6,18 +6,19 @@ of options; where any of these is another, what is in it is thrown away.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.errors import OutputNotWritable, ReadFailed
+from core.errors import Cancelled, OutputNotWritable, ReadFailed
 from core.unfinished import lock_folder
 from core.values import Value
 
@@ -100,6 +101,18 @@ class Solutions:
 
     def _path(self, layer: int) -> Path:
         return self.folder / f"layer-{layer:05}.npz"
+
+    @contextlib.contextmanager
+    def until_stopped(self, *, keep: bool) -> Iterator[None]:
+        """Closes it where the work inside fails; removes it where that is cancelled and not to be gone on with."""
+        try:
+            yield
+        except Cancelled:
+            self.close() if keep else self.remove()
+            raise
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Gives the lock back."""

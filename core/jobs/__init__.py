@@ -157,6 +157,13 @@ Job = Annotated[
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 
 
+def kept(job: Job, *, keep: bool, resume: bool) -> Job:
+    """A job that keeps what it has done when it is stopped, and goes on with it, or does not; as far as it can."""
+    known = type(job).model_fields
+    wanted = {"keep_unfinished": keep, "resume": resume}
+    return job.model_copy(update={name: value for name, value in wanted.items() if name in known})
+
+
 def outputs_of(job: Value) -> tuple[str, ...]:
     """The paths that a job writes; none for one that only answers."""
     if isinstance(job, QuantizeManyJob):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 # The share of the mean that is added to the diagonal of the moments, at least.
 DAMP = 0.01
@@ -32,6 +32,25 @@ AWQ_EXPONENTS, AWQ_ROWS = 10, 256
 Order = Literal["groups", "static", "off"]
 
 
+class Options(Protocol):
+    """What jobs say of it: those that make checkpoints, and those that make GGUF files."""
+
+    @property
+    def act_order(self) -> Order: ...  # noqa: D102
+
+    @property
+    def damp(self) -> float: ...  # noqa: D102
+
+    @property
+    def sinks(self) -> float: ...  # noqa: D102
+
+    @property
+    def target(self) -> float: ...  # noqa: D102
+
+    @property
+    def passes(self) -> int: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """How layers are solved. order, damp, passes: as in core.methods.gptq.Setting.
@@ -45,6 +64,11 @@ class Calibration:
     sinks: float = SINKS
     target: float = 0.0
     passes: int = PASSES
+
+    @classmethod
+    def of(cls, options: Options) -> Calibration:
+        """As a job's options say."""
+        return cls(options.act_order, options.damp, options.sinks, options.target, options.passes)
 
 
 USUAL = Calibration()
