@@ -24,7 +24,7 @@ RANGE_WORDS = {
 ACTIVATION_WORDS = {"": _T("MethodFields", "16 bits")} | {row.name: row.title for row in ACTIVATIONS}
 ACTIVATION_RANGES = ("", "minmax", "percentile", "mse", "entropy")
 ORDER_WORDS = {
-    "groups": _T("MethodFields", "Sorted in groups"),
+    "groups": _T("MethodFields", "Within groups"),
     "static": _T("MethodFields", "Sorted over all"),
     "off": _T("MethodFields", "As they are"),
 }
